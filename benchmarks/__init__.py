@@ -1,0 +1,1 @@
+"""Real models, comparison with ONNX Runtime, and timings."""

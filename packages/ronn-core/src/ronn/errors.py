@@ -1,0 +1,106 @@
+"""The error tree. Every exception that RONN raises on purpose is a ``RonnError``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Node, Value
+
+
+class RonnError(Exception):
+    """Base of all errors of RONN: a message, where it happened, and a hint about what to do."""
+
+    def __init__(self, message: str, *, node: Node | None = None, hint: str | None = None, detail: str = "") -> None:
+        self.message = message
+        self.node_label = None if node is None else node.label
+        self.op = None if node is None else node.op_id
+        self.hint = hint
+        lines = [message]
+        if node is not None:
+            lines.append(describe_node(node))
+        if detail:
+            lines.append(detail)
+        if hint:
+            lines.append(f"hint: {hint}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self), self.__dict__))
+
+
+def _rebuild(cls: type[RonnError], text: str, state: dict[str, object]) -> RonnError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, text)
+    error.__dict__.update(state)
+    return error
+
+
+class ModelError(RonnError):
+    """The model file or bytes cannot be read, break ONNX's rules, or exceed a bound."""
+
+
+class UnsupportedError(RonnError):
+    """The model is well formed, but nothing here can run some of it."""
+
+
+class PlacementError(UnsupportedError):
+    """The providers asked for cannot take every node, and no fallback was listed."""
+
+
+class ProviderError(RonnError):
+    """A provider is unknown, unavailable, broken, or broke its contract."""
+
+
+class InputError(RonnError, ValueError):
+    """What was handed to ``run`` does not fit the model's inputs."""
+
+
+class OptionError(RonnError, ValueError):
+    """An option or setting is unknown or has a value that it cannot have."""
+
+
+class ExecutionError(RonnError):
+    """A node failed while the model ran."""
+
+
+class MemoryLimitError(RonnError, MemoryError):
+    """The run would need more memory than the cap allows."""
+
+
+class CancelledError(RonnError):
+    """The run was cancelled or timed out between kernels."""
+
+
+class InternalError(RonnError):
+    """RONN broke one of its own rules (a pass, the verifier, the plan): please report it."""
+
+
+def describe_value(value: Value | None) -> str:
+    """``%x: f32[1,3] (from Conv 'conv1')``"""
+    if value is None:
+        return "_"
+    origin = ""
+    if value.producer is not None:
+        origin = f" (from {value.producer.op_id} {value.producer.label!r})"
+    elif value.is_const:
+        origin = " (constant)"
+    return f"%{value.name}: {value.type if value.type is not None else '?'}{origin}"
+
+
+def describe_node(node: Node) -> str:
+    """Operator, opset, provider, inputs with types and producers: the block that errors carry."""
+    lines = [f"  node     {node.label!r}", f"  op       {node.op_id} (opset {node.version})"]
+    if node.provider is not None:
+        lines.append(f"  provider {node.provider}")
+    lines += [f"  input    {describe_value(v)}" for v in node.inputs]
+    return "\n".join(lines)
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that ``name`` probably meant, for hints."""
+    import difflib
+
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return found[0] if found else None

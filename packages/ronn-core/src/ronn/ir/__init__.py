@@ -1,0 +1,1 @@
+"""The intermediate representation: types, dims, values, nodes and graphs, their text form and their rules."""

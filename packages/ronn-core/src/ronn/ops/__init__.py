@@ -1,0 +1,1 @@
+"""What the runtime knows of an operator: schema, shape rule, function body, purity."""

@@ -1,0 +1,160 @@
+"""Type and shape inference: RONN's symbolic rules for common operators, ONNX's per-node inference for the rest.
+
+A rule is registered in a file of ``ronn/ops/rules/`` and fills in what it knows through its context:
+
+    @rule("Relu", "Sigmoid")
+    def same(c: InferContext) -> None:
+        c.set(0, c.dtype(0), c.shape(0))
+
+Inference never raises for what it cannot know: an unknown dim is None, an unknown rank is a None shape. It raises
+``ModelError`` where the types contradict the operator (a Conv whose channels do not match).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ronn.errors import ModelError
+from ronn.ir.dims import Dim, Shape
+from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.types import DType, TensorType, Type
+from ronn.ops.schema import OpSchema, schema_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_SHAPE_DATA = 64  # elements of an integer tensor that inference follows symbolically
+MAX_RANK = 64
+
+
+class InferContext:
+    """What a rule sees of one node, and where it puts its results."""
+
+    __slots__ = ("node", "schema")
+
+    def __init__(self, node: Node, schema: OpSchema | None) -> None:
+        self.node = node
+        self.schema = schema
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """The attribute, else the schema's default, else ``default``."""
+        value = self.node.attributes.get(name)
+        if value is None and self.schema is not None:
+            value = self.schema.defaults.get(name)
+        return default if value is None else value
+
+    @property
+    def since(self) -> int:
+        """The schema version that applies."""
+        return self.node.version if self.schema is None else self.schema.since
+
+    def has(self, index: int) -> bool:
+        return self.node.input(index) is not None
+
+    def type(self, index: int) -> Type | None:
+        value = self.node.input(index)
+        return None if value is None else value.type
+
+    def dtype(self, index: int) -> DType | None:
+        value = self.node.input(index)
+        return None if value is None else value.dtype
+
+    def shape(self, index: int) -> Shape | None:
+        value = self.node.input(index)
+        return None if value is None else value.tensor.shape
+
+    def rank(self, index: int) -> int | None:
+        shape = self.shape(index)
+        return None if shape is None else len(shape)
+
+    def const(self, index: int) -> np.ndarray | None:
+        """The array of a constant input; None when it is not constant."""
+        value = self.node.input(index)
+        return None if value is None else value.data
+
+    def dims(self, index: int) -> tuple[Dim | None, ...] | None:
+        """The elements of a small integer input as dims (constant or known symbolically); None when unknown."""
+        value = self.node.input(index)
+        return None if value is None else shape_data(value)
+
+    def set(self, index: int, dtype: DType | None, shape: Iterable[Dim | None] | None) -> None:
+        """Gives output ``index`` a tensor type."""
+        if index < len(self.node.outputs):
+            self.set_type(index, TensorType(dtype, None if shape is None else tuple(shape)))
+
+    def set_type(self, index: int, type: Type | None) -> None:
+        if index < len(self.node.outputs):
+            value = self.node.outputs[index]
+            value.type = merge_types(type, value.type)
+
+    def set_dims(self, index: int, elements: Iterable[Dim | None]) -> None:
+        """Says what the elements of an integer output (rank 0 or 1) are."""
+        known = tuple(elements)
+        if index < len(self.node.outputs) and len(known) <= MAX_SHAPE_DATA:
+            self.node.outputs[index].shape_data = known
+
+    def fail(self, message: str, hint: str | None = None) -> ModelError:
+        """A ``ModelError`` about this node, to be raised by the rule."""
+        return ModelError(message, node=self.node, hint=hint)
+
+
+def shape_data(value: Value) -> tuple[Dim | None, ...] | None:
+    """The elements of a small integer value as dims, when it is constant or followed symbolically."""
+    if value.shape_data is None and value.data is not None:
+        data = value.data
+        if data.ndim <= 1 and data.size <= MAX_SHAPE_DATA and data.dtype.kind in "iub":
+            value.shape_data = tuple(int(x) for x in data.reshape(-1))
+    return value.shape_data
+
+
+def merge_types(new: Type | None, old: Type | None) -> Type | None:
+    """``new`` where it knows, ``old`` where only that one knows (a dim that one side calls None)."""
+    if new is None:
+        return old
+    if not isinstance(new, TensorType) or not isinstance(old, TensorType):
+        return new
+    dtype = new.dtype if new.dtype is not None else old.dtype
+    if new.shape is None or old.shape is None or len(new.shape) != len(old.shape):
+        return TensorType(dtype, new.shape if new.shape is not None else old.shape)
+    return TensorType(dtype, tuple(o if n is None else n for n, o in zip(new.shape, old.shape, strict=True)))
+
+
+Rule = Callable[[InferContext], None]
+_rules: dict[tuple[str, str], Rule] = {}
+
+
+def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Registers a shape rule for operators of ``domain``."""
+
+    def register(fn: Rule) -> Rule:
+        for op in ops:
+            _rules[(domain, op)] = fn
+        return fn
+
+    return register
+
+
+def infer_types(graph: Graph) -> None:
+    """Gives every value of ``graph`` and its subgraphs the best type that is known, in one walk in order.
+
+    Raises ModelError, naming the node, where types contradict an operator.
+    """
+    for node in graph:
+        infer_node(node)
+
+
+def infer_node(node: Node) -> None:
+    """Infers the output types of one node from the types of its inputs."""
+    import ronn.ops.rules  # noqa: F401  (registers the rules)
+
+    schema = schema_of(node)
+    context = InferContext(node, schema)
+    found = _rules.get((node.domain, node.op))
+    if found is not None:
+        found(context)
+        return
+    if schema is not None and node.domain in ("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"):
+        from ronn.ops.onnx_inference import infer_by_onnx
+
+        infer_by_onnx(context)

@@ -1,0 +1,145 @@
+"""Operator schemas: ONNX's own (from ``onnx.defs``) and those that plugins or RONN declare for other domains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Node
+
+_REQUIRED = object()
+
+# Operators whose result is not a function of their inputs, or that act on something outside the graph.
+_IMPURE = frozenset(
+    {("", op) for op in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Formal:
+    """A formal input or output: name, type variable or type string, and whether it is optional or variadic."""
+
+    name: str
+    type: str
+    optional: bool = False
+    variadic: bool = False
+    homogeneous: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OpSchema:
+    """One version of an operator. ``since`` is the opset version that introduced it."""
+
+    domain: str
+    op: str
+    since: int
+    inputs: tuple[Formal, ...]
+    outputs: tuple[Formal, ...]
+    defaults: dict[str, Any] = field(default_factory=dict)  # attributes with a default
+    attributes: dict[str, str] = field(default_factory=dict)  # every attribute -> its ONNX type name ("INT", "FLOATS" ...)
+    required: frozenset[str] = frozenset()
+    types: dict[str, tuple[str, ...]] = field(default_factory=dict)  # type variable -> ONNX type strings
+    deprecated: bool = False
+    min_inputs: int = 0
+    max_inputs: int = 2**31 - 1
+
+    @property
+    def pure(self) -> bool:
+        """Whether the outputs depend on inputs and attributes alone."""
+        return (self.domain, self.op) not in _IMPURE
+
+    def formal_input(self, index: int) -> Formal | None:
+        return _formal(self.inputs, index)
+
+    def formal_output(self, index: int) -> Formal | None:
+        return _formal(self.outputs, index)
+
+
+def _formal(formals: tuple[Formal, ...], index: int) -> Formal | None:
+    if index < len(formals):
+        return formals[index]
+    return formals[-1] if formals and formals[-1].variadic else None
+
+
+_extra: dict[tuple[str, str], list[OpSchema]] = {}
+
+
+def register_schema(schema: OpSchema) -> None:
+    """Declares an operator of a domain that ONNX does not define (newest version last wins for equal ``since``)."""
+    versions = [s for s in _extra.get((schema.domain, schema.op), []) if s.since != schema.since]
+    _extra[(schema.domain, schema.op)] = sorted([*versions, schema], key=lambda s: s.since)
+    find_schema.cache_clear()
+
+
+@lru_cache(maxsize=None)
+def find_schema(domain: str, op: str, version: int) -> OpSchema | None:
+    """The schema that opset ``version`` of ``domain`` gives ``op``; None when nobody declares it.
+
+    An opset newer than any known one gets the newest schema known.
+    """
+    for schema in reversed(_extra.get((domain, op), [])):
+        if schema.since <= version:
+            return schema
+    if domain == "com.microsoft":
+        from ronn.ops import contrib
+
+        return contrib.find(op)
+    return _from_onnx(domain, op, version)
+
+
+def schema_of(node: Node) -> OpSchema | None:
+    """The schema of ``node``; None when nobody declares its operator."""
+    return find_schema(node.domain, node.op, node.version)
+
+
+@lru_cache(maxsize=None)
+def max_opset(domain: str) -> int:
+    """The newest opset version of ``domain`` that the installed onnx defines; 0 for a domain that it does not know."""
+    import onnx
+
+    known: int = max(
+        (s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.domain == domain), default=0
+    )
+    return max(known, onnx.defs.onnx_opset_version()) if domain == "" else known
+
+
+def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
+    import onnx
+
+    try:
+        raw = onnx.defs.get_schema(op, min(version, max(max_opset(domain), 1)), domain)
+    except onnx.defs.SchemaError:
+        return None
+    option = onnx.defs.OpSchema.FormalParameterOption
+
+    def formals(params: Any) -> tuple[Formal, ...]:
+        return tuple(
+            Formal(p.name, p.type_str, p.option == option.Optional, p.option == option.Variadic, p.is_homogeneous)
+            for p in params
+        )
+
+    defaults = {}
+    for name, attr in raw.attributes.items():
+        if attr.default_value is not None and attr.default_value.type:
+            value = onnx.helper.get_attribute_value(attr.default_value)
+            if isinstance(value, bytes):
+                value = value.decode()
+            elif isinstance(value, (list, tuple)) or hasattr(value, "__iter__") and not isinstance(value, str):
+                value = [v.decode() if isinstance(v, bytes) else v for v in value]
+            defaults[name] = value
+    return OpSchema(
+        domain,
+        op,
+        raw.since_version,
+        formals(raw.inputs),
+        formals(raw.outputs),
+        defaults,
+        {name: attr.type.name for name, attr in raw.attributes.items()},
+        frozenset(name for name, attr in raw.attributes.items() if attr.required),
+        {c.type_param_str: tuple(sorted(c.allowed_type_strs)) for c in raw.type_constraints},
+        raw.deprecated,
+        raw.min_input,
+        raw.max_input,
+    )

@@ -1,0 +1,158 @@
+"""The provider contract. A provider offers devices, says which nodes it takes, and compiles parts of graphs.
+
+Two doors lead in:
+
+* **Kernel door**: subclass ``KernelProvider`` and decorate NumPy-like functions with ``@kernel``; claims, compilation
+  and memory are done for you.
+* **Compiler door**: subclass ``Provider`` and write ``compile(part, device, options) -> CompiledPart``.
+
+The whole module imports neither onnx nor numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ronn.errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ronn.ir.graph import Node, Value
+    from ronn.passes.manager import Pass
+
+API_VERSION = 1
+"""The version of this contract. A provider states the one it was written for; a different one is refused."""
+
+
+class Unavailable(Exception):
+    """Raised by ``Provider.devices`` when the hardware or a library is absent; the text is shown to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yes:
+    """The provider takes the node. ``score`` ranks bids of providers of equal priority; ``note`` is shown to people
+    (for instance: computed in float32 and rounded back)."""
+
+    score: float = 1.0
+    note: str = ""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """The provider refuses the node, and says why."""
+
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
+Support = Yes | No
+
+
+class Allocator:
+    """Moves arrays between host memory and a device's own. Only devices with their own memory have one."""
+
+    def to_device(self, array: np.ndarray) -> Any:
+        """A device buffer holding ``array`` (host, any layout)."""
+        raise NotImplementedError(f"{type(self).__name__}.to_device")
+
+    def to_host(self, buffer: Any) -> np.ndarray:
+        """A host array holding ``buffer``."""
+        raise NotImplementedError(f"{type(self).__name__}.to_host")
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device. ``memory`` names the memory space that its buffers live in; ``host`` is NumPy arrays."""
+
+    name: str
+    description: str = ""
+    memory: str = "host"
+    allocator: Allocator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive nodes of one graph that one device runs: what ``compile`` gets.
+
+    ``nodes`` are in order; ``inputs`` are the values that come from outside (constants are not listed: read their
+    ``data``); ``outputs`` are the values that are needed outside.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+@dataclass(slots=True)
+class Call:
+    """One thing that the plan calls: ``fn(*arrays of inputs) -> array, or sequence of arrays for several outputs``.
+
+    ``into``: fn also takes ``out=`` (an array for one output, a list for several; an entry may be None: then fn
+    allocates) and must fill and return it. ``inplace`` lists inputs whose memory output 0 may overwrite (same dtype
+    and shape; the plan decides). ``view_of`` maps an output to the input that its memory may alias.
+    """
+
+    fn: Callable[..., Any]
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    into: bool = False
+    inplace: tuple[int, ...] = ()
+    view_of: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CompiledPart:
+    """What a provider makes of a part: calls that the plan runs in order. ``close`` gives resources back."""
+
+    calls: Sequence[Call]
+    close: Callable[[], None] | None = None
+
+
+class Provider:
+    """An execution provider. Subclasses give ``name`` and override what they need.
+
+    Discovery makes one instance with no arguments; that must be cheap and must not raise. Options of a session
+    (``providers=[("name", {...})]``) are checked against ``options`` (name -> default).
+    """
+
+    name: ClassVar[str]
+    api_version: ClassVar[int] = API_VERSION
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def devices(self) -> Sequence[Device]:
+        """The usable devices. Raise ``Unavailable("reason")`` when there is none."""
+        return (Device(self.name),)
+
+    def supports(self, node: Node, device: Device) -> Support:
+        """Whether this provider runs ``node``, whose input and output types are inferred. Never guesses: a claimed
+        node must run."""
+        return No(f"provider {self.name!r} claims no nodes")
+
+    def passes(self, device: Device) -> Sequence[Pass]:
+        """Passes to run over the whole graph before bids are taken, when this provider is in the session."""
+        return ()
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        """Turns a part into calls. All nodes of it were claimed by ``supports``."""
+        raise NotImplementedError(f"{type(self).__name__}.compile")
+
+    def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with defaults filled in; OptionError for an unknown one."""
+        for key in given:
+            if key not in self.options:
+                near = nearest(key, list(self.options))
+                raise OptionError(
+                    f"provider {self.name!r} has no option {key!r}",
+                    hint=f"did you mean {near!r}?" if near else f"known options: {sorted(self.options) or 'none'}",
+                )
+        return {**self.options, **given}
+

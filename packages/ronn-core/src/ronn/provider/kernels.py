@@ -1,0 +1,299 @@
+"""The kernel door: NumPy-like functions become a provider.
+
+A kernel is ``fn(ctx, *inputs, attribute=...)``. Inputs are arrays (None for an omitted optional one); keyword-only
+parameters that are called as attributes of the operator are bound once, at compile time, with the schema's default
+where the model gives none. It returns an array, or a tuple for several outputs.
+
+    @kernel("LeakyRelu", since=6, dtypes="float32 float64")
+    def leaky_relu(ctx, x, *, alpha):
+        return np.where(x < 0, x * x.dtype.type(alpha), x)
+
+``prepare=True`` makes the function a factory instead: ``fn(ctx, attribute=...) -> callable(*inputs)``, called once per
+node at compile time with constants (``ctx.const(i)``) and types (``ctx.inputs[i].type``) at hand: weights are packed there.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ronn.ops.schema import OpSchema, schema_of
+from ronn.provider.contract import Call, CompiledPart, Device, No, Part, Provider, Support, Yes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ronn.ir.graph import Node, Value
+    from ronn.ir.types import DType
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class KernelContext:
+    """What a kernel knows about its node. Made once per node at compile time; read-only afterwards."""
+
+    __slots__ = ("inputs", "node", "options", "outputs", "schema", "wanted")
+
+    def __init__(self, node: Node, schema: OpSchema | None, options: Mapping[str, Any]) -> None:
+        self.node = node
+        self.schema = schema
+        self.options = options
+        self.inputs = node.inputs
+        self.outputs = node.outputs
+        # Outputs that somebody uses; a kernel may return None for the others.
+        self.wanted = tuple(bool(v.name) for v in node.outputs)
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """The attribute, else the schema's default, else ``default``."""
+        value = self.node.attributes.get(name)
+        if value is None and self.schema is not None:
+            value = self.schema.defaults.get(name)
+        return default if value is None else value
+
+    def const(self, index: int) -> np.ndarray | None:
+        """The array of input ``index`` when it is a constant, else None."""
+        value = self.node.input(index)
+        return None if value is None else value.data
+
+    def dtype(self, output: int = 0) -> np.dtype:
+        """The NumPy dtype of an output."""
+        dtype = self.outputs[output].dtype
+        if dtype is None:
+            raise TypeError(f"output {output} of {self.node.label!r} has no known dtype")
+        return dtype.numpy
+
+    @property
+    def since(self) -> int:
+        """The schema version that applies to the node."""
+        return self.node.version if self.schema is None else self.schema.since
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.outputs)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A registered kernel: which nodes it takes, and its function."""
+
+    fn: Callable[..., Any]
+    op: str
+    domain: str
+    since: int
+    until: int | None
+    dtypes: Mapping[str, frozenset[str]]  # type variable, or "" for input 0 -> allowed dtype names
+    when: Callable[[Node], bool | str] | None
+    prepare: bool
+    into: bool
+    inplace: tuple[int, ...]
+    view: int | None
+    note: str
+    keywords: tuple[str, ...] = field(default=())
+
+    def accepts(self, node: Node, schema: OpSchema | None) -> Support:
+        """Yes, or No with the dtype or condition that stands in the way."""
+        for variable, allowed in self.dtypes.items():
+            for value, where in _typed_as(node, schema, variable):
+                if value.dtype is None:
+                    if value.type is None:
+                        return No(f"{where} has no known type")
+                    return No(f"{where} is {value.type}, not a tensor")
+                if value.dtype.value[3] not in allowed and value.dtype.onnx_name not in allowed:
+                    return No(f"{where} is {value.dtype.onnx_name}; this kernel takes {', '.join(sorted(allowed))}")
+        if self.when is not None:
+            verdict = self.when(node)
+            if verdict is not True:
+                return No(verdict if isinstance(verdict, str) else "the kernel's condition does not hold")
+        return Yes(note=self.note)
+
+    def bind(self, context: KernelContext) -> Callable[..., Any]:
+        """The function of one node: attributes bound, context first; for ``prepare`` kernels, what the factory made."""
+        bound = {k: context.attr(k) for k in self.keywords}
+        if self.prepare:
+            made: Callable[..., Any] = self.fn(context, **bound)
+            return made
+        return functools.partial(self.fn, context, **bound)
+
+
+def _typed_as(node: Node, schema: OpSchema | None, variable: str) -> Iterable[tuple[Value, str]]:
+    """The present inputs (and outputs) of ``node`` whose formal type is ``variable``; input 0 for ``""``."""
+    if variable == "" or schema is None:
+        first = next((v for v in node.inputs if v is not None), None)
+        if first is not None:
+            yield first, f"input {node.inputs.index(first)}"
+        elif node.outputs:
+            yield node.outputs[0], "output 0"
+        return
+    for i, value in enumerate(node.inputs):
+        formal = schema.formal_input(i)
+        if value is not None and formal is not None and formal.type == variable:
+            yield value, f"input {i} ({formal.name})"
+    for i, value in enumerate(node.outputs):
+        formal = schema.formal_output(i)
+        if formal is not None and formal.type == variable and value.name:
+            yield value, f"output {i} ({formal.name})"
+
+
+_GROUPS = {
+    "float": "float32",
+    "double": "float64",
+    "floats": "float16 float32 float64",
+    "allfloats": "float16 bfloat16 float32 float64",
+    "ints": "int8 int16 int32 int64 uint8 uint16 uint32 uint64",
+    "signed": "int8 int16 int32 int64",
+    "numeric": "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64",
+    "numpy": "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128",
+}
+
+
+def _parse_dtypes(dtypes: str | Mapping[str, str] | None) -> dict[str, frozenset[str]]:
+    if dtypes is None:
+        return {}
+    if isinstance(dtypes, str):
+        dtypes = {"": dtypes}
+    out = {}
+    for variable, names in dtypes.items():
+        words: list[str] = []
+        for word in names.split():
+            words += _GROUPS.get(word, word).split()
+        out[variable] = frozenset("object" if w == "string" else w for w in words)
+    return out
+
+
+def kernel(
+    op: str,
+    *,
+    domain: str = "",
+    since: int = 1,
+    until: int | None = None,
+    dtypes: str | Mapping[str, str] | None = None,
+    when: Callable[[Node], bool | str] | None = None,
+    prepare: bool = False,
+    into: bool = False,
+    inplace: Sequence[int] = (),
+    view: int | None = None,
+    note: str = "",
+) -> Callable[[F], F]:
+    """Marks a function as the kernel of ``op`` for schema versions ``since`` to ``until`` (open end by default).
+
+    dtypes: names, separated by spaces, that input 0 may have (``float32 int64``; groups: ``floats`` = f16 f32 f64,
+        ``allfloats`` = with bf16, ``ints``, ``signed``, ``numeric`` = allfloats + ints, ``numpy`` = all that NumPy has but
+        strings), or a mapping from the schema's type variables (``{"T": "floats", "Tind": "int64"}``). None: any.
+    when: narrows the claim; returns True, or False, or the reason why not.
+    prepare: the function is a factory (see the module's text).
+    into: the (bound) function takes ``out=`` (array or None) and fills and returns it.
+    inplace: inputs that output 0 may share memory with, when dtype and shape are equal; implies that elements are read
+        before they are written.
+    view: the input that output 0 may be a view of.
+    note: shown in placements, for instance that the kernel computes in a wider type.
+    One function may carry several ``@kernel`` marks.
+    """
+
+    def mark(fn: F) -> F:
+        params = inspect.signature(fn).parameters.values()
+        keywords = tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY and p.name != "out")
+        made = Kernel(
+            fn, op, domain, since, until, _parse_dtypes(dtypes), when, prepare, into, tuple(inplace), view, note, keywords
+        )
+        fn.__dict__.setdefault("__ronn_kernels__", []).append(made)
+        return fn
+
+    return mark
+
+
+class KernelSet:
+    """Kernels by operator. ``select`` finds the one for a node."""
+
+    def __init__(self, kernels: Iterable[Kernel] = ()) -> None:
+        self._by_op: dict[tuple[str, str], list[Kernel]] = {}
+        for k in kernels:
+            self.add(k)
+
+    @classmethod
+    def from_module(cls, *modules: Any) -> KernelSet:
+        """Every ``@kernel`` function of the modules."""
+        found = cls()
+        for module in modules:
+            for obj in vars(module).values():
+                if getattr(obj, "__module__", None) == getattr(module, "__name__", ""):
+                    found.extend(getattr(obj, "__ronn_kernels__", ()))
+        return found
+
+    def add(self, k: Kernel) -> None:
+        self._by_op.setdefault((k.domain, k.op), []).append(k)
+        self._by_op[(k.domain, k.op)].sort(key=lambda k: -k.since)
+
+    def extend(self, kernels: Iterable[Kernel]) -> None:
+        for k in kernels:
+            self.add(k)
+
+    def __iter__(self) -> Any:
+        return (k for ks in self._by_op.values() for k in ks)
+
+    def select(self, node: Node) -> tuple[Kernel | None, Support]:
+        """The kernel for ``node`` (newest ``since`` first) and Yes, or None and the reason."""
+        candidates = self._by_op.get((node.domain, node.op))
+        if candidates is None:
+            return None, No(f"no kernel for {node.op_id}")
+        schema = schema_of(node)
+        since = node.version if schema is None else schema.since
+        refusal = No(f"no kernel for {node.op_id} of version {since}")
+        for k in candidates:
+            if since < k.since or (k.until is not None and since > k.until):
+                continue
+            verdict = k.accepts(node, schema)
+            if isinstance(verdict, Yes):
+                return k, verdict
+            refusal = verdict
+        return None, refusal
+
+
+class KernelProvider(Provider):
+    """A provider made of kernels: methods of the subclass marked ``@kernel``, and those of ``kernels()``."""
+
+    def __init__(self) -> None:
+        self._kernels: KernelSet | None = None
+
+    def kernels(self) -> KernelSet:
+        """Kernels from elsewhere, for instance ``KernelSet.from_module(...)``. Called once, when first needed."""
+        return KernelSet()
+
+    @property
+    def kernel_set(self) -> KernelSet:
+        """All kernels of this provider."""
+        if self._kernels is None:
+            found = self.kernels()
+            for name in dir(type(self)):
+                method = getattr(type(self), name)
+                for k in getattr(method, "__ronn_kernels__", ()):
+                    found.add(_bind_method(k, self))
+            self._kernels = found
+        return self._kernels
+
+    def supports(self, node: Node, device: Device) -> Support:
+        return self.kernel_set.select(node)[1]
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        calls = []
+        for node in part.nodes:
+            k, verdict = self.kernel_set.select(node)
+            if k is None:
+                raise ValueError(f"{self.name} was handed {node!r}, which it refuses: {verdict}")
+            fn = k.bind(KernelContext(node, schema_of(node), options))
+            view_of = {} if k.view is None else {0: k.view}
+            calls.append(Call(fn, node.inputs, node.outputs, (node,), k.into, k.inplace, view_of))
+        return CompiledPart(calls)
+
+
+def _bind_method(k: Kernel, owner: Any) -> Kernel:
+    import dataclasses
+
+    return dataclasses.replace(k, fn=functools.partial(k.fn, owner))
+
+
+def dtype_names(dtypes: Iterable[DType]) -> str:
+    """Names for messages: ``float32, int64``."""
+    return ", ".join(sorted(d.value[3] for d in dtypes))
