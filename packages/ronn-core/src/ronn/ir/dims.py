@@ -1,33 +1,41 @@
 """Symbolic dimensions: integers, or integer polynomials over named sizes.
 
 ``N``, ``2*N+1``, ``(H+1)//2`` are dims. A ``Sym`` is kept in a canonical form (sorted monomials with integer
-coefficients), so that two equal polynomials are equal objects. Division, remainder, minimum and maximum are
-opaque atoms unless they can be resolved.
+coefficients), so that two equal polynomials are equal objects. Division, minimum and maximum are opaque atoms
+unless they can be resolved. Named sizes are never negative.
+
+Expressions are bounded: one that grows past the bounds below becomes a name of its own, ``big_`` and a digest of
+its text, which stands for a size that is not known but equal wherever the same expression occurs.
 """
 
 from __future__ import annotations
 
 import ast
-import operator
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import keyword
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Union
 
 _MAX_TERMS = 64
-_MAX_DEPTH = 16
+_MAX_DEPTH = 12  # of opaque functions inside each other
+_MAX_DEGREE = 16
+_MAX_COEFFICIENT = 2**63 - 1
+_MAX_TEXT = 4096  # characters; of a printed dim, and of one to parse
 
 
 @dataclass(frozen=True, slots=True)
 class Fn:
-    """An opaque integer function of dims: ``floordiv``, ``mod``, ``min`` or ``max``."""
+    """An opaque integer function of two dims: ``floordiv``, ``min`` or ``max``."""
 
     name: str
     args: tuple[Dim, ...]
 
     def __str__(self) -> str:
-        if self.name in _INFIX:
+        if self.name == "floordiv":
             left, right = (f"({a})" if isinstance(a, Sym) and not a.is_name else str(a) for a in self.args)
-            return f"({left}{_INFIX[self.name]}{right})"
+            return f"({left}//{right})"
         return f"{self.name}({','.join(map(str, self.args))})"
 
     def depth(self) -> int:
@@ -77,10 +85,11 @@ class Sym:
         return self * -1 + other
 
     def __mul__(self, other: Dim) -> Dim:
-        if len(self.terms) * len(_terms(other)) > _MAX_TERMS:
-            return _opaque("mul", self, other)
+        others = _terms(other)
+        if len(self.terms) * len(others) > _MAX_TERMS**2:
+            return _named("*".join(sorted((str(self), str(other)))))
         return _make(
-            tuple((tuple(sorted(m1 + m2, key=str)), c1 * c2) for m1, c1 in self.terms for m2, c2 in _terms(other))
+            tuple((tuple(sorted(m1 + m2, key=_atom_key)), c1 * c2) for m1, c1 in self.terms for m2, c2 in others)
         )
 
     __rmul__ = __mul__
@@ -106,8 +115,6 @@ class Sym:
 Dim = Union[int, Sym]
 Shape = tuple[Union[int, Sym, None], ...]
 
-_INFIX = {"floordiv": "//", "mul": "*"}
-
 
 def sym(name: str) -> Sym:
     """The dim called ``name``."""
@@ -120,40 +127,69 @@ def _terms(d: Dim) -> tuple[tuple[Monomial, int], ...]:
     return (((), int(d)),) if d else ()
 
 
-def _make(terms: tuple[tuple[Monomial, int], ...]) -> Dim:
+def _atom_key(atom: Atom) -> tuple[bool, str]:
+    return (isinstance(atom, Fn), str(atom))
+
+
+def _make(terms: Iterable[tuple[Monomial, int]]) -> Dim:
     total: dict[Monomial, int] = {}
     for mono, coef in terms:
         total[mono] = total.get(mono, 0) + coef
-    kept = tuple(sorted(((m, c) for m, c in total.items() if c), key=lambda t: (-len(t[0]), [str(a) for a in t[0]])))
+    kept = [(m, c) for m, c in total.items() if c]
     if not kept:
         return 0
-    if len(kept) == 1 and kept[0][0] == ():
+    if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
-    return Sym(kept)
+    if len(kept) > 1:
+        kept.sort(key=lambda t: (-len(t[0]), [_atom_key(a) for a in t[0]]))
+    made = Sym(tuple(kept))
+    if len(kept) > _MAX_TERMS or any(len(m) > _MAX_DEGREE or abs(c) > _MAX_COEFFICIENT for m, c in kept):
+        return _named(str(made))
+    return made
 
 
-def _opaque(name: str, *args: Dim) -> Dim:
-    return Sym((((Fn(name, args),), 1),))
+def _named(text: str) -> Sym:
+    """The name that stands for an expression which is too large to keep."""
+    return sym("big_" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest())
+
+
+def _opaque(name: str, a: Dim, b: Dim) -> Dim:
+    if name != "floordiv" and str(b) < str(a):
+        a, b = b, a
+    atom = Fn(name, (a, b))
+    if atom.depth() > _MAX_DEPTH:
+        return _named(str(atom))
+    text = str(atom)
+    return _named(text) if len(text) > _MAX_TEXT else Sym((((atom,), 1),))
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:
-    """``a // b``, exact where every coefficient divides."""
+    """``a // b``, rounded down, as simple as it gets. ZeroDivisionError where both are ints and ``b`` is 0."""
     if isinstance(a, int) and isinstance(b, int):
         return a // b
-    if isinstance(b, int) and b != 0:
-        if b == 1:
-            return a
-        exact = tuple((m, c // b) for m, c in _terms(a) if c % b == 0)
-        rest = tuple((m, c) for m, c in _terms(a) if c % b)
-        if not rest:
-            return _make(exact)
-        if exact and b > 0:
-            return _make(exact + _terms(_opaque("floordiv", _make(rest), b)))
-        return _opaque("floordiv", a, b)
+    if isinstance(b, int) and b > 0:
+        return _floordiv_int(a, b)
     if a == b:
         return 1
-    quotient = _exact_quotient(a, b)
+    quotient = None if isinstance(b, int) else _exact_quotient(a, b)
     return quotient if quotient is not None else _opaque("floordiv", a, b)
+
+
+def _floordiv_int(a: Dim, b: int) -> Dim:
+    # a = b * whole + rest with the coefficients of rest in [0, b), so a // b = whole + rest // b.
+    whole = _make((m, c // b) for m, c in _terms(a))
+    rest = _make((m, c % b) for m, c in _terms(a))
+    if isinstance(rest, int):
+        return whole
+    for mono, coef in rest.terms:
+        inner = mono[0] if len(mono) == 1 and coef == 1 else None
+        if isinstance(inner, Fn) and inner.name == "floordiv" and isinstance(inner.args[1], int) and inner.args[1] > 0:
+            # (p // m + q) // b = (p + m * q) // (m * b)
+            p, m = inner.args[0], inner.args[1]
+            others = _make(t for t in rest.terms if t[0] != mono)
+            if m * b <= _MAX_COEFFICIENT:
+                return whole + floordiv(p + others * m, m * b)
+    return whole + _opaque("floordiv", rest, b)
 
 
 def _exact_quotient(a: Dim, b: Dim) -> Dim | None:
@@ -201,16 +237,26 @@ def dim_min(a: Dim, b: Dim) -> Dim:
     return _opaque("min", a, b)
 
 
-_EVAL: dict[str, Callable[[int, int], int]] = {
-    "floordiv": operator.floordiv, "mul": operator.mul, "min": min, "max": max,
-}  # fmt: skip
-_REBUILD: dict[str, Callable[[Dim, Dim], Dim]] = {
-    "floordiv": floordiv, "mul": lambda a, b: a * b, "min": dim_min, "max": dim_max,
-}  # fmt: skip
+_REBUILD: dict[str, Callable[[Dim, Dim], Dim]] = {"floordiv": floordiv, "min": dim_min, "max": dim_max}
+
+
+def is_nonnegative(d: Dim) -> bool:
+    """Whether ``d`` is 0 or more whatever its names stand for; False where that cannot be told."""
+    if isinstance(d, int):
+        return d >= 0
+    return all(c >= 0 and all(isinstance(a, str) or _fn_nonnegative(a) for a in m) for m, c in d.terms)
+
+
+def _fn_nonnegative(fn: Fn) -> bool:
+    judge = any if fn.name == "max" else all
+    return judge(is_nonnegative(a) for a in fn.args)
 
 
 def substitute(d: Dim | None, binding: Mapping[str, Dim]) -> Dim | None:
-    """``d`` with names replaced by what ``binding`` gives; names that it lacks stay."""
+    """``d`` with names replaced by what ``binding`` gives; names that it lacks stay.
+
+    ZeroDivisionError where the binding makes a divisor 0.
+    """
     if d is None or isinstance(d, int):
         return d
     out: Dim = 0
@@ -239,10 +285,13 @@ def product(dims: Sequence[Dim]) -> Dim:
     return out
 
 
+_PLAIN_NAME = re.compile(r"(?!(?:min|max)$)[A-Za-z_][A-Za-z0-9_]*")
+
+
 def _atom_text(atom: Atom) -> str:
     if isinstance(atom, Fn):
         return str(atom)
-    return atom if atom.isidentifier() and atom not in ("min", "max") else repr(atom)
+    return atom if _PLAIN_NAME.fullmatch(atom) and not keyword.iskeyword(atom) else repr(atom)
 
 
 def format_shape(shape: Shape) -> str:
@@ -255,24 +304,30 @@ def parse_dim(text: str) -> Dim | None:
     text = text.strip()
     if text == "?":
         return None
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        return int(text)
+    if _PLAIN_NAME.fullmatch(text) and not keyword.iskeyword(text):
+        return sym(text)
+    if len(text) > _MAX_TEXT * 4:
+        raise ValueError(f"a dim of {len(text)} characters")
     try:
         return _from_ast(ast.parse(text, mode="eval").body, 0)
-    except (SyntaxError, RecursionError) as e:
-        raise ValueError(f"not a dim: {text!r}") from e
+    except (SyntaxError, RecursionError, MemoryError, ZeroDivisionError, ValueError) as e:
+        raise ValueError(f"not a dim: {text[:200]!r}") from e
 
 
 _BINOPS: dict[type[ast.operator], Callable[[Dim, Dim], Dim]] = {
     ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: floordiv, ast.Mod: lambda a, b: a % b,
+    ast.FloorDiv: floordiv, ast.Mod: lambda a, b: a - floordiv(a, b) * b,
 }  # fmt: skip
 
 
 def _from_ast(node: ast.expr, depth: int) -> Dim:
-    if depth > _MAX_DEPTH * 4:
+    if depth > _MAX_TERMS * 4:
         raise ValueError("dim expression is nested too deeply")
     match node:
-        case ast.Constant(value=int() as number):
-            return int(number)
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            return number
         case ast.Constant(value=str() as name) | ast.Name(id=name):
             return sym(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):

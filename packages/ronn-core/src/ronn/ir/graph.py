@@ -177,6 +177,8 @@ class Graph:
         self._last: Node | None = None
         self._count = 0
         self._fresh = 0
+        self._taken: set[str] | None = None  # names that fresh_name avoids, collected on its first call
+        self._nested: dict[Node, None] = {}  # nodes with subgraphs
 
     # --- nodes
 
@@ -225,7 +227,7 @@ class Graph:
         """Takes ``node`` out. ValueError while another node or a graph output still uses what it makes."""
         self._own(node)
         for out in node.outputs:
-            if out.uses or any(o is out for o in self.outputs):
+            if self.is_used(out):
                 raise ValueError(f"cannot remove {node!r}: %{out.name} is still used")
         node.set_inputs(())
         for sub in node.subgraphs():
@@ -240,6 +242,7 @@ class Graph:
             self._last = node._prev
         node._graph = None
         self._count -= 1
+        self._nested.pop(node, None)
 
     def move_before(self, anchor: Node, node: Node) -> None:
         """Moves a node of this graph to just before ``anchor``."""
@@ -276,6 +279,8 @@ class Graph:
         else:
             following._prev = node
         self._count += 1
+        if any(True for _ in node.subgraphs()):
+            self._nested[node] = None
         return node
 
     def detach(self) -> None:
@@ -311,11 +316,14 @@ class Graph:
         return value
 
     def fresh_name(self, stem: str) -> str:
-        """A name that nothing in this graph has been given by ``fresh_name`` or carries as a constant or input."""
+        """A name that no value of this graph or its subgraphs has, and that ``fresh_name`` has not given before."""
+        if self._taken is None:
+            self._taken = {v.name for v in self.values()}
+            self._taken.update(out.name for node in self.all_nodes() for out in node.outputs)
         while True:
             self._fresh += 1
             name = f"{stem}.{self._fresh}"
-            if name not in self.initializers:
+            if name not in self._taken and name not in self.initializers:
                 return name
 
     def unique_name(self, name: str) -> str:
@@ -336,9 +344,22 @@ class Graph:
         """Makes every user of ``old``, subgraphs and graph outputs included, use ``new``."""
         for node, index in list(old.uses):
             node.set_input(index, new)
+        self._replace_outputs(old, new)
+
+    def _replace_outputs(self, old: Value, new: Value) -> None:
         for i, out in enumerate(self.outputs):
             if out is old:
                 self.outputs[i] = new
+        for node in self._nested:
+            for sub in node.subgraphs():
+                sub._replace_outputs(old, new)
+
+    def is_used(self, value: Value) -> bool:
+        """Whether a node, or an output of this graph or of its subgraphs, uses ``value``."""
+        return bool(value.uses) or self._returns(value)
+
+    def _returns(self, value: Value) -> bool:
+        return self.is_output(value) or any(s._returns(value) for n in self._nested for s in n.subgraphs())
 
     def all_nodes(self) -> Iterator[Node]:
         """Every node, those of subgraphs too, outer before inner."""
@@ -402,13 +423,18 @@ class Metadata:
 
 @dataclass(slots=True)
 class IRModel:
-    """A graph with what the whole model needs: opset imports, functions, metadata, where it came from."""
+    """A graph with what the whole model needs: opset imports, functions, metadata, where it came from.
+
+    ``overridable`` names the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
+    are constants unless a caller gives something else.
+    """
 
     graph: Graph
     opset_imports: dict[str, int]
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "<memory>"
+    overridable: tuple[str, ...] = ()
 
 
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:

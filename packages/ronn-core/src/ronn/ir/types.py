@@ -43,6 +43,8 @@ class DType(enum.Enum):
     FLOAT8E8M0 = (24, "f8e8m0", 8, "float8_e8m0fnu")
     UINT2 = (25, "u2", 2, "uint2")
     INT2 = (26, "i2", 2, "int2")
+    FLOAT6E2M3 = (27, "f6e2m3", 6, "float6_e2m3fn")
+    FLOAT6E3M2 = (28, "f6e3m2", 6, "float6_e3m2fn")
 
     @property
     def code(self) -> int:
@@ -75,7 +77,8 @@ class DType(enum.Enum):
             return np.dtype(name)
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name))
+        found: np.dtype = np.dtype(getattr(ml_dtypes, name))
+        return found
 
     @property
     def is_float(self) -> bool:
