@@ -1,0 +1,87 @@
+"""RONN: a plugin-based runtime for ONNX models.
+
+    import ronn
+
+    session = ronn.Session("model.onnx")
+    scores = session.run({"image": array})["scores"]
+
+Importing this package imports neither onnx, numpy, numba nor any provider: names are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ronn._version import __version__
+
+if TYPE_CHECKING:
+    from ronn.errors import (
+        CancelledError,
+        ExecutionError,
+        InputError,
+        InternalError,
+        MemoryLimitError,
+        ModelError,
+        OptionError,
+        PlacementError,
+        ProviderError,
+        RonnError,
+        UnsupportedError,
+    )
+    from ronn.hookspecs import hookimpl
+    from ronn.options import SessionOptions
+    from ronn.session import Model, Session, load
+    from ronn.values import Outputs, ValueInfo
+
+_HOME = {
+    "load": "session",
+    "Model": "session",
+    "Session": "session",
+    "SessionOptions": "options",
+    "Outputs": "values",
+    "ValueInfo": "values",
+    "hookimpl": "hookspecs",
+    **dict.fromkeys(
+        (
+            "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError", "ModelError",
+            "OptionError", "PlacementError", "ProviderError", "RonnError", "UnsupportedError",
+        ),
+        "errors",
+    ),
+}  # fmt: skip
+
+__all__ = [
+    "CancelledError",
+    "ExecutionError",
+    "InputError",
+    "InternalError",
+    "MemoryLimitError",
+    "Model",
+    "ModelError",
+    "OptionError",
+    "Outputs",
+    "PlacementError",
+    "ProviderError",
+    "RonnError",
+    "Session",
+    "SessionOptions",
+    "UnsupportedError",
+    "ValueInfo",
+    "__version__",
+    "hookimpl",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ronn' has no attribute {name!r}")
+    value = getattr(import_module(f"ronn.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -127,6 +127,8 @@ class Provider:
     name: ClassVar[str]
     api_version: ClassVar[int] = API_VERSION
     options: ClassVar[Mapping[str, Any]] = {}
+    folds: ClassVar[bool] = False
+    """Whether its results are exact enough to compute constants with, at compile time."""
 
     def devices(self) -> Sequence[Device]:
         """The usable devices. Raise ``Unavailable("reason")`` when there is none."""

@@ -1,0 +1,257 @@
+"""The pipeline, one line a stage. Read this first: it is the way from a model file to something that runs.
+
+    model.onnx --frontend--> imported --portable passes--> portable --bind, specialised passes--> specialised
+        --bids, copies--> assigned --provider.compile--> calls --lifetimes, arena--> Plan
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ronn import knobs
+from ronn.errors import ModelError
+from ronn.ir.dims import Dim, Sym, substitute
+from ronn.ir.graph import Graph, IRModel, Node, Value, clone
+from ronn.ir.types import TensorType, Type
+from ronn.ir.verify import verify
+from ronn.ops.infer import infer_types
+from ronn.options import SessionOptions
+from ronn.partition import (
+    CONTROL,
+    Target,
+    assign,
+    insert_copies,
+    is_control_flow,
+    is_copy,
+    partition,
+)
+from ronn.passes.manager import PassContext, PassManager, PassReport
+from ronn.passes.pipelines import all_passes, pipeline
+from ronn.plan.control import control_call
+from ronn.plan.plan import Plan
+from ronn.plugins import registry
+from ronn.provider import Call, Part, Yes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compile for: the imported model, the targets in order of preference, the options.
+
+    ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
+    default (IR 4 and newer) that a run feeds.
+    """
+
+    model: IRModel
+    targets: tuple[Target, ...]
+    options: SessionOptions
+    trace: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    reports: list[PassReport] = field(default_factory=list, compare=False)
+
+
+Signature = tuple[Type | None, ...]
+"""The types of the inputs of one run; dims are ints."""
+
+
+def compile_model(request: Request, signature: Signature) -> Plan:
+    """From the imported model to a plan for one input signature. Sessions keep what the stages share."""
+    portable = to_portable(request)
+    specialised = to_specialised(portable, signature, request)
+    assigned = to_assigned(specialised, request)
+    return to_plan(assigned, request)
+
+
+def to_portable(request: Request) -> Graph:
+    """A copy of the imported graph after the passes that hold for every input size and device."""
+    graph = _imported(request)
+    _stage("imported", graph)
+    infer_types(graph)
+    _run_passes("portable", graph, request)
+    infer_types(graph)
+    _stage("portable", graph)
+    return graph
+
+
+def to_specialised(portable: Graph, signature: Signature | None, request: Request) -> Graph:
+    """A copy for one signature (None: sizes stay symbolic) after the passes that profit from knowing the sizes."""
+    graph = clone(portable)
+    bind(graph, signature, request.options.dimensions)
+    infer_types(graph)
+    for target in request.targets:
+        _run_pass_list(f"provider {target.name}", target.provider.passes(target.device), graph, request)
+    _run_passes("specialised", graph, request)
+    infer_types(graph)
+    _stage("specialised", graph)
+    return graph
+
+
+def to_assigned(specialised: Graph, request: Request) -> Graph:
+    """Gives every node its provider, in place, and makes copies between memories explicit.
+
+    Raises PlacementError when nobody listed takes a node.
+    """
+    assign(specialised, request.targets)
+    insert_copies(specialised, request.targets)
+    _stage("assigned", specialised)
+    return specialised
+
+
+def to_plan(assigned: Graph, request: Request) -> Plan:
+    """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans."""
+    closers: list[Callable[[], None]] = []
+    plan = _plan(assigned, assigned.inputs, {t.name: t for t in request.targets}, closers)
+    plan.closers = closers
+    return plan
+
+
+def bind(graph: Graph, signature: Signature | None, dimensions: Mapping[str, int]) -> None:
+    """Puts the sizes of ``signature`` (and fixed ``dimensions``) in place of symbols, in every type of the graph.
+
+    Raises InputError-like ModelError never: fits were checked when the run's inputs were.
+    """
+    binding: dict[str, Dim] = dict(dimensions)
+    if signature is not None:
+        for value, given in zip(graph.inputs, signature, strict=True):
+            if isinstance(given, TensorType) and given.shape is not None and value.tensor.shape is not None:
+                for declared, size in zip(value.tensor.shape, given.shape, strict=False):
+                    if isinstance(declared, Sym) and declared.is_name and size is not None:
+                        binding[str(declared.terms[0][0][0])] = size
+    _substitute(graph, binding)
+    if signature is not None:
+        for value, given in zip(graph.inputs, signature, strict=True):
+            if given is not None:
+                value.type = given
+
+
+def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
+    for value in graph.values():
+        if not value.is_const:
+            value.shape_data = None
+            t = value.type
+            if binding and isinstance(t, TensorType) and t.shape is not None and not t.is_static:
+                value.type = TensorType(t.dtype, tuple(substitute(d, binding) for d in t.shape))
+    for node in graph:
+        for sub in node.subgraphs():
+            _substitute(sub, binding)
+
+
+# --- stages
+
+
+def _imported(request: Request) -> Graph:
+    graph = clone(request.model.graph)
+    if request.given:
+        for name in request.given:
+            value = graph.initializers.pop(name)
+            value.data = None
+            value.shape_data = None
+            graph.inputs.append(value)
+    if request.trace:
+        known = {v.name: v for v in graph.values()}
+        for name in request.trace:
+            graph.add_output(known[name], name)
+    return graph
+
+
+def _stage(name: str, graph: Graph) -> None:
+    if knobs.VERIFY.get():
+        verify(graph, name if name != "specialised" else "portable")
+    if knobs.DEBUG.get() >= 5:
+        print(f"--- {name}\n{graph}", file=sys.stderr)
+
+
+def _run_passes(stage: str, graph: Graph, request: Request) -> None:
+    _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request)
+    extra = [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
+    _run_pass_list(f"plugins at {stage}", extra, graph, request)
+
+
+def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Request) -> None:
+    if not passes:
+        return
+    limit = knobs.PASS_LIMIT.get()
+    manager = PassManager(
+        passes,
+        disabled=frozenset(request.options.disabled_passes),
+        known=all_passes(),
+        verify=knobs.VERIFY.get(),
+        print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
+        limit=None if limit < 0 else limit,
+    )
+    context = pass_context(request)
+    context.rewrites = sum(sum(r.counts().values()) for r in request.reports)
+    report = manager.run(graph, context)
+    request.reports.append(report)
+    if knobs.DEBUG.get() >= 2:
+        print(f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}", file=sys.stderr)
+
+
+def pass_context(request: Request) -> PassContext:
+    """What passes may ask: who takes a node, and what it computes on constants."""
+    native = [t for t in request.targets if t.name != "reference"]
+
+    def claimed(node: Node) -> bool:
+        return any(isinstance(t.provider.supports(node, t.device), Yes) for t in native)
+
+    return PassContext(
+        options={"fold_limit": request.options.fold_limit},
+        opset_imports=request.model.opset_imports,
+        functions=request.model.functions,
+        evaluate=evaluator(request.targets),
+        claimed=claimed,
+    )
+
+
+def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list[Any]]:
+    """A function that computes one node on arrays: by the first listed provider that folds, else by the reference."""
+    folding = [t for t in targets if t.provider.folds and t.device.memory == "host"]
+    if all(t.name != "reference" for t in folding):
+        record = registry().get("reference")
+        assert record.provider is not None
+        folding.append(Target(record.provider, record.devices()[0], {}))
+
+    def evaluate(node: Node, arrays: Sequence[Any]) -> list[Any]:
+        for target in folding:
+            if isinstance(target.provider.supports(node, target.device), Yes):
+                inputs = tuple(v for v in node.inputs if v is not None)
+                compiled = target.provider.compile(Part((node,), inputs, node.outputs), target.device, target.options)
+                plan = Plan(compiled.calls, inputs, [v for v in node.outputs if v.name])
+                given = [a for a, v in zip(arrays, node.inputs, strict=False) if v is not None]
+                results = iter(plan.run(given))
+                return [next(results) if v.name else None for v in node.outputs]
+        raise ModelError(f"nobody computes {node.op_id}", node=node)
+
+    return evaluate
+
+
+def _plan(
+    graph: Graph, inputs: Sequence[Value], targets: Mapping[str, Target], closers: list[Callable[[], None]]
+) -> Plan:
+    calls: list[Call] = []
+    for part in partition(graph):
+        first = part.nodes[0]
+        if first.provider != CONTROL:
+            target = targets[first.provider or ""]
+            compiled = target.provider.compile(part, target.device, target.options)
+            calls += compiled.calls
+            if compiled.close is not None:
+                closers.append(compiled.close)
+        elif is_copy(first):
+            calls.append(_copy_call(first, targets))
+        else:
+            assert is_control_flow(first)
+            calls.append(
+                control_call(first, lambda sub, captured: _plan(sub, [*sub.inputs, *captured], targets, closers))
+            )
+    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get())
+
+
+def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:
+    allocator = targets[node.attributes["via"]].device.allocator
+    if allocator is None:
+        raise ModelError(f"device of {node.attributes['via']!r} has its own memory but no allocator", node=node)
+    move = allocator.to_host if node.attributes["to"] == "host" else allocator.to_device
+    return Call(move, node.inputs, node.outputs, (node,))

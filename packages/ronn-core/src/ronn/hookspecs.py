@@ -1,0 +1,46 @@
+"""The hooks. Few, and cold: they are called at discovery, load and compile time, never while a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Graph, Node
+    from ronn.ops.schema import OpSchema
+    from ronn.partition import Bid
+    from ronn.passes.manager import Pass
+    from ronn.provider import Provider
+
+hookspec = pluggy.HookspecMarker("ronn")
+hookimpl = pluggy.HookimplMarker("ronn")
+
+
+@hookspec
+def ronn_providers() -> Sequence[Provider]:
+    """Execution providers that the plugin offers. Called once, when providers are first asked for."""
+    raise NotImplementedError
+
+
+@hookspec
+def ronn_ops() -> Sequence[OpSchema]:
+    """Operators that the plugin declares (schemas; shape rules are registered with ``ronn.ops.infer.rule``)."""
+    raise NotImplementedError
+
+
+@hookspec
+def ronn_passes(stage: str) -> Sequence[Pass]:
+    """Passes to run after RONN's own at ``stage``: ``portable`` (once per model) or ``specialised`` (per signature)."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def ronn_choose(graph: Graph, bids: Mapping[Node, Sequence[Bid]]) -> Mapping[Node, str] | None:
+    """Chooses providers by name for nodes that several bid for. Nodes left out go by listed order. None: no opinion."""
+
+
+@hookspec
+def ronn_cli(app: Any) -> None:
+    """Adds commands to the ``ronn`` command line (``app`` is its typer application)."""

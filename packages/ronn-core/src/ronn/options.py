@@ -1,0 +1,71 @@
+"""Options of a session: frozen, checked when made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from ronn.errors import OptionError, nearest
+
+OPTIMIZATIONS = ("none", "basic", "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """How a session compiles and runs a model.
+
+    optimization: named list of passes: ``none`` (only what running needs), ``basic`` (no fusions), ``full``.
+    disabled_passes: names of passes to leave out (``ronn passes`` lists them).
+    dimensions: sizes for symbolic dims, fixed for the whole session: ``{"batch": 1}``.
+    fold_limit: bytes that one folded constant may take.
+    plan_cache: how many input signatures keep their plan (least recently used goes first).
+
+    Raises OptionError for a value that an option cannot have.
+    """
+
+    optimization: str = "full"
+    disabled_passes: frozenset[str] | tuple[str, ...] = frozenset()
+    dimensions: Mapping[str, int] = field(default_factory=dict)
+    fold_limit: int = 1 << 20
+    plan_cache: int = 16
+
+    def __post_init__(self) -> None:
+        if self.optimization not in OPTIMIZATIONS:
+            raise OptionError(
+                f"optimization={self.optimization!r} is not known", hint=f"one of {', '.join(OPTIMIZATIONS)}"
+            )
+        if isinstance(self.disabled_passes, str):
+            raise OptionError("disabled_passes takes a collection of names, not one string")
+        object.__setattr__(self, "disabled_passes", frozenset(self.disabled_passes))
+        for name, size in self.dimensions.items():
+            if not isinstance(size, int) or size < 0:
+                raise OptionError(f"dimensions[{name!r}]={size!r} is not a size")
+        object.__setattr__(self, "dimensions", MappingProxyType(dict(self.dimensions)))
+        if self.plan_cache < 1:
+            raise OptionError("plan_cache must be at least 1")
+        if self.fold_limit < 0:
+            raise OptionError("fold_limit must not be negative")
+
+    @classmethod
+    def of(cls, **given: Any) -> SessionOptions:
+        """Options from keywords; OptionError with the nearest name for an unknown one."""
+        known = [f.name for f in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = nearest(name, known)
+                raise OptionError(
+                    f"there is no session option {name!r}",
+                    hint=f"did you mean {near!r}?" if near else f"known: {', '.join(known)}",
+                )
+        return cls(**given)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["dimensions"] = dict(self.dimensions)
+        return (_restore, (values,))
+
+
+def _restore(values: dict[str, Any]) -> SessionOptions:
+    return SessionOptions(**values)

@@ -1,0 +1,232 @@
+"""Bids, assignment, partitions: which provider runs which node, and why; copies made explicit."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ronn.errors import PlacementError
+from ronn.ir.graph import Graph, Node, Value
+from ronn.plugins import registry
+from ronn.provider import Device, No, Part, Provider, Support, Yes
+
+CONTROL = "ronn"
+"""The name that placements give to the plan itself, which runs control flow and copies."""
+
+DOMAIN, COPY = "ronn", "Copy"
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_MAX_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A provider that a session lists: one of its devices, and its options."""
+
+    provider: Provider
+    device: Device
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.provider.name
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What one target said about one node."""
+
+    target: Target
+    support: Support
+
+
+def is_control_flow(node: Node) -> bool:
+    return node.domain == "" and node.op in CONTROL_FLOW
+
+
+def collect_bids(graph: Graph, targets: Sequence[Target]) -> dict[Node, list[Bid]]:
+    """Asks every target about every node, those of subgraphs too; control flow belongs to the plan."""
+    return {
+        node: [Bid(t, t.provider.supports(node, t.device)) for t in targets]
+        for node in graph.all_nodes()
+        if not is_control_flow(node) and not is_copy(node)
+    }
+
+
+def assign(graph: Graph, targets: Sequence[Target]) -> None:
+    """Gives every node its provider and the reason. PlacementError when nobody listed takes a node.
+
+    Of the bidders, one that does not call itself a last resort (score 0) comes first, then the order in which the
+    session lists them; a ``ronn_choose`` plugin may choose otherwise among those that bid.
+    """
+    bids = collect_bids(graph, targets)
+    chosen = registry().manager.hook.ronn_choose(graph=graph, bids=bids) or {}
+    orphans: list[tuple[Node, list[Bid]]] = []
+    for node in graph.all_nodes():
+        if node not in bids:
+            node.provider, node.reason = CONTROL, "control flow: the plan runs its subgraphs"
+            continue
+        willing = [b for b in bids[node] if isinstance(b.support, Yes)]
+        if not willing:
+            orphans.append((node, bids[node]))
+            continue
+        best = min(willing, key=lambda b: (b.target.name != chosen.get(node), _score(b) <= 0, targets.index(b.target)))
+        node.provider = best.target.name
+        node.reason = _reason(best, bids[node], chosen.get(node) == best.target.name)
+    if orphans:
+        raise _placement_error(orphans, targets)
+
+
+def _score(bid: Bid) -> float:
+    return bid.support.score if isinstance(bid.support, Yes) else 0.0
+
+
+def _reason(best: Bid, bids: Sequence[Bid], by_plugin: bool) -> str:
+    refused = [f"{b.target.name}: {b.support.reason}" for b in bids if isinstance(b.support, No)]
+    note = best.support.note if isinstance(best.support, Yes) else ""
+    words = [w for w in (note, "; ".join(refused), "chosen by a plugin" if by_plugin else "") if w]
+    return "; ".join(words) or "first in the list that takes it"
+
+
+def _placement_error(orphans: Sequence[tuple[Node, list[Bid]]], targets: Sequence[Target]) -> PlacementError:
+    lines = []
+    for node, bids in orphans[:_MAX_NAMED]:
+        why = "; ".join(f"{b.target.name}: {b.support.reason}" for b in bids if isinstance(b.support, No))
+        lines.append(f"  {node.op_id} {node.label!r} (opset {node.version}): {why or 'no provider listed'}")
+    if len(orphans) > _MAX_NAMED:
+        lines.append(f"  ... and {len(orphans) - _MAX_NAMED} more")
+    listed = [t.name for t in targets]
+    hint = (
+        "list a fallback, for instance providers=" + repr([*listed, "reference"])
+        if "reference" not in listed
+        else "no installed provider listed here implements it; `ronn check MODEL` lists all such nodes"
+    )
+    return PlacementError(
+        f"{len(orphans)} node(s) cannot run on the providers asked for ({', '.join(listed)})",
+        node=orphans[0][0],
+        detail="\n".join(lines),
+        hint=hint,
+    )
+
+
+# --- copies
+
+
+def is_copy(node: Node) -> bool:
+    return node.domain == DOMAIN and node.op == COPY
+
+
+def insert_copies(graph: Graph, targets: Sequence[Target]) -> None:
+    """Puts a ``ronn::Copy`` wherever a value is used in another memory than it lives in; subgraphs too.
+
+    Graph inputs, outputs and what control flow uses live on the host; constants are read by providers at compile time.
+    """
+    device = {t.name: t.device for t in targets}
+    if all(d.memory == "host" for d in device.values()):
+        return
+    _insert_copies(graph, {name: d.memory for name, d in device.items()}, {d.memory: n for n, d in device.items()})
+
+
+def _insert_copies(graph: Graph, memory: Mapping[str, str], owner: Mapping[str, str]) -> None:
+    home: dict[Value, str] = dict.fromkeys(graph.inputs, "host")
+    copies: dict[tuple[Value, str], Value] = {}
+
+    def moved(value: Value, to: str, before: Node | None) -> Value:
+        source = home.get(value, "host")
+        if source == to or value.is_const:
+            return value
+        if (value, to) in copies:
+            return copies[value, to]
+        if "host" not in (source, to):
+            value, source = moved(value, "host", before), "host"
+        made = Value(graph.fresh_name(f"{value.name}.{to}"), value.type)
+        made.shape_data = value.shape_data
+        mover = owner[to if to != "host" else source]
+        node = Node(COPY, [value], [made], {"to": to, "via": mover}, domain=DOMAIN, version=1)
+        node.provider, node.reason = CONTROL, f"copy from {source} to {to}"
+        graph.append(node) if before is None else graph.insert_before(before, node)
+        copies[value, to] = made
+        home[made] = to
+        return made
+
+    for node in graph.nodes:
+        where = memory.get(node.provider or "", "host")
+        for out in node.outputs:
+            home[out] = where
+        for i, value in enumerate(node.inputs):
+            if value is not None:
+                node.set_input(i, moved(value, where, node))
+        for sub in node.subgraphs():
+            for value in sub.captures():
+                local = moved(value, "host", node)
+                if local is not value:
+                    for inner in sub.all_nodes():
+                        inner.set_inputs([local if v is value else v for v in inner.inputs])
+                    sub.outputs = [local if v is value else v for v in sub.outputs]
+            _insert_copies(sub, memory, owner)
+    graph.outputs = [moved(value, "host", None) for value in graph.outputs]
+
+
+# --- parts
+
+
+def partition(graph: Graph) -> list[Part]:
+    """Groups the nodes of one graph (not of subgraphs) into parts of one provider each, in an order that can run.
+
+    Of the nodes that are ready, those of the provider at hand go first, so that a provider gets few and large parts.
+    """
+    order = _cluster(graph)
+    groups: list[list[Node]] = []
+    for node in order:
+        if groups and groups[-1][0].provider == node.provider and node.provider != CONTROL:
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return [_part(graph, group) for group in groups]
+
+
+def _cluster(graph: Graph) -> list[Node]:
+    position = {node: i for i, node in enumerate(graph)}
+    if len({node.provider for node in position}) <= 1:
+        return list(position)
+    users: dict[Node, list[Node]] = {node: [] for node in position}
+    missing = dict.fromkeys(position, 0)
+    for node in position:
+        needed = [v for v in node.inputs if v is not None]
+        for sub in node.subgraphs():
+            needed += sub.captures()
+        for maker in {v.producer for v in needed if v.producer is not None and v.producer in position}:
+            users[maker].append(node)
+            missing[node] += 1
+    ready: dict[str, list[tuple[int, Node]]] = {}
+    for node, n in missing.items():
+        if n == 0:
+            heapq.heappush(ready.setdefault(node.provider or "", []), (position[node], node))
+    order: list[Node] = []
+    current = ""
+    while ready:
+        if current not in ready:
+            current = min(ready, key=lambda p: ready[p][0][0])
+        _, node = heapq.heappop(ready[current])
+        if not ready[current]:
+            del ready[current]
+        order.append(node)
+        for user in users[node]:
+            missing[user] -= 1
+            if missing[user] == 0:
+                heapq.heappush(ready.setdefault(user.provider or "", []), (position[user], user))
+    return order
+
+
+def _part(graph: Graph, nodes: Sequence[Node]) -> Part:
+    inside = set(nodes)
+    made = [v for node in nodes for v in node.outputs if v.name]
+    inputs: dict[Value, None] = {}
+    for node in nodes:
+        for v in node.inputs:
+            if v is not None and not v.is_const and v.producer not in inside:
+                inputs[v] = None
+    final = set(graph.outputs)
+    outputs = tuple(v for v in made if v in final or any(user not in inside for user in v.consumers))
+    return Part(tuple(nodes), tuple(inputs), outputs)

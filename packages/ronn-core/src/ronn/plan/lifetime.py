@@ -1,0 +1,113 @@
+"""Lifetimes: which storage each value lives in, and from which call to which call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ronn.ir.graph import Value
+from ronn.ir.types import TensorType
+from ronn.provider import Call
+
+ALIGNMENT = 64
+
+
+@dataclass(slots=True, eq=False)
+class Storage:
+    """Memory that one or more values share. ``size`` in bytes; None where the kernel allocates it."""
+
+    first: int
+    last: int
+    size: int | None = None
+    offset: int = -1
+    external: bool = False  # not the arena's: inputs, graph outputs, what kernels allocate
+    values: list[Value] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Lifetimes:
+    """Storage of every value, and the call after which each value's slot may be cleared."""
+
+    storage: dict[Value, Storage]
+    last_use: dict[Value, int]
+
+    def arena_storages(self) -> list[Storage]:
+        """The storages that the arena must hold, each once."""
+        seen: dict[int, Storage] = {}
+        for s in self.storage.values():
+            if s.size is not None and not s.external:
+                seen.setdefault(id(s), s)
+        return list(seen.values())
+
+
+def nbytes(value: Value) -> int | None:
+    """Bytes of a value whose size is known and whose elements NumPy can store in plain memory; else None."""
+    t = value.type
+    if not isinstance(t, TensorType) or t.dtype is None or not t.is_static or t.dtype.bits == 0:
+        return None
+    return t.size * t.dtype.numpy.itemsize
+
+
+def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Value]) -> Lifetimes:
+    """Walks the calls once: last uses, then storages, sharing where a call may work in place.
+
+    What a call returns without filling a given ``out`` may be a view of any of its inputs (or hold them, as a sequence
+    does); their arena storage stays alive as long as the result does, so that no kernel has to say it.
+    """
+    end = len(calls)
+    last_use = _last_uses(calls, outputs, end)
+    final = set(outputs)
+    storage: dict[Value, Storage] = {v: Storage(-1, end, external=True) for v in inputs}
+    holds: dict[Value, frozenset[Storage]] = {}  # the arena storages that a value may lie in
+
+    for i, call in enumerate(calls):
+        taken = [v for v in call.inputs if v is not None]
+        for j, out in enumerate(call.outputs):
+            if not out.name:
+                continue
+            last = last_use.get(out, i)
+            size = nbytes(out) if call.into and out not in final else None
+            if size is None:
+                storage[out] = Storage(i, last, external=True, values=[out])
+                held = frozenset() if call.into else frozenset().union(*(holds.get(v, frozenset()) for v in taken))
+            else:
+                shared = _reusable(call, out, holds, storage, last_use, i) if j == 0 else None
+                storage[out] = Storage(i, last, size) if shared is None else shared
+                held = frozenset((storage[out],))
+            holds[out] = held
+            for s in held:
+                s.values.append(out)
+                s.last = max(s.last, last)
+    return Lifetimes(storage, last_use)
+
+
+def _last_uses(calls: Sequence[Call], outputs: Sequence[Value], end: int) -> dict[Value, int]:
+    last: dict[Value, int] = {}
+    for i, call in enumerate(calls):
+        for v in call.inputs:
+            if v is not None:
+                last[v] = i
+    for v in outputs:
+        last[v] = end
+    return last
+
+
+def _reusable(
+    call: Call,
+    out: Value,
+    holds: dict[Value, frozenset[Storage]],
+    storage: dict[Value, Storage],
+    last_use: dict[Value, int],
+    at: int,
+) -> Storage | None:
+    """The arena storage of an input with the output's type, when everything that may lie in it dies at this call."""
+    for j in call.inplace:
+        value = call.inputs[j] if j < len(call.inputs) else None
+        found = None if value is None else storage.get(value)
+        if value is None or found is None or found.external or value.type != out.type:
+            continue
+        if any(found in holds.get(v, ()) for v in call.inputs if v is not None and v is not value):
+            continue
+        if all(last_use.get(v, at) <= at for v in found.values):
+            return found
+    return None

@@ -1,0 +1,268 @@
+"""The plan: flat steps over numbered slots. ``run`` has no hooks and no look-ups by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ronn.errors import ExecutionError, ProviderError, RonnError
+from ronn.ir.graph import Value
+from ronn.plan.lifetime import Lifetimes, analyse
+from ronn.plan.memory import place
+from ronn.provider import Call
+
+_NONE = 0  # the slot of omitted inputs
+_MAX_IDLE_FRAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call over slots: ``outs`` are slots (-1: nobody wants it); ``arena`` says that the outputs are there already."""
+
+    fn: Callable[..., Any]
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    arena: tuple[bool, ...]
+    into: bool
+    frees: tuple[int, ...]
+    call: Call
+
+
+class Frame:
+    """What one run in progress owns: slots, with constants and arena views in place."""
+
+    __slots__ = ("arena", "slots")
+
+    def __init__(self, slots: list[Any], arena: np.ndarray | None) -> None:
+        self.slots = slots
+        self.arena = arena
+
+
+class Plan:
+    """Calls of one graph, ready to run on values of fixed types.
+
+    Runs may go on in parallel: each takes a frame from a small pool, and makes a new one when the pool is empty.
+    """
+
+    def __init__(
+        self, calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Value], *, check: bool = False
+    ) -> None:
+        self.calls = tuple(calls)
+        lifetimes = analyse(self.calls, inputs, outputs)
+        self.arena_size = place(lifetimes.arena_storages())
+        self.check = check
+        self._number(inputs, outputs)
+        self._arena_slots = self._arena_views(lifetimes)
+        self.steps = self._make_steps(lifetimes)
+        self._clear = self._heap_slots()
+        self._idle: list[Frame] = []
+        self._lock = threading.Lock()
+        self.closers: list[Callable[[], None]] = []
+
+    # --- building
+
+    def _number(self, inputs: Sequence[Value], outputs: Sequence[Value]) -> None:
+        self._slot: dict[Value, int] = {}
+        self._template: list[Any] = [None]
+
+        def slot(value: Value) -> int:
+            if value not in self._slot:
+                self._slot[value] = len(self._template)
+                self._template.append(value.data)
+            return self._slot[value]
+
+        self.input_slots = [slot(v) for v in inputs]
+        for call in self.calls:
+            for v in (*call.inputs, *call.outputs):
+                if v is not None and v.name:
+                    slot(v)
+        self.output_slots = [slot(v) for v in outputs]
+
+    def _arena_views(self, lifetimes: Lifetimes) -> list[tuple[int, int, int, np.dtype, tuple[int, ...]]]:
+        views = []
+        for value, storage in lifetimes.storage.items():
+            if storage.offset >= 0 and storage.size is not None and value.dtype is not None:
+                t = value.tensor
+                views.append((self._slot[value], storage.offset, storage.size, value.dtype.numpy, t.static_shape))
+        return views
+
+    def _make_steps(self, lifetimes: Lifetimes) -> tuple[Step, ...]:
+        in_arena = {v[0] for v in self._arena_slots}
+        keep = in_arena | {self._slot[v] for v in self._slot if v.is_const} | {_NONE} | set(self.output_slots)
+        steps = []
+        for i, call in enumerate(self.calls):
+            ins = tuple(_NONE if v is None else self._slot[v] for v in call.inputs)
+            outs = tuple(self._slot[v] if v.name else -1 for v in call.outputs)
+            dying = [v for v in call.inputs if v is not None and lifetimes.last_use.get(v) == i]
+            unused = [v for v in call.outputs if v.name and v not in lifetimes.last_use]
+            frees = tuple(sorted({self._slot[v] for v in (*dying, *unused)} - keep))
+            arena = tuple(o in in_arena for o in outs)
+            steps.append(Step(call.fn, ins, outs, arena, call.into, frees, call))
+        return tuple(steps)
+
+    def _heap_slots(self) -> tuple[int, ...]:
+        kept = {v[0] for v in self._arena_slots} | {s for v, s in self._slot.items() if v.is_const}
+        return tuple(s for s in self._slot.values() if s not in kept)
+
+    def _new_frame(self) -> Frame:
+        slots = list(self._template)
+        arena = None
+        if self.arena_size:
+            arena = np.empty(self.arena_size, np.uint8)
+            for slot, offset, size, dtype, shape in self._arena_slots:
+                slots[slot] = arena[offset : offset + size].view(dtype).reshape(shape)
+        return Frame(slots, arena)
+
+    # --- running
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        """Runs on values in input order; returns the outputs. They may alias inputs or constants, never the arena.
+
+        Raises ExecutionError naming the node that failed.
+        """
+        with self._lock:
+            frame = self._idle.pop() if self._idle else None
+        if frame is None:
+            frame = self._new_frame()
+        slots = frame.slots
+        for slot, value in zip(self.input_slots, values, strict=True):
+            slots[slot] = value
+        try:
+            self._walk(slots)
+            results = [slots[s] for s in self.output_slots]
+            if frame.arena is not None:
+                results = [_detach(r, frame.arena) for r in results]
+        finally:
+            for slot in self._clear:
+                slots[slot] = None
+            with self._lock:
+                if len(self._idle) < _MAX_IDLE_FRAMES:
+                    self._idle.append(frame)
+        return results
+
+    def _walk(self, slots: list[Any]) -> None:
+        step = None
+        try:
+            for step in self.steps:
+                args = [slots[i] for i in step.ins]
+                outs = step.outs
+                if step.into and len(outs) == 1:
+                    result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else None)
+                elif step.into:
+                    given = [slots[o] if a else None for o, a in zip(outs, step.arena, strict=True)]
+                    result = step.fn(*args, out=given)
+                else:
+                    result = step.fn(*args)
+                if len(outs) == 1:
+                    if step.arena[0]:
+                        if result is not slots[outs[0]]:
+                            raise self._not_filled(step)
+                    elif outs[0] >= 0:
+                        slots[outs[0]] = np.asarray(result) if isinstance(result, np.generic) else result
+                else:
+                    self._store(step, result, slots)
+                if self.check:
+                    _check_types(step, slots)
+                for slot in step.frees:
+                    slots[slot] = None
+        except RonnError as e:
+            if step is not None and getattr(e, "node_label", None) is None:
+                raise self._failure(step, e, slots) from e
+            raise
+        except Exception as e:
+            assert step is not None
+            raise self._failure(step, e, slots) from e
+
+    def _store(self, step: Step, result: Any, slots: list[Any]) -> None:
+        if not isinstance(result, (tuple, list)) or len(result) < len(step.outs):
+            got = len(result) if isinstance(result, (tuple, list)) else type(result).__name__
+            raise ProviderError(f"the kernel returned {got} instead of {len(step.outs)} outputs")
+        for slot, in_arena, value in zip(step.outs, step.arena, result, strict=False):
+            if in_arena:
+                if value is not slots[slot]:
+                    raise self._not_filled(step)
+            elif slot >= 0:
+                slots[slot] = np.asarray(value) if isinstance(value, np.generic) else value
+
+    def _not_filled(self, step: Step) -> ProviderError:
+        return ProviderError("the kernel takes out= but returned another array", node=step.call.nodes[0])
+
+    def _failure(self, step: Step, error: Exception, slots: Sequence[Any]) -> RonnError:
+        node = step.call.nodes[0] if step.call.nodes else None
+        got = "\n".join(
+            f"  got      %{v.name} = {describe_array(slots[s])}"
+            for v, s in zip(step.call.inputs, step.ins, strict=True)
+            if v is not None
+        )
+        kind = type(error) if isinstance(error, RonnError) else ExecutionError
+        text = error.message if isinstance(error, RonnError) else f"{type(error).__name__}: {error}"
+        hint = error.hint if isinstance(error, RonnError) else None
+        op = node.op_id if node is not None else "a fused part"
+        return kind(f"{op} failed: {text}", node=node, detail=got, hint=hint)
+
+    # --- resources
+
+    def trim(self) -> None:
+        """Gives the memory of idle frames back."""
+        with self._lock:
+            self._idle.clear()
+
+    def close(self) -> None:
+        """Gives memory and what compiled parts hold back."""
+        self.trim()
+        while self.closers:
+            self.closers.pop()()
+
+
+def _detach(value: Any, arena: np.ndarray) -> Any:
+    """A copy where ``value`` lies in the arena (a view that a kernel made of one of its buffers)."""
+    if isinstance(value, np.ndarray):
+        return value.copy() if np.may_share_memory(value, arena) else value
+    if isinstance(value, list):
+        return [_detach(v, arena) for v in value]
+    return value
+
+
+def _check_types(step: Step, slots: Sequence[Any]) -> None:
+    """Holds what a kernel returned against the inferred types (RONN_VERIFY=1)."""
+    for value, slot in zip(step.call.outputs, step.outs, strict=True):
+        if slot < 0 or value.dtype is None:
+            continue
+        got = slots[slot]
+        if got is None and not value.uses:
+            continue
+        if not isinstance(got, np.ndarray):
+            if value.tensor.shape is not None and hasattr(got, "dtype"):
+                continue
+            raise ProviderError(
+                f"the kernel returned {type(got).__name__} for %{value.name}: {value.type}", node=step.call.nodes[0]
+            )
+        shape = value.tensor.shape
+        wrong_dtype = got.dtype != value.dtype.numpy and not (value.dtype.bits == 0 and got.dtype.kind in "OUST")
+        wrong_shape = shape is not None and (
+            got.ndim != len(shape)
+            or any(isinstance(d, int) and d != g for d, g in zip(shape, got.shape, strict=True))
+        )
+        if wrong_dtype or wrong_shape:
+            raise ProviderError(
+                f"the kernel returned {describe_array(got)} for %{value.name}: {value.type}", node=step.call.nodes[0]
+            )
+
+
+def describe_array(value: Any) -> str:
+    """``f32[1,3]``, or the kind of thing that is not an array."""
+    if value is None:
+        return "nothing"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        return f"{dtype}{list(shape)}"
+    if isinstance(value, list):
+        return f"sequence of {len(value)}"
+    return type(value).__name__
+
+
+__all__ = ["Frame", "Plan", "Step", "describe_array"]

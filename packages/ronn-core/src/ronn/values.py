@@ -1,0 +1,274 @@
+"""What goes into and comes out of a session: conversion and checks of inputs, the mapping of outputs, value infos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ronn.errors import InputError, nearest
+from ronn.ir.dims import Sym
+from ronn.ir.graph import Value
+from ronn.ir.types import DType, MapType, OptionalType, SequenceType, TensorType, Type
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """An input or output of a model, as people see it.
+
+    ``dtype`` is ONNX's name (``float``, ``int64``); ``shape`` has ints, symbol strings and None for unknown; both are
+    None where the value is not a tensor, or not known.
+    """
+
+    name: str
+    dtype: str | None
+    shape: tuple[int | str | None, ...] | None
+    type: Type | None
+
+    @classmethod
+    def of(cls, value: Value, name: str | None = None) -> ValueInfo:
+        t = value.tensor
+        shape = None if t.shape is None else tuple(plain_dim(d) for d in t.shape)
+        return cls(value.name if name is None else name, t.dtype.onnx_name if t.dtype else None, shape, value.type)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type if self.type is not None else '?'}"
+
+
+def plain_dim(d: int | Sym | None) -> int | str | None:
+    """An int, the symbol's own text (``batch``, ``2*N+1``), or None."""
+    if isinstance(d, Sym):
+        return str(d.terms[0][0][0]) if d.is_name else str(d)
+    return d
+
+
+class Outputs(Mapping[str, Any]):
+    """The results of a run: a mapping in output order that also unpacks and indexes like a tuple.
+
+    ``out["logits"]``, ``out[0]``, ``a, b = out`` and ``dict(out.items())`` all work; iteration gives the *values*, as
+    unpacking needs, so ask ``.keys()`` for the names.
+    """
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, names: Sequence[str], values: Sequence[Any]) -> None:
+        self._names = tuple(names)
+        self._values = tuple(values)
+
+    def __getitem__(self, key: str | int) -> Any:
+        if isinstance(key, (int, slice)):
+            return self._values[key]
+        for name, value in zip(self._names, self._values, strict=True):
+            if name == key:
+                return value
+        raise KeyError(f"{key!r}; the outputs are {', '.join(self._names)}")
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._names
+
+    def keys(self) -> Any:
+        return dict.fromkeys(self._names).keys()
+
+    def values(self) -> Any:
+        return dict(zip(self._names, self._values, strict=True)).values()
+
+    def items(self) -> Any:
+        return dict(zip(self._names, self._values, strict=True)).items()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        from ronn.plan.plan import describe_array
+
+        inner = ", ".join(f"{n!r}: {describe_array(v)}" for n, v in zip(self._names, self._values, strict=True))
+        return f"Outputs({inner})"
+
+
+def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """The values by input name, from a mapping, a sequence in input order, or one array for a one-input model.
+
+    ``optional`` names further inputs that a mapping may give. Raises InputError for unknown, missing or surplus ones.
+    """
+    names = [v.name for v in inputs]
+    if isinstance(given, Mapping):
+        known = {*names, *optional}
+        for key in given:
+            if key not in known:
+                near = nearest(str(key), [*names, *optional])
+                raise InputError(
+                    f"the model has no input {key!r}; it takes {', '.join(map(repr, names)) or 'none'}",
+                    hint=f"did you mean {near!r}?" if near else None,
+                )
+        missing = [n for n, v in zip(names, inputs, strict=True) if n not in given and not _may_lack(v)]
+        if missing:
+            raise InputError(f"required inputs are missing: {', '.join(map(repr, missing))}")
+        return {**{n: None for n in names if n not in given}, **given}
+    if given is None:
+        given = ()
+    if _is_one_array(given) or (len(names) == 1 and not isinstance(given, (list, tuple))):
+        given = (given,)
+    elif len(names) == 1 and len(given) != 1 and isinstance(inputs[0].type, TensorType):
+        given = (given,)  # a nested list of numbers
+    if len(given) != len(names):
+        raise InputError(
+            f"got {len(given)} inputs, the model takes {len(names)}: {', '.join(map(repr, names)) or 'none'}",
+            hint="pass a mapping of input name to array",
+        )
+    return dict(zip(names, given, strict=True))
+
+
+def _may_lack(value: Value) -> bool:
+    return isinstance(value.type, OptionalType)
+
+
+def _is_one_array(given: Any) -> bool:
+    return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes)) or (
+        not isinstance(given, (list, tuple))
+        and any(hasattr(given, a) for a in ("__dlpack__", "__array__", "__array_interface__"))
+    )
+
+
+def convert(value: Any, declared: Type | None, name: str) -> Any:
+    """``value`` as what the plan runs on: an ndarray (zero copy where possible), a list for a sequence, and so on.
+
+    Python scalars and lists take the declared dtype; arrays must have it. Raises InputError with both types.
+    """
+    if isinstance(declared, OptionalType):
+        return None if value is None else convert(value, declared.element, name)
+    if isinstance(declared, SequenceType):
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"input {name!r} is {declared}; got {type(value).__name__}", hint="pass a list")
+        return [convert(v, declared.element, f"{name}[{i}]") for i, v in enumerate(value)]
+    if isinstance(declared, MapType):
+        if not isinstance(value, Mapping):
+            raise InputError(f"input {name!r} is {declared}; got {type(value).__name__}", hint="pass a dict")
+        return dict(value)
+    want = declared.dtype if isinstance(declared, TensorType) else None
+    array = as_array(value, want, name)
+    if isinstance(declared, TensorType):
+        _check(array, declared, name)
+    return array
+
+
+def as_array(value: Any, want: DType | None, name: str) -> np.ndarray:
+    """An ndarray of anything with ``__dlpack__``, the buffer protocol or ``__array__``; of numbers, strings and lists."""
+    if type(value) is np.ndarray:
+        array = value
+    elif value is None:
+        raise InputError(f"input {name!r} is None")
+    else:
+        array = _foreign(value, want, name)
+    if array.dtype.kind in "US" or (want is DType.STRING and array.dtype.kind == "T"):
+        array = np.char.decode(array, "utf-8").astype(object) if array.dtype.kind == "S" else array.astype(object)
+    return array
+
+
+def _foreign(value: Any, want: DType | None, name: str) -> np.ndarray:
+    plain = isinstance(value, (bool, int, float, complex, str, list, tuple))
+    try:
+        if plain:
+            return np.asarray(value, dtype=None if want is None else want.numpy)
+        if hasattr(value, "__array_interface__") or isinstance(value, (np.generic, memoryview, bytearray)):
+            return np.asarray(value)
+        if hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except Exception as dlpack_failed:
+        if not plain and hasattr(value, "__array__"):
+            try:
+                return np.asarray(value)
+            except Exception as e:
+                raise InputError(f"input {name!r}: cannot read {type(value).__name__} as an array: {e}") from e
+        raise InputError(
+            f"input {name!r}: cannot read {type(value).__name__} as an array: {dlpack_failed}"
+        ) from dlpack_failed
+
+
+def _check(array: np.ndarray, declared: TensorType, name: str) -> None:
+    want = declared.dtype
+    if want is not None and array.dtype != want.numpy:
+        if want is DType.STRING and array.dtype.kind in "OT":
+            return
+        raise InputError(
+            f"input {name!r} is {declared}; got {array.dtype}{list(array.shape)}",
+            hint=f"convert it: array.astype({want.value[3]!r})",
+        )
+    shape = declared.shape
+    if shape is None:
+        return
+    if len(shape) != array.ndim:
+        raise InputError(
+            f"input {name!r} is {declared} (rank {len(shape)}); got rank {array.ndim}: {list(array.shape)}"
+        )
+    for i, (d, got) in enumerate(zip(shape, array.shape, strict=True)):
+        if isinstance(d, int) and d != got:
+            raise InputError(f"input {name!r} is {declared}; got {got} instead of {d} at axis {i}: {list(array.shape)}")
+
+
+def check_symbols(values: Mapping[str, Any], inputs: Sequence[Value], fixed: Mapping[str, int]) -> None:
+    """One symbol, one size: InputError when two inputs (or an option) give the same dim different sizes."""
+    seen: dict[str, tuple[int, str]] = {n: (s, "the session's dimensions") for n, s in fixed.items()}
+    for value in inputs:
+        shape, got = value.tensor.shape, values.get(value.name)
+        if shape is None or not isinstance(got, np.ndarray):
+            continue
+        for d, size in zip(shape, got.shape, strict=False):
+            if isinstance(d, Sym) and d.is_name:
+                symbol = str(d.terms[0][0][0])
+                known = seen.setdefault(symbol, (size, f"input {value.name!r}"))
+                if known[0] != size:
+                    raise InputError(
+                        f"dim {symbol!r} is {size} in input {value.name!r} but {known[0]} in {known[1]}",
+                        hint="inputs that share a dim must agree in it",
+                    )
+
+
+def type_of(value: Any, declared: Type | None) -> Type | None:
+    """The type of one run's value: exact for tensors, the declared one for the rest."""
+    if isinstance(value, np.ndarray):
+        return TensorType(DType.of(value.dtype), value.shape)
+    return declared
+
+
+def own(values: Sequence[Any], foreign: Sequence[Any]) -> list[Any]:
+    """The outputs as the caller's own: copied where they are read-only, or share memory with inputs or each other."""
+    bases = {id(_base(f)) for f in _arrays(foreign)}
+    return [_own(v, bases) for v in values]
+
+
+def _own(value: Any, taken: set[int]) -> Any:
+    if isinstance(value, np.ndarray):
+        base = _base(value)
+        if id(base) in taken or not value.flags.writeable:
+            return value.copy()
+        taken.add(id(base))
+        return value
+    if isinstance(value, list):
+        return [_own(v, taken) for v in value]
+    return value
+
+
+def _base(array: np.ndarray) -> Any:
+    base: Any = array
+    while isinstance(base, np.ndarray) and base.base is not None:
+        base = base.base
+    return base
+
+
+def _arrays(values: Sequence[Any]) -> Iterator[np.ndarray]:
+    for v in values:
+        if isinstance(v, np.ndarray):
+            yield v
+        elif isinstance(v, (list, tuple)):
+            yield from _arrays(v)
