@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
 
 
+class ModelWarning(UserWarning):
+    """Something about a model file that may matter, but does not keep it from loading."""
+
+
 class RonnError(Exception):
     """Base of all errors of RONN: a message, where it happened, and a hint about what to do."""
 

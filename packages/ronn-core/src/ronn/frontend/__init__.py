@@ -1,0 +1,1 @@
+"""Reading ONNX files into the IR, and writing the IR back as ONNX."""

@@ -1,0 +1,95 @@
+"""External tensor data: found inside the model's folder only, memory-mapped, never read past its file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+
+class ExternalData:
+    """The external files of one model, each mapped once, read-only.
+
+    A location may only name a regular file below the model's folder (symlinks resolved). Where the model file is
+    itself a symlink, as in download caches, the folder that it leads to counts too.
+    """
+
+    def __init__(self, model: Path | None) -> None:
+        self.model = model
+        self.maps: dict[str, np.ndarray] = {}
+
+    def __call__(self, entries: dict[str, str], nbytes: int) -> np.ndarray:
+        """``nbytes`` bytes as a read-only uint8 array. ValueError when they are not there or may not be read."""
+        location = entries.get("location", "")
+        offset = _number(entries, "offset", 0)
+        length = _number(entries, "length", nbytes)
+        if length != nbytes:
+            raise ValueError(f"external data of {location!r} has length {length}, but the tensor takes {nbytes} bytes")
+        whole = self.map(location)
+        if offset > whole.size or length > whole.size - offset:
+            raise ValueError(
+                f"external data of {location!r} goes from byte {offset} to {offset + length}, "
+                f"but the file has {whole.size} bytes"
+            )
+        return whole[offset : offset + length]
+
+    def map(self, location: str) -> np.ndarray:
+        """The whole file at ``location`` as a read-only uint8 array."""
+        found = self.maps.get(location)
+        if found is None:
+            found = self.maps[location] = _map(self._resolve(location))
+        return found
+
+    def _resolve(self, location: str) -> Path:
+        if self.model is None:
+            raise ValueError(
+                f"keeps its data in the external file {location!r}, which can be found only next to a model file: "
+                "load the model by its path"
+            )
+        if not location or "\0" in location:
+            raise ValueError(f"external data location {location!r} is not a file name")
+        posix, windows = PurePosixPath(location), PureWindowsPath(location)
+        if posix.is_absolute() or windows.is_absolute() or windows.drive or location.startswith(("/", "\\")):
+            raise ValueError(f"external data location {location!r} is absolute: it must lie in the model's folder")
+        if ".." in posix.parts or ".." in windows.parts:
+            raise ValueError(f"external data location {location!r} holds '..': it must lie in the model's folder")
+        try:
+            folders = {self.model.parent.resolve(), self.model.resolve().parent}
+            path = (self.model.parent / location).resolve(strict=True)
+        except FileNotFoundError:
+            raise ValueError(f"external data file {location!r} is not beside the model in {self.model.parent}") from None
+        except (OSError, RuntimeError) as e:
+            raise ValueError(f"external data file {location!r} cannot be reached: {e}") from None
+        if not any(path.is_relative_to(folder) for folder in folders):
+            raise ValueError(f"external data location {location!r} leads out of the model's folder")
+        return path
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as e:
+        raise ValueError(f"external data file {path.name!r} cannot be opened: {e.strerror}") from None
+    with os.fdopen(fd, "rb") as file:
+        info = os.fstat(file.fileno())
+        if not stat.S_ISREG(info.st_mode):
+            raise ValueError(f"external data file {path.name!r} is not a regular file")
+        if info.st_nlink > 1:
+            raise ValueError(
+                f"external data file {path.name!r} has {info.st_nlink} hard links, so it may be a file of somebody "
+                "else: copy it"
+            )
+        if info.st_size == 0:
+            return np.empty(0, np.uint8)
+        return np.memmap(file, np.uint8, "r").view(np.ndarray)
+
+
+def _number(entries: dict[str, str], key: str, default: int) -> int:
+    written = entries.get(key)
+    if written is None or written == "":
+        return default
+    if not (written.isascii() and written.isdigit()) or len(written) > 19:
+        raise ValueError(f"external data {key} is {written[:40]!r}, not a number of bytes")
+    return int(written)

@@ -1,0 +1,131 @@
+"""ONNX files to the IR: ``load`` takes a path, bytes, a file object or a ``ModelProto``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from ronn.errors import ModelError, ModelWarning
+from ronn.frontend import limits
+from ronn.frontend.check import is_newer
+from ronn.frontend.external import ExternalData
+from ronn.frontend.graphs import CallKey, GraphReader
+from ronn.frontend.opset import canonical_domain, read_imports
+from ronn.frontend.source import Source, read_source
+from ronn.frontend.tensors import TensorReader
+from ronn.ir.graph import Function, Graph, IRModel, Metadata
+from ronn.ops.schema import max_opset
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def load(source: Source) -> IRModel:
+    """Reads an ONNX model into the IR.
+
+    ``source`` is a path (external data beside it is memory-mapped; ``.json``, ``.textproto`` and ``.onnxtxt`` files are
+    read as text), the bytes of a model, a binary file object, or an ``onnx.ModelProto``. Constants are read-only
+    arrays. A model of an IR version or opset newer than the installed ``onnx`` knows loads with a ``ModelWarning`` as
+    long as each node fits the newest schema of its operator.
+
+    Raises ``ModelError``, naming the file and where possible the node, for anything that is not a well-formed model.
+    """
+    proto, name, path = read_source(source)
+    reader = GraphReader(name, TensorReader(ExternalData(path)), proto.ir_version)
+    try:
+        return _read(proto, name, reader)
+    except UnicodeDecodeError as e:
+        raise ModelError(f"{name}: holds a name that is not UTF-8 text: {e}") from e
+    except RecursionError as e:
+        raise ModelError(f"{name}: is nested too deeply") from e
+    except MemoryError as e:
+        raise ModelError(f"{name}: does not fit into memory") from e
+
+
+def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:
+    import onnx
+
+    if proto.ir_version < 1:
+        raise ModelError(f"{name}: is not an ONNX model: it says IR version {proto.ir_version}")
+    with reader.about("the model"):
+        imports = read_imports(proto.opset_import, proto.ir_version)
+    keys = [_key(f) for f in proto.functions]
+    reader.functions = frozenset(keys)
+    if len(reader.functions) != len(keys):
+        twice = next(k for i, k in enumerate(keys) if k in keys[:i])
+        raise ModelError(f"{name}: function {twice[0]}::{twice[1]} is defined more than once")
+    functions: dict[CallKey, Function] = {}
+    for key, function in zip(keys, proto.functions, strict=True):
+        with reader.about(f"function {function.name!r}"):
+            own = read_imports(function.opset_import, proto.ir_version)
+        functions[key] = reader.function(function, {**imports, **own})
+    graph = reader.model_graph(proto.graph, imports)
+    model = IRModel(graph, imports, functions, _metadata(proto), name, tuple(reader.overridable))
+    _check_calls(model)
+    if proto.ir_version > onnx.IR_VERSION:
+        _warn(f"{name}: IR version {proto.ir_version} is newer than the newest that is known, {onnx.IR_VERSION}")
+    _warn_newer(model)
+    return model
+
+
+def _key(function: onnx.FunctionProto) -> CallKey:
+    return canonical_domain(function.domain), function.name, function.overload
+
+
+def _metadata(proto: onnx.ModelProto) -> Metadata:
+    return Metadata(
+        producer_name=proto.producer_name,
+        producer_version=proto.producer_version,
+        domain=proto.domain,
+        description=proto.doc_string,
+        graph_name=proto.graph.name,
+        graph_description=proto.graph.doc_string,
+        version=proto.model_version,
+        ir_version=proto.ir_version,
+        custom={p.key: p.value for p in proto.metadata_props},
+    )
+
+
+def _warn_newer(model: IRModel) -> None:
+    graphs = [model.graph, *(f.body for f in model.functions.values())]
+    newer = {n.domain: n.version for g in graphs for n in g.all_nodes() if is_newer(n)}
+    for domain, version in newer.items():
+        _warn(
+            f"{model.source}: opset {version} of {domain or 'ai.onnx'} is newer than the newest that is known, "
+            f"{max_opset(domain)}: its operators are taken to mean what they did there"
+        )
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ModelWarning, stacklevel=4)
+
+
+def _check_calls(model: IRModel) -> None:
+    """No function may reach itself, and the model with every call expanded must stay within bounds."""
+    sizes: dict[CallKey, int] = {}
+    open_calls: list[CallKey] = []
+
+    def size_of(graph: Graph) -> int:
+        total = 0
+        for node in graph.all_nodes():
+            key = (node.domain, node.op, node.overload)
+            total += expanded(key) if key in model.functions else 1
+        return total
+
+    def expanded(key: CallKey) -> int:
+        if key in sizes:
+            return sizes[key]
+        if key in open_calls:
+            circle = " -> ".join(f"{k[0]}::{k[1]}" for k in [*open_calls[open_calls.index(key) :], key])
+            raise ModelError(f"{model.source}: functions call one another in a circle: {circle}")
+        if len(open_calls) >= limits.MAX_NESTING:
+            raise ModelError(f"{model.source}: functions call one another more than {limits.MAX_NESTING} deep")
+        open_calls.append(key)
+        sizes[key] = size_of(model.functions[key].body)
+        open_calls.pop()
+        return sizes[key]
+
+    for key in model.functions:
+        expanded(key)
+    if size_of(model.graph) > limits.MAX_NODES:
+        raise ModelError(f"{model.source}: has more than {limits.MAX_NODES} nodes once its functions are expanded")
