@@ -1,7 +1,7 @@
 """The pipeline, one line a stage. Read this first: it is the way from a model file to something that runs.
 
-    model.onnx --frontend--> imported --portable passes--> portable --bind, specialised passes--> specialised
-        --bids, copies--> assigned --provider.compile--> calls --lifetimes, arena--> Plan
+model.onnx --frontend--> imported --portable passes--> portable --bind, specialised passes--> specialised
+    --bids, copies--> assigned --provider.compile--> calls --lifetimes, arena--> Plan
 """
 
 from __future__ import annotations

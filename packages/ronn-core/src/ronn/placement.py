@@ -54,7 +54,9 @@ class Placement:
         head = ("node", "op", "provider", "reason")
         table = [("  " * r.depth + r.node, r.op, r.provider, r.reason) for r in self.rows]
         widths = [max(len(row[i]) for row in [head, *table]) for i in range(3)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in [head, *table]]
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(row, [*widths, 0], strict=True)).rstrip() for row in [head, *table]
+        ]
         return "\n".join(lines)
 
 

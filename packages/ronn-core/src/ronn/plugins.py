@@ -104,7 +104,9 @@ class Registry:
             providers = [p for group in caller() for p in group]
             if not self.manager.get_hookcallers(target):
                 raise TypeError(f"{record.target} is neither a Provider nor a plugin with ronn_* hooks")
-            ops = self.manager.subset_hook_caller("ronn_ops", [p for p in self.manager.get_plugins() if p is not target])
+            ops = self.manager.subset_hook_caller(
+                "ronn_ops", [p for p in self.manager.get_plugins() if p is not target]
+            )
             from ronn.ops.schema import register_schema
 
             for schema in (s for group in ops() for s in group):
@@ -143,7 +145,9 @@ class Registry:
 
     def add(self, provider: Provider) -> Record:
         """Registers a provider made in this process, without a package. ProviderError when it cannot be taken."""
-        origin = Record(provider.name, "<this process>", "", f"{type(provider).__module__}:{type(provider).__qualname__}")
+        origin = Record(
+            provider.name, "<this process>", "", f"{type(provider).__module__}:{type(provider).__qualname__}"
+        )
         self._add(provider, origin)
         record = self.records[-1]
         if not record.ok:

@@ -11,7 +11,7 @@ from typing import IO, Any
 from ronn.compile import Request, Signature, to_assigned, to_plan, to_portable, to_specialised
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
-from ronn.ir.graph import Graph, IRModel, Metadata, Value
+from ronn.ir.graph import Graph, IRModel, Metadata
 from ronn.ir.types import TensorType
 from ronn.options import SessionOptions
 from ronn.partition import Target
@@ -190,7 +190,7 @@ class Session:
         if self._closed:
             raise RonnError("the session is closed")
         graph = self._model.graph
-        defaults = [v.name for v in self._model.ir.overridable]
+        defaults = self._model.ir.overridable
         values = gather_inputs(inputs, graph.inputs, defaults)
         given = tuple(n for n in defaults if n in values)
         variant = self._base if not given and not trace else self._variant(self._traced(trace), given)

@@ -162,7 +162,7 @@ def convert(value: Any, declared: Type | None, name: str) -> Any:
 
 
 def as_array(value: Any, want: DType | None, name: str) -> np.ndarray:
-    """An ndarray of anything with ``__dlpack__``, the buffer protocol or ``__array__``; of numbers, strings and lists."""
+    """An ndarray of anything with ``__dlpack__``, a buffer or ``__array__``, and of numbers, strings and lists."""
     if type(value) is np.ndarray:
         array = value
     elif value is None:

@@ -434,8 +434,6 @@ class IRModel:
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "<memory>"
-    overridable: list[Value] = field(default_factory=list)  # constants that a run may feed (IR 4 and newer)
-    overridable: tuple[str, ...] = ()
 
 
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:

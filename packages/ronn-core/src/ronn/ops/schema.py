@@ -13,7 +13,10 @@ _REQUIRED = object()
 
 # Operators whose result is not a function of their inputs, or that act on something outside the graph.
 _IMPURE = frozenset(
-    {("", op) for op in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")}
+    {
+        ("", op)
+        for op in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+    }
 )
 
 
@@ -38,7 +41,9 @@ class OpSchema:
     inputs: tuple[Formal, ...]
     outputs: tuple[Formal, ...]
     defaults: dict[str, Any] = field(default_factory=dict)  # attributes with a default
-    attributes: dict[str, str] = field(default_factory=dict)  # every attribute -> its ONNX type name ("INT", "FLOATS" ...)
+    attributes: dict[str, str] = field(
+        default_factory=dict
+    )  # every attribute -> its ONNX type name ("INT", "FLOATS" ...)
     required: frozenset[str] = frozenset()
     types: dict[str, tuple[str, ...]] = field(default_factory=dict)  # type variable -> ONNX type strings
     deprecated: bool = False
@@ -83,10 +88,15 @@ def find_schema(domain: str, op: str, version: int) -> OpSchema | None:
         if schema.since <= version:
             return schema
     if domain == "com.microsoft":
+        from ronn.ops.contrib import find
+
+        return find(op)
+    found = _from_onnx(domain, op, version)
+    if found is None and domain == "":
         from ronn.ops import contrib
 
-        return contrib.find(op)
-    return _from_onnx(domain, op, version)
+        return contrib.find_in_onnx_domain(op)
+    return found
 
 
 def schema_of(node: Node) -> OpSchema | None:

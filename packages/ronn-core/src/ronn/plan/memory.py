@@ -21,9 +21,7 @@ def place(storages: Sequence[Storage]) -> int:
     placed: list[Storage] = []
     for s in sorted(storages, key=lambda s: (-(s.size or 0), s.first)):
         size = align(max(s.size or 0, 1))
-        overlapping = sorted(
-            (p for p in placed if p.first <= s.last and s.first <= p.last), key=lambda p: p.offset
-        )
+        overlapping = sorted((p for p in placed if p.first <= s.last and s.first <= p.last), key=lambda p: p.offset)
         best, best_gap, cursor = -1, -1, 0
         for other in overlapping:
             gap = other.offset - cursor

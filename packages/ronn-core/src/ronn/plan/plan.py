@@ -244,8 +244,7 @@ def _check_types(step: Step, slots: Sequence[Any]) -> None:
         shape = value.tensor.shape
         wrong_dtype = got.dtype != value.dtype.numpy and not (value.dtype.bits == 0 and got.dtype.kind in "OUST")
         wrong_shape = shape is not None and (
-            got.ndim != len(shape)
-            or any(isinstance(d, int) and d != g for d, g in zip(shape, got.shape, strict=True))
+            got.ndim != len(shape) or any(isinstance(d, int) and d != g for d, g in zip(shape, got.shape, strict=True))
         )
         if wrong_dtype or wrong_shape:
             raise ProviderError(

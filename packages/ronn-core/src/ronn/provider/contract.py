@@ -157,4 +157,3 @@ class Provider:
                     hint=f"did you mean {near!r}?" if near else f"known options: {sorted(self.options) or 'none'}",
                 )
         return {**self.options, **given}
-

@@ -196,7 +196,19 @@ def kernel(
         params = inspect.signature(fn).parameters.values()
         keywords = tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY and p.name != "out")
         made = Kernel(
-            fn, op, domain, since, until, _parse_dtypes(dtypes), when, prepare, into, tuple(inplace), view, note, keywords
+            fn,
+            op,
+            domain,
+            since,
+            until,
+            _parse_dtypes(dtypes),
+            when,
+            prepare,
+            into,
+            tuple(inplace),
+            view,
+            note,
+            keywords,
         )
         fn.__dict__.setdefault("__ronn_kernels__", []).append(made)
         return fn
