@@ -56,6 +56,7 @@ class ZooModel:
     recipe: str | None
     compare: str
     task: str | None
+    precision: str
     small: bool
     sizes: tuple[Size, ...]
     declared: dict[str, list[Any]] = field(default_factory=dict)
@@ -147,6 +148,7 @@ def parse_manifest(data: dict[str, Any]) -> Manifest:
             recipe=entry.get("recipe"),
             compare=entry["compare"],
             task=entry.get("task"),
+            precision=entry.get("precision", "float32"),
             small=entry["small_enough_for_ci"],
             sizes=_sizes(entry),
             declared=entry.get("declared_inputs", {}),

@@ -1,0 +1,92 @@
+"""The runtimes that are compared, each with its best settings and the same number of threads."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.zoo.feeds import Feed
+
+Run = Callable[[Feed], dict[str, Any]]
+
+
+def open_onnxruntime(source: Path | bytes, threads: int, optimise: bool = True) -> Run:
+    """CPU provider, all graph optimisations (or none), no threads beyond the intra-op pool."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    given = source if isinstance(source, bytes) else str(source)
+    session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
+
+
+def open_openvino(source: Path | bytes, threads: int) -> Run:
+    """CPU device, latency hint, float32 arithmetic as the other contestants use."""
+    import openvino as ov
+    import openvino.properties.hint as hint
+
+    core = ov.Core()
+    settings = {
+        hint.performance_mode: hint.PerformanceMode.LATENCY,
+        hint.inference_precision: ov.Type.f32,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    compiled = core.compile_model(source if isinstance(source, bytes) else str(source), "CPU", settings)
+    request = compiled.create_infer_request()
+    names = [sorted(output.names)[0] if output.names else str(at) for at, output in enumerate(compiled.outputs)]
+
+    def run(feed: Feed) -> dict[str, Any]:
+        request.infer(feed, share_inputs=True, share_outputs=True)
+        return dict(zip(names, (tensor.data for tensor in request.output_tensors), strict=True))
+
+    return run
+
+
+def open_ronn(source: Path | bytes, threads: int) -> Run:
+    return open_ronn_session(source, threads).run  # type: ignore[no-any-return]
+
+
+def open_ronn_session(source: Path | bytes, threads: int) -> Any:
+    """A RONN session, default providers; `threads` is passed on where the options know it."""
+    import dataclasses
+
+    import ronn
+
+    known = {field.name for field in dataclasses.fields(ronn.SessionOptions)}
+    options = ronn.SessionOptions(**({"threads": threads} if "threads" in known else {}))
+    return ronn.Session(source if isinstance(source, bytes) else str(source), options=options)
+
+
+CONTESTANTS: dict[str, Callable[[Path, int], Run]] = {
+    "ronn": open_ronn,
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+}
+
+
+def installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def detached(outputs: dict[str, Any]) -> dict[str, Any]:
+    """The outputs as own copies, so that a later run cannot change them."""
+    return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in outputs.items()}
+
+
+def placement_counts(session: Any) -> tuple[dict[str, int], list[str]]:
+    """Nodes per provider in the compiled plan, and the operators that `reference` runs."""
+    entries = list(session.placement())
+    counts = Counter(str(entry.provider) for entry in entries)
+    on_reference = sorted({str(entry.op) for entry in entries if entry.provider == "reference"})
+    return dict(counts.most_common()), on_reference
