@@ -6,12 +6,12 @@ model.onnx --frontend--> imported --portable passes--> portable --bind, speciali
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ronn import knobs
+from ronn.debug import say
 from ronn.errors import ModelError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
@@ -159,8 +159,7 @@ def _imported(request: Request) -> Graph:
 def _stage(name: str, graph: Graph) -> None:
     if knobs.VERIFY.get():
         verify(graph, name if name != "specialised" else "portable")
-    if knobs.DEBUG.get() >= 5:
-        print(f"--- {name}\n{graph}", file=sys.stderr)
+    say(5, lambda: f"--- {name}\n{graph}")
 
 
 def _run_passes(stage: str, graph: Graph, request: Request) -> None:
@@ -185,8 +184,7 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
     context.rewrites = sum(sum(r.counts().values()) for r in request.reports)
     report = manager.run(graph, context)
     request.reports.append(report)
-    if knobs.DEBUG.get() >= 2:
-        print(f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}", file=sys.stderr)
+    say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
 
 
 def pass_context(request: Request) -> PassContext:

@@ -54,7 +54,7 @@ def _switch(text: str) -> bool:
 DEBUG = Knob(
     "RONN_DEBUG",
     0,
-    "How much to tell on stderr: 1 providers, 2 timings, 3 assignment, 4 generated source, 5 IR per stage, 6 IR per pass.",
+    "What to tell on stderr: 1 providers, 2 timings, 3 assignment, 4 generated source, 5 IR per stage, 6 IR per pass.",
     _number,
 )
 VERIFY = Knob("RONN_VERIFY", False, "Verify the IR after each pass, and each kernel's outputs while running.", _switch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from ronn import hookspecs, knobs
+from ronn.debug import say
 from ronn.errors import ProviderError, nearest
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class Registry:
                 record.reason = f"the name {name!r} is taken by {taken.distribution} ({taken.target})"
             else:
                 record.provider = provider
-                if knobs.DEBUG.get() >= 1:
-                    print(f"ronn: provider {name} from {origin.distribution} {origin.version}", file=sys.stderr)
+                say(1, f"ronn: provider {name} from {origin.distribution} {origin.version}")
 
     @property
     def names(self) -> list[str]:

@@ -21,7 +21,7 @@ _MAX_IDLE_FRAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call over slots: ``outs`` are slots (-1: nobody wants it); ``arena`` says that the outputs are there already."""
+    """One call over slots: ``outs`` are slots (-1: nobody wants it); ``arena``: the outputs are there already."""
 
     fn: Callable[..., Any]
     ins: tuple[int, ...]

@@ -9,7 +9,7 @@ where the model gives none. It returns an array, or a tuple for several outputs.
         return np.where(x < 0, x * x.dtype.type(alpha), x)
 
 ``prepare=True`` makes the function a factory instead: ``fn(ctx, attribute=...) -> callable(*inputs)``, called once per
-node at compile time with constants (``ctx.const(i)``) and types (``ctx.inputs[i].type``) at hand: weights are packed there.
+node at compile time with constants (``ctx.const(i)``) and types (``ctx.inputs[i].type``) at hand: it packs weights.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ def kernel(
     """Marks a function as the kernel of ``op`` for schema versions ``since`` to ``until`` (open end by default).
 
     dtypes: names, separated by spaces, that input 0 may have (``float32 int64``; groups: ``floats`` = f16 f32 f64,
-        ``allfloats`` = with bf16, ``ints``, ``signed``, ``numeric`` = allfloats + ints, ``numpy`` = all that NumPy has but
-        strings), or a mapping from the schema's type variables (``{"T": "floats", "Tind": "int64"}``). None: any.
+        ``allfloats`` = with bf16, ``ints``, ``signed``, ``numeric`` = allfloats + ints, ``numpy`` = all that NumPy has
+        but strings), or a mapping from the schema's type variables (``{"T": "floats", "Tind": "int64"}``). None: any.
     when: narrows the claim; returns True, or False, or the reason why not.
     prepare: the function is a factory (see the module's text).
     into: the (bound) function takes ``out=`` (array or None) and fills and returns it.
