@@ -37,7 +37,7 @@ def is_newer(node: Node) -> bool:
 def _unknown(node: Node) -> str | None:
     # In a known opset a provider may bring the operator itself; what is missing then shows at placement.
     if is_newer(node):
-        return f"operator {node.op_id} is not known up to opset {max_opset(node.domain)}, and the model speaks a newer one"
+        return f"operator {node.op_id} of opset {node.version} is unknown: RONN knows up to {max_opset(node.domain)}"
     return None
 
 
@@ -47,7 +47,8 @@ def _check_attributes(node: Node, schema: OpSchema) -> str | None:
         if kind is None:
             if name.startswith("__"):
                 continue
-            return f"attribute {name!r} is not one of {schema.op}-{schema.since}: {', '.join(sorted(schema.attributes))}"
+            known = ", ".join(sorted(schema.attributes)) or "none"
+            return f"{schema.op}-{schema.since} has no attribute {name!r} (it has: {known})"
         if not fits(value, kind):
             return f"attribute {name!r} of {schema.op}-{schema.since} must be {kind}, not {kind_of(value)}"
     for name in schema.required:

@@ -59,7 +59,7 @@ class ExternalData:
             folders = {self.model.parent.resolve(), self.model.resolve().parent}
             path = (self.model.parent / location).resolve(strict=True)
         except FileNotFoundError:
-            raise ValueError(f"external data file {location!r} is not beside the model in {self.model.parent}") from None
+            raise ValueError(f"external data file {location!r} is missing in {self.model.parent}") from None
         except (OSError, RuntimeError) as e:
             raise ValueError(f"external data file {location!r} cannot be reached: {e}") from None
         if not any(path.is_relative_to(folder) for folder in folders):

@@ -49,7 +49,7 @@ class Scope:
 
 
 class GraphReader:
-    """Builds the graphs of one file. Every problem is a ``ModelError`` that names the file, and the node if there is one."""
+    """Builds the graphs of one file. Problems are ``ModelError``s that name the file, and the node if there is one."""
 
     def __init__(self, source: str, tensors: TensorReader, ir_version: int) -> None:
         self.source = source
@@ -80,7 +80,9 @@ class GraphReader:
             raise self.error(f"graph lists the output {twice!r} more than once")
         return graph
 
-    def _graph(self, proto: onnx.GraphProto, scope: Scope, imports: dict[str, int], refs: frozenset[str] | None) -> Graph:
+    def _graph(
+        self, proto: onnx.GraphProto, scope: Scope, imports: dict[str, int], refs: frozenset[str] | None
+    ) -> Graph:
         if scope.depth > limits.MAX_NESTING:
             raise self.error(f"graphs are nested deeper than {limits.MAX_NESTING}")
         graph = Graph(proto.name)
@@ -217,7 +219,8 @@ class GraphReader:
         value = scope.find(name)
         if value is None:
             hint = _guess(name, scope)
-            raise ValueError(f"input {name!r} is not made by any node, nor an input or initializer" + (f": {hint}" if hint else ""))
+            more = f": {hint}" if hint else ""
+            raise ValueError(f"input {name!r} is made by no node, and is no input or initializer{more}")
         return value
 
     def _output(self, name: str, scope: Scope, declared: dict[str, Type | None]) -> Value:

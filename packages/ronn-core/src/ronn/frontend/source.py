@@ -99,7 +99,7 @@ def _near(path: Path) -> str | None:
 
 def _parse(data: bytes, name: str, suffix: str) -> onnx.ModelProto:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not data:
         raise ModelError(f"{name}: is empty, not an ONNX model")
@@ -129,7 +129,7 @@ def _parse_text(data: bytes, name: str, form: str) -> onnx.ModelProto:
         raise ModelError(f"{name}: brackets are nested deeper than {limits.MAX_TEXT_NESTING}")
     try:
         model: onnx.ModelProto = onnx.serialization.registry.get(form).deserialize_proto(data, onnx.ModelProto())
-    except Exception as e:  # noqa: BLE001  (three parsers, each with exceptions of its own)
+    except Exception as e:  # three parsers, each with exceptions of its own
         raise ModelError(f"{name}: cannot be read as ONNX {form}: {str(e)[:500]}") from e
     if not model.HasField("graph"):
         raise ModelError(f"{name}: is not an ONNX model (no graph in it)")

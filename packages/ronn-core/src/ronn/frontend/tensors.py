@@ -120,11 +120,11 @@ def unpack(stored: np.ndarray, dtype: DType, count: int) -> np.ndarray:
     flat = out.reshape(-1)[:count]
     sign = _SIGNED.get(dtype)
     if sign is not None:
-        flat = (flat ^ sign).view(np.int8) - np.int8(sign)
-    return flat.view(dtype.numpy)
+        flat = ((flat ^ sign).view(np.int8) - np.int8(sign)).view(np.uint8)
+    return np.asarray(flat.view(dtype.numpy))
 
 
-def _unpack6(stored: np.ndarray, count: int) -> np.ndarray:
+def _unpack6(stored: np.ndarray, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     groups = (count + 3) // 4
     padded = np.zeros(groups * 3, np.uint8)
     padded[: stored.size] = stored

@@ -434,6 +434,7 @@ class IRModel:
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "<memory>"
+    overridable: tuple[str, ...] = ()
 
 
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:
