@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def register_schema(schema: OpSchema) -> None:
     find_schema.cache_clear()
 
 
-@lru_cache(maxsize=None)
+@cache
 def find_schema(domain: str, op: str, version: int) -> OpSchema | None:
     """The schema that opset ``version`` of ``domain`` gives ``op``; None when nobody declares it.
 
@@ -87,6 +87,10 @@ def find_schema(domain: str, op: str, version: int) -> OpSchema | None:
     for schema in reversed(_extra.get((domain, op), [])):
         if schema.since <= version:
             return schema
+    if domain == "ronn":
+        from ronn.ops import fused
+
+        return fused.find(op)
     if domain == "com.microsoft":
         from ronn.ops.contrib import find
 
@@ -104,7 +108,7 @@ def schema_of(node: Node) -> OpSchema | None:
     return find_schema(node.domain, node.op, node.version)
 
 
-@lru_cache(maxsize=None)
+@cache
 def max_opset(domain: str) -> int:
     """The newest opset version of ``domain`` that the installed onnx defines; 0 for a domain that it does not know."""
     import onnx
@@ -136,7 +140,7 @@ def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
             value = onnx.helper.get_attribute_value(attr.default_value)
             if isinstance(value, bytes):
                 value = value.decode()
-            elif isinstance(value, (list, tuple)) or hasattr(value, "__iter__") and not isinstance(value, str):
+            elif isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, str)):
                 value = [v.decode() if isinstance(v, bytes) else v for v in value]
             defaults[name] = value
     return OpSchema(

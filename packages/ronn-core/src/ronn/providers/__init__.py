@@ -1,0 +1,1 @@
+"""The providers that come with the core: ``reference`` (the oracle, runs everything) and ``null`` (never computes)."""

@@ -1,0 +1,53 @@
+"""Operators of the current opset that ``onnx.reference`` does not implement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ronn.provider import KernelContext, kernel
+
+
+@kernel("GlobalLpPool")
+def global_lp_pool(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
+    """The Lp norm over all spatial axes, which are kept with length 1."""
+    p = float(ctx.attr("p", 2))
+    axes = tuple(range(2, x.ndim))
+    wide = np.abs(x.astype(np.float64)) ** p
+    return (wide.sum(axis=axes, keepdims=True) ** (1 / p)).astype(x.dtype)
+
+
+@kernel("MaxRoiPool")
+def max_roi_pool(
+    ctx: KernelContext, x: np.ndarray, rois: np.ndarray, *, pooled_shape: Sequence[int], spatial_scale: float
+) -> np.ndarray:
+    """x [N, C, H, W], rois [R, 5] (batch index, x1, y1, x2, y2) -> [R, C, *pooled_shape]."""
+    high, wide = pooled_shape
+    out = np.zeros((len(rois), x.shape[1], high, wide), x.dtype)
+    for index, roi in enumerate(rois):
+        image = x[int(roi[0])]
+        # Halves round away from zero, as C's round does.
+        x1, y1, x2, y2 = (int(np.floor(v * spatial_scale + 0.5)) for v in roi[1:].astype(np.float64))
+        roi_h, roi_w = max(y2 - y1 + 1, 1), max(x2 - x1 + 1, 1)
+        for i in range(high):
+            top = np.clip(y1 + int(np.floor(i * roi_h / high)), 0, image.shape[1])
+            bottom = np.clip(y1 + int(np.ceil((i + 1) * roi_h / high)), 0, image.shape[1])
+            for j in range(wide):
+                left = np.clip(x1 + int(np.floor(j * roi_w / wide)), 0, image.shape[2])
+                right = np.clip(x1 + int(np.ceil((j + 1) * roi_w / wide)), 0, image.shape[2])
+                if bottom > top and right > left:
+                    out[index, :, i, j] = image[:, top:bottom, left:right].max(axis=(1, 2))
+    return out
+
+
+@kernel("Multinomial", since=7)
+def multinomial(ctx: KernelContext, x: np.ndarray, *, sample_size: int, seed: float | None) -> np.ndarray:
+    """Unnormalised log-probabilities x [N, classes] -> class indices [N, sample_size]."""
+    rng = np.random.default_rng(None if seed is None else abs(int(np.float32(seed).view(np.int32))))
+    wide = x.astype(np.float64)
+    p = np.exp(wide - wide.max(axis=1, keepdims=True))
+    cumulative = np.cumsum(p / p.sum(axis=1, keepdims=True), axis=1)
+    draws = rng.random((x.shape[0], sample_size))
+    picked = (draws[:, :, None] >= cumulative[:, None, :]).sum(axis=2)
+    return np.minimum(picked, x.shape[1] - 1).astype(ctx.dtype())
