@@ -1,0 +1,1 @@
+"""Passes: rewrites of graphs. One file a pass; ``manager`` drives them, ``pipelines`` names the lists."""

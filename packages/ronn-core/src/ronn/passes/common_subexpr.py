@@ -1,0 +1,100 @@
+"""Computes once what is computed several times, and keeps one of equal constants."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from ronn.ir.graph import AttrRef, Graph, Node, Value
+from ronn.passes.edit import is_pure, replace_value
+from ronn.passes.manager import PassContext, define_pass
+
+MAX_HASHED = 1 << 16  # bytes of a constant compared by content; larger ones are equal when they are the same memory
+
+
+@define_pass("common-subexpr")
+def common_subexpr(graph: Graph, context: PassContext) -> bool:
+    """Merges nodes with the same operator, inputs and attributes, and constants with the same content."""
+    return _visit(graph, context, {}, {})
+
+
+def _visit(
+    graph: Graph, context: PassContext, constants: dict[Hashable, Value], nodes: dict[Hashable, Node]
+) -> bool:
+    """One scope. What the graphs around it have computed before it may be used in it, but not the reverse."""
+    constants, nodes = dict(constants), dict(nodes)
+    changed = False
+    for value in list(graph.initializers.values()):
+        key = _array_key(value.data)
+        if key is None or graph.is_output(value):
+            continue
+        kept = constants.setdefault(key, value)
+        if kept is not value and value.uses and context.may_rewrite():
+            graph.replace_uses(value, kept)
+            context.rewrote(detail=f"constant {value.name} is {kept.name}")
+            changed = True
+    for node in graph:
+        context.at = node
+        key = _node_key(node)
+        if key is not None:
+            kept_node = nodes.setdefault(key, node)
+            if kept_node is not node and context.may_rewrite() and _merge(graph, node, kept_node, context):
+                changed = True
+                continue
+        for sub in node.subgraphs():
+            changed |= _visit(sub, context, constants, nodes)
+    return changed
+
+
+def _merge(graph: Graph, node: Node, kept: Node, context: PassContext) -> bool:
+    foreign = kept.graph is not graph
+    if foreign and any(graph.is_output(v) for v in node.outputs):
+        return False
+    made = [replace_value(graph, old, new, context) for old, new in zip(node.outputs, kept.outputs, strict=True)]
+    graph.remove(node)
+    context.rewrote([n for n in made if n is not None], detail=f"{node.label} is {kept.label}")
+    return True
+
+
+def _node_key(node: Node) -> Hashable | None:
+    if not node.outputs or not node.inputs or node.op == "Identity" or not is_pure(node):
+        return None
+    attributes = []
+    for name in sorted(node.attributes):
+        key = _attr_key(node.attributes[name])
+        if key is None:
+            return None
+        attributes.append((name, key))
+    inputs = tuple(None if v is None else id(v) for v in node.inputs)
+    wanted = tuple(bool(v.name) for v in node.outputs)
+    return (node.domain, node.op, node.version, node.overload, inputs, wanted, tuple(attributes))
+
+
+def _attr_key(value: Any) -> Hashable | None:
+    """A key that is equal for equal attributes; None for what cannot be compared (graphs)."""
+    if isinstance(value, Graph):
+        return None
+    if isinstance(value, float):
+        return ("float", struct.pack("<d", value))
+    if isinstance(value, np.ndarray):
+        return _array_key(value)
+    if isinstance(value, list):
+        keys = tuple(_attr_key(v) for v in value)
+        return None if None in keys else ("list", keys)
+    if isinstance(value, AttrRef):
+        return ("ref", value.name)
+    return (type(value).__name__, value if isinstance(value, (int, str, bytes)) else str(value))
+
+
+def _array_key(data: np.ndarray | None) -> Hashable | None:
+    if data is None:
+        return None
+    head = (str(data.dtype), data.shape)
+    if data.dtype.kind == "O":
+        return (*head, tuple(data.reshape(-1))) if data.size <= 1024 else None
+    if data.nbytes <= MAX_HASHED:
+        return (*head, data.tobytes())
+    return (*head, data.__array_interface__["data"][0], data.strides)

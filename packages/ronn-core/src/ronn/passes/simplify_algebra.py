@@ -1,0 +1,225 @@
+"""Arithmetic that changes nothing, or that a cheaper operator does to the same bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ronn.ir.graph import Value
+from ronn.passes.edit import Builder, attr, is_uniform
+from ronn.passes.rewrite import Const, Match, Op, Refusal, Replacement, RuleSet, Var, rule
+
+X = Var("x")
+C = Const("c")
+_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+def broadcasts_into(small: Value, big: Value) -> bool:
+    """Whether combining ``big`` with ``small`` elementwise surely keeps the shape of ``big``."""
+    shape = small.tensor.shape
+    if shape is None:
+        return False
+    if len(shape) == 0:
+        return True
+    other = big.tensor.shape
+    if other is None or len(shape) > len(other):
+        return False
+    tail = other[len(other) - len(shape) :]
+    return all(a == 1 or (a is not None and a == b) for a, b in zip(shape, tail, strict=True))
+
+
+def _legacy(m: Match) -> bool:
+    """Before opset 7 broadcasting followed other rules."""
+    return m.root.version < 7
+
+
+def _neutral(m: Match, ok: bool) -> Replacement:
+    if not ok or _legacy(m):
+        return None
+    if not broadcasts_into(m["c"], m["x"]):
+        return Refusal("the constant may broadcast the value to a larger shape")
+    return m["x"]
+
+
+@rule(Op("Add", X, C))
+def add_zero(b: Builder, m: Match) -> Replacement:
+    """x + 0 is x (for floats only -0.0: -0.0 + 0.0 is 0.0)."""
+    c = m.const("c")
+    if not is_uniform(m["c"], 0):
+        return None
+    if c.dtype.kind not in "iu" and not bool(np.all(np.signbit(c.astype(np.float64)))):
+        return Refusal("x + 0.0 turns -0.0 into 0.0")
+    return _neutral(m, True)
+
+
+@rule(Op("Sub", X, C))
+def subtract_zero(b: Builder, m: Match) -> Replacement:
+    """x - 0 is x."""
+    if not is_uniform(m["c"], 0):
+        return None
+    c = m.const("c")
+    return _neutral(m, c.dtype.kind in "iu" or not bool(np.any(np.signbit(c.astype(np.float64)))))
+
+
+@rule(Op("Mul", X, C))
+def multiply_by_one(b: Builder, m: Match) -> Replacement:
+    """x * 1 is x."""
+    return _neutral(m, is_uniform(m["c"], 1))
+
+
+@rule(Op("Div", X, C))
+def divide_by_one(b: Builder, m: Match) -> Replacement:
+    """x / 1 is x."""
+    return _neutral(m, is_uniform(m["c"], 1))
+
+
+@rule(Op("Div", X, C))
+def divide_by_power_of_two(b: Builder, m: Match) -> Replacement:
+    """x / 2**n is x * 2**-n, to the bit."""
+    c = m.const("c")
+    if c.dtype not in _FLOATS or _legacy(m) or c.size == 0 or not np.all(np.isfinite(c)):
+        return None
+    mantissa, exponent = np.frexp(c)
+    limit = np.finfo(c.dtype).maxexp - 2
+    if not np.all(np.abs(mantissa) == 0.5) or np.any(np.abs(exponent) > limit):
+        return None
+    return b.op("Mul", m["x"], b.constant(np.asarray(1 / c, dtype=c.dtype)))
+
+
+@rule(Op("Pow", X, Const("c", where=lambda a: a.size == 1)))
+def power(b: Builder, m: Match) -> Replacement:
+    """x ** 1 is x, x ** 2 is x * x, x ** 0.5 is sqrt(x) where x cannot be negative."""
+    exponent = float(m.const("c").reshape(-1)[0])
+    if exponent not in (1.0, 2.0, 0.5) or _legacy(m):
+        return None
+    if not broadcasts_into(m["c"], m["x"]):
+        return Refusal("the exponent may raise the rank")
+    if exponent == 1.0:
+        return m["x"]
+    if exponent == 2.0:
+        return b.op("Mul", m["x"], m["x"])
+    dtype = m["x"].dtype
+    if dtype is None or not dtype.is_float:
+        return None
+    if not never_negative(m["x"]):
+        return Refusal("x ** 0.5 is inf for -inf and 0.0 for -0.0, sqrt(x) is not")
+    return b.op("Sqrt", m["x"])
+
+
+def never_negative(value: Value, depth: int = 8) -> bool:
+    """Whether every element surely is >= +0.0 or NaN (and never -0.0)."""
+    if value.data is not None:
+        return value.data.dtype.kind == "f" and not bool(np.any(np.signbit(value.data)))
+    node = value.producer
+    if node is None or node.domain != "" or depth == 0:
+        return False
+    first = node.input(0)
+    if node.op in ("Abs", "Exp", "Sigmoid", "Softmax", "ReduceSumSquare", "ReduceL1", "ReduceL2"):
+        return True
+    if node.op == "Mul" and first is node.input(1):
+        return True
+    if node.op == "Pow":
+        exponent = node.input(1)
+        return exponent is not None and (is_uniform(exponent, 2) or is_uniform(exponent, 4))
+    if node.op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Reshape", "Squeeze", "Unsqueeze", "Transpose",
+                   "Expand", "Identity"):  # fmt: skip
+        return first is not None and never_negative(first, depth - 1)
+    if node.op in ("Add", "Mul", "Max", "Min"):
+        return all(v is not None and never_negative(v, depth - 1) for v in node.inputs)
+    return False
+
+
+@rule(Op("Neg", Op("Neg", X, shared=True)))
+def double_negation(b: Builder, m: Match) -> Replacement:
+    """-(-x) is x."""
+    return m["x"]
+
+
+@rule(Op("Not", Op("Not", X, shared=True)))
+def double_not(b: Builder, m: Match) -> Replacement:
+    """not not x is x."""
+    return m["x"]
+
+
+@rule(Op("Relu Abs Ceil Floor Round Sign", Op("Relu Abs Ceil Floor Round Sign", X, shared=True, name="inner")))
+def idempotent(b: Builder, m: Match) -> Replacement:
+    """relu(relu(x)) is relu(x), and so on."""
+    inner = m.named["inner"]
+    return inner.output if inner.op == m.root.op else None
+
+
+@rule(Op("And", X, C))
+def and_true(b: Builder, m: Match) -> Replacement:
+    """x and true is x."""
+    return _neutral(m, is_uniform(m["c"], True))
+
+
+@rule(Op("Or", X, C))
+def or_false(b: Builder, m: Match) -> Replacement:
+    """x or false is x."""
+    return _neutral(m, is_uniform(m["c"], False))
+
+
+@rule(Op("Where", C, X, Var("y")))
+def where_constant(b: Builder, m: Match) -> Replacement:
+    """where(true, x, y) is x, when the others do not broadcast it."""
+    if not (is_uniform(m["c"], True) or is_uniform(m["c"], False)):
+        return None
+    chosen, other = (m["x"], m["y"]) if is_uniform(m["c"], True) else (m["y"], m["x"])
+    if not (broadcasts_into(m["c"], chosen) and broadcasts_into(other, chosen)):
+        return Refusal("the other operands may broadcast the chosen one")
+    return chosen
+
+
+@rule(Op("Add", Op("Add", X, C), Const("d")))
+def add_constants(b: Builder, m: Match) -> Replacement:
+    """(x + c) + d is x + (c + d), for integers."""
+    return _combined(b, m, "Add")
+
+
+@rule(Op("Mul", Op("Mul", X, C), Const("d")))
+def multiply_constants(b: Builder, m: Match) -> Replacement:
+    """(x * c) * d is x * (c * d), for integers."""
+    return _combined(b, m, "Mul")
+
+
+def _combined(b: Builder, m: Match, op: str) -> Replacement:
+    c, d = m.const("c"), m.const("d")
+    if c.dtype.kind not in "iu" or c.dtype != d.dtype or _legacy(m) or m["x"].data is not None:
+        return None
+    try:
+        size = int(np.prod(np.broadcast_shapes(c.shape, d.shape)))
+    except ValueError:
+        return None
+    if size > max(c.size, d.size):
+        return None
+    with np.errstate(over="ignore"):
+        return b.op(op, m["x"], b.constant(np.asarray(c + d if op == "Add" else c * d, dtype=c.dtype)))
+
+
+@rule(Op("Add", X, Op("Neg", Var("y"))))
+def add_negated(b: Builder, m: Match) -> Replacement:
+    """x + -y is x - y."""
+    return None if _legacy(m) else b.op("Sub", m["x"], m["y"])
+
+
+@rule(Op("Cast", Op("Cast", X, name="inner")))
+def exact_cast_chain(b: Builder, m: Match) -> Replacement:
+    """Casting through a type that holds every value of the first one is casting at once."""
+    from ronn.passes.eliminate_identity import lossless
+
+    start, middle = m["x"].dtype, m.named["inner"].output.dtype
+    if start is None or middle is None or start is middle or not lossless(start, middle):
+        return None
+    if attr(m.root, "to") in (8, 17, 18, 19, 20, 23, 24):
+        return None
+    return b.node("Cast", [m["x"]], dict(m.root.attributes)).output
+
+
+RULES = RuleSet(
+    [
+        add_zero, subtract_zero, multiply_by_one, divide_by_one, divide_by_power_of_two, power, double_negation,
+        double_not, idempotent, and_true, or_false, where_constant, add_constants, multiply_constants, add_negated,
+        exact_cast_chain,
+    ]
+)  # fmt: skip
+simplify_algebra = RULES.as_pass("simplify-algebra")
