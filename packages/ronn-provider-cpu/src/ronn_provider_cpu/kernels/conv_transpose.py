@@ -1,0 +1,76 @@
+"""ConvTranspose: one matmul to every tap's contribution, then strided sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ronn.provider.kernels import KernelContext
+from ronn_provider_cpu.kernels._common import float_kernel, ints
+from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
+from ronn_provider_cpu.kernels.conv import add_bias
+
+
+def _geometry(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    auto_pad: str | None,
+    pads: Any,
+    output_padding: Sequence[int],
+    output_shape: Any,
+) -> tuple[list[int], list[int]]:
+    """(elements cut at the begin, output size) of every spatial axis."""
+    n = len(sizes)
+    begins, outs = [], []
+    same = auto_pad in ("SAME_UPPER", "SAME_LOWER")
+    for i in range(n):
+        full = strides[i] * (sizes[i] - 1) + output_padding[i] + (kernel[i] - 1) * dilations[i] + 1
+        wanted = int(output_shape[-n + i]) if output_shape is not None and len(output_shape) else None
+        if wanted is None and same:
+            wanted = sizes[i] * strides[i]
+        if wanted is None:
+            begin, end = (0, 0) if pads is None or auto_pad == "VALID" else (int(pads[i]), int(pads[n + i]))
+            wanted = full - begin - end
+        else:
+            total = max(full - wanted, 0)
+            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+        begins.append(begin)
+        outs.append(max(wanted, 0))
+    return begins, outs
+
+
+@float_kernel("ConvTranspose", prepare=True)
+def conv_transpose(
+    ctx: KernelContext,
+    *,
+    auto_pad: Any,
+    dilations: Any,
+    group: Any,
+    output_padding: Any,
+    output_shape: Any,
+    pads: Any,
+    strides: Any,
+) -> Callable[..., np.ndarray]:
+    groups = 1 if group is None else int(group)
+
+    def run(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        n, c, *sizes = x.shape
+        per_group, kernel = w.shape[1], w.shape[2:]
+        rank = len(sizes)
+        s, d = ints(strides, rank, 1), ints(dilations, rank, 1)
+        begins, outs = _geometry(sizes, kernel, s, d, auto_pad, pads, ints(output_padding, rank, 0), output_shape)
+        full = [s[i] * (sizes[i] - 1) + (kernel[i] - 1) * d[i] + 1 if sizes[i] else 0 for i in range(rank)]
+        weights = w.reshape(groups, c // groups, -1).transpose(0, 2, 1)
+        terms = np.matmul(weights, x.reshape(n, groups, c // groups, -1))
+        terms = terms.reshape(n, groups * per_group, *kernel, *sizes)
+        y = np.zeros((n, groups * per_group, *full), x.dtype)
+        for tap in taps(kernel):
+            y[(..., *tap_slices(tap, sizes, s, d))] += terms[(slice(None), slice(None), *tap)]
+        y = pad_spatial(y, [(-b, o - (f - b)) for b, o, f in zip(begins, outs, full, strict=True)])
+        return add_bias(y, bias)
+
+    return run
