@@ -190,7 +190,7 @@ class Session:
         if self._closed:
             raise RonnError("the session is closed")
         graph = self._model.graph
-        defaults = [v.name for v in self._model.ir.overridable]
+        defaults = self._model.ir.overridable
         values = gather_inputs(inputs, graph.inputs, defaults)
         given = tuple(n for n in defaults if n in values)
         variant = self._base if not given and not trace else self._variant(self._traced(trace), given)

@@ -118,8 +118,8 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
         given = ()
     if _is_one_array(given) or (len(names) == 1 and not isinstance(given, (list, tuple))):
         given = (given,)
-    elif len(names) == 1 and len(given) != 1 and isinstance(inputs[0].type, TensorType):
-        given = (given,)  # a nested list of numbers
+    elif len(names) == 1 and _is_one_list(given, inputs[0].type):
+        given = (given,)
     if len(given) != len(names):
         raise InputError(
             f"got {len(given)} inputs, the model takes {len(names)}: {', '.join(map(repr, names)) or 'none'}",
@@ -137,6 +137,18 @@ def _is_one_array(given: Any) -> bool:
         not isinstance(given, (list, tuple))
         and any(hasattr(given, a) for a in ("__dlpack__", "__array__", "__array_interface__"))
     )
+
+
+def _is_one_list(given: Any, declared: Type | None) -> bool:
+    """Whether a list is the one input itself (nested numbers of its rank), not a list that holds the input."""
+    if not isinstance(declared, TensorType):
+        return False
+    depth, first = 0, given
+    while isinstance(first, (list, tuple)):
+        depth, first = depth + 1, first[0] if first else None
+    if hasattr(first, "__array__") or hasattr(first, "__dlpack__"):
+        return False
+    return len(given) != 1 or depth == declared.rank
 
 
 def convert(value: Any, declared: Type | None, name: str) -> Any:

@@ -425,7 +425,7 @@ class Metadata:
 class IRModel:
     """A graph with what the whole model needs: opset imports, functions, metadata, where it came from.
 
-    ``overridable`` are the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
+    ``overridable`` names the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
     are constants unless a caller gives something else.
     """
 
@@ -434,7 +434,7 @@ class IRModel:
     functions: dict[tuple[str, str, str], Function] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "<memory>"
-    overridable: list[Value] = field(default_factory=list)
+    overridable: tuple[str, ...] = ()
 
 
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:

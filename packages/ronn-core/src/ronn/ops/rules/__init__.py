@@ -1,0 +1,1 @@
+"""Shape rules by family; importing this package registers them."""
