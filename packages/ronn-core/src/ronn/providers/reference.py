@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ronn.errors import UnsupportedError
 from ronn.ir.types import TensorType
-from ronn.ops.schema import schema_of
+from ronn.ops.schema import find_schema, max_opset, schema_of
 from ronn.provider import Call, CompiledPart, Device, KernelContext, KernelSet, No, Part, Provider, Support, Yes
 
 if TYPE_CHECKING:
@@ -154,21 +154,20 @@ def _onnx_function(node: Node) -> Callable[..., Any]:
 
 
 def _complete_attributes(node: Node, proto: Any) -> None:
-    """Spells out the defaults of the version that applies: onnx.reference takes those of the newest one."""
+    """Spells out defaults that differ from the newest version's: onnx.reference would take those of the newest."""
     import onnx
 
     kept = [a for a in proto.attribute if a.name not in _MEANINGLESS]
     del proto.attribute[:]
     proto.attribute.extend(kept)
-    schema = schema_of(node)
-    if schema is None or node.op == "Constant":
+    schema, newest = schema_of(node), find_schema(node.domain, node.op, max_opset(node.domain))
+    if schema is None or newest is None or schema.since == newest.since:
         return
-    given = {a.name for a in kept}
+    given = {a.name for a in kept} | _MEANINGLESS
     for name, default in schema.defaults.items():
-        if name not in given and name not in _MEANINGLESS:
-            proto.attribute.append(
-                onnx.helper.make_attribute(name, default, attr_type=_attr_type(schema.attributes[name]))
-            )
+        if name not in given and newest.defaults.get(name) != default:
+            kind = _attr_type(schema.attributes[name])
+            proto.attribute.append(onnx.helper.make_attribute(name, default, attr_type=kind))
 
 
 def _attr_type(name: str) -> int:

@@ -1,5 +1,6 @@
 """Reference kernels: integer matrix products and the dynamically quantised LSTM."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence

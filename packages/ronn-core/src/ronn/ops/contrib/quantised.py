@@ -1,5 +1,6 @@
 """Reference kernels: quantised elementwise operators and pools, computed in float32."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """Early versions of operators whose meaning later changed: broadcasting by axis, flattened softmax ..."""
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -4,6 +4,7 @@ Weights are as in ONNX: W [D, gates*H, I], R [D, gates*H, H], B [D, 2*gates*H], 
 and ``zrh`` (GRU). float16 and bfloat16 are computed in float32 and rounded once at the end.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
