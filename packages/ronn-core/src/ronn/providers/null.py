@@ -25,7 +25,7 @@ class NullProvider(Provider):
         for index, value in enumerate(node.outputs):
             if value.name and value.type is None:
                 return No(f"the type of output {index} is unknown, so no zeros can be made for it")
-        return Yes(score=0.0, note="not computed: zeros")
+        return Yes(note="not computed: zeros")
 
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         return CompiledPart([Call(_zeros_for(node), node.inputs, node.outputs, (node,)) for node in part.nodes])
