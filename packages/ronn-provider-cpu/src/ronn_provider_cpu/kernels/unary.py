@@ -1,0 +1,158 @@
+"""One-input elementwise operators that are one NumPy function each, Erf, IsInf and Clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ronn.provider.kernels import KernelContext, kernel
+
+from ronn_provider_cpu.kernels._numeric import in_blocks, kernels, store, wider
+
+ROUNDING = {"Ceil": np.ceil, "Floor": np.floor, "Round": np.rint, "Abs": np.absolute, "Neg": np.negative, "Sign": np.sign}
+FLOAT = {
+    "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Reciprocal": np.reciprocal,
+    "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
+    "Sinh": np.sinh, "Cosh": np.cosh, "Tanh": np.tanh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
+}  # fmt: skip
+UFUNCS = {**ROUNDING, **FLOAT}
+
+
+def _apply(ufunc: np.ufunc, dtype: np.dtype) -> Callable[..., np.ndarray]:
+    compute = wider(dtype)
+    if compute != dtype:
+        return in_blocks(ufunc, dtype)
+
+    def call(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(ufunc(x, out=out))
+
+    return call
+
+
+@kernels(UFUNCS, rounded=True, prepare=True, into=True, inplace=(0,))
+def unary(ctx: KernelContext) -> Callable[..., np.ndarray]:
+    """Operators of ``UFUNCS``."""
+    return _apply(UFUNCS[ctx.node.op], ctx.dtype())
+
+
+@kernel("Not", into=True, inplace=(0,))
+def logical_not(ctx: KernelContext, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Not."""
+    return np.asarray(np.logical_not(x, out=out))
+
+
+@kernel("BitwiseNot", into=True, inplace=(0,))
+def bitwise_not(ctx: KernelContext, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """BitwiseNot."""
+    return np.asarray(np.invert(x, out=out))
+
+
+@kernel("IsNaN", into=True)
+def is_nan(ctx: KernelContext, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """IsNaN."""
+    return np.asarray(np.isnan(x, out=out))
+
+
+@kernel("IsInf", into=True)
+def is_inf(
+    ctx: KernelContext, x: np.ndarray, *, detect_negative: int, detect_positive: int, out: np.ndarray | None = None
+) -> np.ndarray:
+    """IsInf."""
+    wide = x.astype(wider(x.dtype), copy=False)
+    y = np.isinf(wide)
+    if not detect_negative:
+        y &= wide > 0
+    if not detect_positive:
+        y &= wide < 0
+    return store(y, np.dtype(bool), out)
+
+
+# In float32, erf(x) = x P(x^2) / Q(x^2) for |x| <= 3.92 to 4e-7 relative; beyond, it is 1.
+_ERF32_LIMIT = 3.92
+_ERF32_P = (1.12837911, 0.19040218, 0.0527481884, 0.0037654445, 0.000284880778, 2.05014271e-06)
+_ERF32_Q = (1.0, 0.502072275, 0.11410737, 0.0149688665, 0.00116249756, 3.80921956e-05)
+# In float64, the Taylor series below 0.9, and above it erfc(x) = exp(-x^2) t T(2 t - 1) with t = 2 / (2 + x), where T
+# is the Chebyshev series below.
+_ERF_TAYLOR = tuple(2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(22))
+_ERFC_CHEBYSHEV = (
+    0.5770337386164696, 0.3554369212704984, 0.0650951588287864, 0.0036711423958366097, -0.001112844743352635,
+    -0.00016075829915370075, 3.278031574174437e-05, 5.442441645535962e-06, -1.5154665554208333e-06,
+    -1.4297608184293026e-07, 8.234608832908511e-08, -1.2962846589787652e-09, -4.1547216183308265e-09,
+    6.347058573163977e-10, 1.4320834994054263e-10, -6.160374987906891e-11, 2.0612678230946813e-12,
+    3.5715299765267818e-12, -8.587436317597508e-13, -6.187114312946765e-14, 7.378621523303406e-14,
+    -1.3303842154905558e-14, -2.3215556461358183e-15, 1.7466187226692193e-15,
+)  # fmt: skip
+
+
+def _horner(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
+    """The polynomial with ``coefficients`` (lowest power first) at ``x``."""
+    y = np.full_like(x, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        y *= x
+        y += x.dtype.type(c)
+    return y
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """The error function of a float32 or float64 array, to 4e-7 and 4e-16 relative."""
+    if x.dtype == np.float32:
+        x = np.clip(x, -_ERF32_LIMIT, _ERF32_LIMIT)
+        z = x * x
+        y = _horner(z, _ERF32_P)
+        y /= _horner(z, _ERF32_Q)
+        y *= x
+        return np.clip(y, -1, 1, out=y)
+    a = np.abs(x)
+    y = x * _horner(np.minimum(a, 1) ** 2, _ERF_TAYLOR)
+    large = a > 0.9
+    if large.any():
+        b = a[large]
+        t = 2 / (2 + b)
+        tail = np.exp(-b * b) * t * np.polynomial.chebyshev.chebval(2 * t - 1, _ERFC_CHEBYSHEV)
+        y[large] = np.copysign(1 - tail, x[large])
+    return y
+
+
+@kernels(["Erf"], rounded=True, prepare=True, into=True, inplace=(0,))
+def erf_kernel(ctx: KernelContext) -> Callable[..., np.ndarray]:
+    """Erf of any numeric type; integers are computed in float64 and truncated."""
+    dtype = ctx.dtype()
+    if wider(dtype).kind == "f":
+        return in_blocks(erf, dtype)
+    return in_blocks(lambda x: erf(x.astype(np.float64)), dtype)
+
+
+@kernel("Clip", until=6, prepare=True, into=True, inplace=(0,))
+def clip_by_attributes(ctx: KernelContext) -> Callable[..., np.ndarray]:
+    """Clip with the bounds as attributes (opset 1 and 6)."""
+    limits = ctx.dtype().type(ctx.attr("min", -np.inf)), ctx.dtype().type(ctx.attr("max", np.inf))
+
+    def call(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return _clip(x, *limits, out)
+
+    return call
+
+
+@kernel("Clip", since=11, into=True, inplace=(0,))
+def clip(
+    ctx: KernelContext,
+    x: np.ndarray,
+    low: np.ndarray | None = None,
+    high: np.ndarray | None = None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Clip; where the lower bound is above the upper one, the result is the upper one."""
+    return _clip(x, low, high, out)
+
+
+def _clip(x: np.ndarray, low: Any, high: Any, out: np.ndarray | None) -> np.ndarray:
+    if low is None and high is None:
+        return store(x, x.dtype, np.empty_like(x) if out is None else out)
+    if low is not None:
+        x = np.maximum(x, low, out=out)
+    if high is not None:
+        x = np.minimum(x, high, out=out)
+    return np.asarray(x)
