@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+
 from ronn.frontend.onnx import load
 from ronn.ir.graph import Graph
 from ronn.ops import contrib

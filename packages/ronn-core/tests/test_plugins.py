@@ -94,7 +94,7 @@ def test_asking_for_a_broken_one_tells_why(discover):
 def test_names_are_unique_first_in_order_wins(discover):
     found = discover(b="fake_dist:Twin", a="fake_dist:Good")
     assert type(found.get("good").provider) is Good
-    assert "taken by" in [r.reason for r in found.records if not r.ok][0]
+    assert "taken by" in next(r.reason for r in found.records if not r.ok)
 
 
 def test_other_api_versions_are_refused(discover):

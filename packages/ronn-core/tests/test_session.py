@@ -188,7 +188,11 @@ def test_outputs_can_be_chosen(affine):
 
 def test_outputs_alias_neither_inputs_nor_constants_nor_each_other():
     m = model(
-        [h.make_node("Identity", ["x"], ["a"]), h.make_node("Identity", ["w"], ["b"]), h.make_node("Relu", ["x"], ["c"])],
+        [
+            h.make_node("Identity", ["x"], ["a"]),
+            h.make_node("Identity", ["w"], ["b"]),
+            h.make_node("Relu", ["x"], ["c"]),
+        ],
         [("x", T.FLOAT, [2])],
         [("a", T.FLOAT), ("b", T.FLOAT), ("c", T.FLOAT), ("c", T.FLOAT)],
         [("w", np.ones(2, np.float32))],
@@ -273,3 +277,14 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_absurd_sizes_are_refused_before_allocation():
+    m = model(
+        [h.make_node("Expand", ["x", "s"], ["y"])],
+        [("x", T.FLOAT, [1])],
+        [("y", T.FLOAT)],
+        [("s", np.array([2**40, 8], np.int64))],
+    )
+    with pytest.raises(ronn.MemoryLimitError, match="GiB"):
+        ronn.Session(m).run(np.zeros(1, np.float32))

@@ -30,7 +30,9 @@ from ronn.partition import (
 )
 from ronn.passes.manager import PassContext, PassManager, PassReport
 from ronn.passes.pipelines import all_passes, pipeline
+from ronn.placement import Placement
 from ronn.plan.control import control_call
+from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
 from ronn.plugins import registry
 from ronn.provider import Call, Part, Yes
@@ -95,6 +97,8 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
     """
     assign(specialised, request.targets)
     insert_copies(specialised, request.targets)
+    devices = {t.name: t.device.name for t in request.targets}
+    say(3, lambda: f"ronn: assignment\n{Placement.of(specialised, devices)}")
     _stage("assigned", specialised)
     return specialised
 
@@ -229,6 +233,7 @@ def _plan(
     graph: Graph, inputs: Sequence[Value], targets: Mapping[str, Target], closers: list[Callable[[], None]]
 ) -> Plan:
     calls: list[Call] = []
+    check_sizes(graph)
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:

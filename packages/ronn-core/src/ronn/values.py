@@ -116,9 +116,7 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
         return {**{n: None for n in names if n not in given}, **given}
     if given is None:
         given = ()
-    if _is_one_array(given) or (len(names) == 1 and not isinstance(given, (list, tuple))):
-        given = (given,)
-    elif len(names) == 1 and _is_one_list(given, inputs[0].type):
+    if _is_one_array(given) or (len(names) == 1 and not isinstance(given, (list, tuple))) or (len(names) == 1 and _is_one_list(given, inputs[0].type)):
         given = (given,)
     if len(given) != len(names):
         raise InputError(

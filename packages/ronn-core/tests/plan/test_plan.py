@@ -1,5 +1,6 @@
 """Plans compute what a plain evaluation computes, whatever shares memory with what."""
 
+import itertools
 import threading
 
 import numpy as np
@@ -101,13 +102,13 @@ def test_storages_that_live_at_once_never_overlap():
     assert len(storages) == 5
     total = place(storages)
     spans = sorted((s.offset, s.offset + s.size) for s in storages)
-    assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
     assert spans[-1][1] <= total
 
 
 def test_two_threads_do_not_disturb_each_other():
     calls, values = chain(30)
-    calls = [c for c in calls[:-1]] + [call(add, [values[29], values[0]], [values[30]], into=True)]
+    calls = list(calls[:-1]) + [call(add, [values[29], values[0]], [values[30]], into=True)]
     plan = Plan(calls, values[:1], values[-1:])
     bad = []
 

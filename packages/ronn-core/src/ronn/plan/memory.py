@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
-from ronn.plan.lifetime import ALIGNMENT, Storage
+from ronn.errors import MemoryLimitError
+from ronn.ir.graph import Graph
+from ronn.plan.lifetime import ALIGNMENT, Storage, nbytes
 
 
 def align(n: int) -> int:
@@ -32,3 +35,25 @@ def place(storages: Sequence[Storage]) -> int:
         total = max(total, s.offset + size)
         placed.append(s)
     return total
+
+
+def check_sizes(graph: Graph) -> None:
+    """MemoryLimitError, before anything is allocated, when a single tensor is larger than this machine's memory."""
+    limit = physical_memory()
+    for node in graph:
+        for value in node.outputs:
+            size = nbytes(value)
+            if size is not None and size > limit:
+                raise MemoryLimitError(
+                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB; this machine has {limit / 2**30:.3g} GiB",
+                    node=node,
+                    hint="the model asks for an absurd size, or an input is far too large",
+                )
+
+
+def physical_memory() -> int:
+    """Bytes of main memory; a bound that no tensor reaches where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 48
