@@ -116,7 +116,7 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
         return {**{n: None for n in names if n not in given}, **given}
     if given is None:
         given = ()
-    if _is_one_array(given) or (len(names) == 1 and not isinstance(given, (list, tuple))) or (len(names) == 1 and _is_one_list(given, inputs[0].type)):
+    if _is_one_array(given) or (len(names) == 1 and _is_the_input(given, inputs[0].type)):
         given = (given,)
     if len(given) != len(names):
         raise InputError(
@@ -137,8 +137,11 @@ def _is_one_array(given: Any) -> bool:
     )
 
 
-def _is_one_list(given: Any, declared: Type | None) -> bool:
-    """Whether a list is the one input itself (nested numbers of its rank), not a list that holds the input."""
+def _is_the_input(given: Any, declared: Type | None) -> bool:
+    """For a one-input model: whether ``given`` is the input itself (so is a nested list of numbers of its rank), not a
+    sequence that holds it."""
+    if not isinstance(given, (list, tuple)):
+        return True
     if not isinstance(declared, TensorType):
         return False
     depth, first = 0, given

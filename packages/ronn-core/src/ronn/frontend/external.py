@@ -72,8 +72,8 @@ def _map(path: Path) -> np.ndarray:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     except OSError as e:
         raise ValueError(f"external data file {path.name!r} cannot be opened: {e.strerror}") from None
-    with os.fdopen(fd, "rb") as file:
-        info = os.fstat(file.fileno())
+    try:
+        info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             raise ValueError(f"external data file {path.name!r} is not a regular file")
         if info.st_nlink > 1:
@@ -83,7 +83,10 @@ def _map(path: Path) -> np.ndarray:
             )
         if info.st_size == 0:
             return np.empty(0, np.uint8)
-        return np.memmap(file, np.uint8, "r").view(np.ndarray)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return np.memmap(file, np.uint8, "r").view(np.ndarray)
+    finally:
+        os.close(fd)
 
 
 def _number(entries: dict[str, str], key: str, default: int) -> int:

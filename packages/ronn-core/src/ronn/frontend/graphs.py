@@ -11,6 +11,7 @@ import numpy as np
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits
 from ronn.frontend.check import check_node
+from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, version_for
 from ronn.frontend.order import node_order
 from ronn.frontend.tensors import TensorReader
@@ -85,13 +86,13 @@ class GraphReader:
     ) -> Graph:
         if scope.depth > limits.MAX_NESTING:
             raise self.error(f"graphs are nested deeper than {limits.MAX_NESTING}")
-        graph = Graph(proto.name)
+        graph = Graph(text(proto.name))
         declared = self._declared(proto)
         for value in self._constants(proto):
             self._define(value, scope)
             graph.initializers[value.name] = value
         for info in proto.input:
-            name = info.name
+            name = text(info.name)
             if name in graph.initializers:
                 if scope.depth == 0 and self.ir_version >= 4 and name not in self.overridable:
                     self.overridable.append(name)
@@ -103,12 +104,13 @@ class GraphReader:
             graph.inputs.append(value)
         self._nodes(graph, proto.node, scope, declared, imports, refs)
         for info in proto.output:
-            found = scope.find(info.name)
+            name = text(info.name)
+            found = scope.find(name)
             if found is None:
-                raise self.error(f"nothing makes the graph output {info.name!r}", _guess(info.name, scope))
+                raise self.error(f"nothing makes the graph output {name!r}", _guess(name, scope))
             if found.type is None:
-                found.type = declared.get(info.name)
-            graph.add_output(found, info.name)
+                found.type = declared.get(name)
+            graph.add_output(found, name)
         return graph
 
     def _declared(self, proto: onnx.GraphProto | onnx.FunctionProto) -> dict[str, Type | None]:
@@ -120,13 +122,13 @@ class GraphReader:
             with self.about(f"value {info.name!r}"):
                 type = read_type(info.type)
             if type is not None:
-                found[info.name] = type
+                found[text(info.name)] = type
         return found
 
     def _constants(self, proto: onnx.GraphProto) -> Iterator[Value]:
         seen: dict[str, np.ndarray] = {}
-        stored: list[tuple[str, Any, bool]] = [(t.name, t, False) for t in proto.initializer]
-        stored += [(t.values.name, t, True) for t in proto.sparse_initializer]
+        stored: list[tuple[str, Any, bool]] = [(text(t.name), t, False) for t in proto.initializer]
+        stored += [(text(t.values.name), t, True) for t in proto.sparse_initializer]
         for name, tensor, sparse in stored:
             with self.about(f"initializer {name!r}"):
                 self._name(name)
@@ -166,7 +168,7 @@ class GraphReader:
         nodes = list(protos)
         order, loop = node_order(nodes, scope)
         if loop:
-            names = " -> ".join(_label(nodes[i]) for i in loop[:8]) + (" ..." if len(loop) > 8 else "")
+            names = " -> ".join(repr(_label(nodes[i])) for i in loop[:8]) + (" ..." if len(loop) > 8 else "")
             raise self.error(f"nodes wait for one another in a circle: {names}")
         for i in order:
             graph.append(self._node(nodes[i], scope, declared, imports, refs))
@@ -179,39 +181,36 @@ class GraphReader:
         imports: dict[str, int],
         refs: frozenset[str] | None,
     ) -> Node:
-        domain = canonical_domain(proto.domain)
+        domain, op, overload = canonical_domain(text(proto.domain)), text(proto.op_type), text(proto.overload)
+        local = (domain, op, overload) in self.functions
         try:
             if not proto.op_type:
                 raise ValueError("has no operator")
             node = Node(
-                proto.op_type,
-                [self._input(name, scope) for name in proto.input],
-                [self._output(name, scope, declared) for name in proto.output],
+                op,
+                [self._input(text(name), scope) for name in proto.input],
+                [self._output(text(name), scope, declared) for name in proto.output],
                 domain=domain,
-                version=self._version(domain, proto, imports),
-                name=proto.name,
-                overload=proto.overload,
+                version=imports.get(domain, 1) if local else version_for(domain, imports),
+                name=text(proto.name),
+                overload=overload,
             )
             for attribute in proto.attribute:
-                if attribute.name in node.attributes:
-                    raise ValueError(f"attribute {attribute.name!r} is given twice")
-                node.attributes[attribute.name] = self.attribute(attribute, scope, imports, refs)
+                key = text(attribute.name)
+                if key in node.attributes:
+                    raise ValueError(f"attribute {key!r} is given twice")
+                node.attributes[key] = self.attribute(attribute, scope, imports, refs)
         except ValueError as e:
             raise self._node_error(proto, str(e)) from e
-        if (domain, proto.op_type, proto.overload) not in self.functions:
+        if not local:
             wrong = check_node(node)
             if wrong is not None:
                 raise self._node_error(proto, wrong, node)
         # Only now: a graph among the attributes must not see what its own node makes.
         for value in node.outputs:
-            if value.name:
-                scope.own[value.name] = value
+            if value.name and scope.own.setdefault(value.name, value) is not value:
+                raise self._node_error(proto, f"gives two outputs the name {value.name!r}")
         return node
-
-    def _version(self, domain: str, proto: onnx.NodeProto, imports: dict[str, int]) -> int:
-        if (domain, proto.op_type, proto.overload) in self.functions:
-            return imports.get(domain, 1)
-        return version_for(domain, imports)
 
     def _input(self, name: str, scope: Scope) -> Value | None:
         if not name:
@@ -231,9 +230,9 @@ class GraphReader:
         return Value(name, declared.get(name) if name else None)
 
     def _node_error(self, proto: onnx.NodeProto, message: str, node: Node | None = None) -> ModelError:
-        domain = canonical_domain(proto.domain)
-        op = f"{domain}::{proto.op_type}" if domain else proto.op_type
-        error = ModelError(f"{self.source}: node {_label(proto)} ({op}): {message}", node=node)
+        domain = canonical_domain(text(proto.domain))
+        op = f"{domain}::{text(proto.op_type)}" if domain else text(proto.op_type)
+        error = ModelError(f"{self.source}: node {_label(proto)!r} ({op}): {message}", node=node)
         error.node_label, error.op = _label(proto), op
         return error
 
@@ -246,10 +245,11 @@ class GraphReader:
         if not proto.name:
             raise ValueError("has an attribute without a name")
         if proto.ref_attr_name:
-            if refs is None or proto.ref_attr_name not in refs:
+            ref = text(proto.ref_attr_name)
+            if refs is None or ref not in refs:
                 where = "outside of a function" if refs is None else "which the function does not have"
-                raise ValueError(f"attribute {proto.name!r} refers to attribute {proto.ref_attr_name!r}, {where}")
-            return AttrRef(proto.ref_attr_name)
+                raise ValueError(f"attribute {proto.name!r} refers to attribute {ref!r}, {where}")
+            return AttrRef(ref)
         kind = proto.type or _guess_kind(proto)
         read = _PLAIN.get(kind)
         if read is not None:
@@ -281,30 +281,30 @@ class GraphReader:
 
     def function(self, proto: onnx.FunctionProto, imports: dict[str, int]) -> Function:
         """A model-local function; ``imports`` are its own opset imports on top of the model's."""
-        domain = canonical_domain(proto.domain)
+        domain, function = canonical_domain(text(proto.domain)), text(proto.name)
         scope = Scope()
-        body = Graph(proto.name)
+        body = Graph(function)
         declared = self._declared(proto)
-        for name in proto.input:
-            with self.about(f"input {name!r} of function {proto.name!r}"):
+        for name in map(text, proto.input):
+            with self.about(f"input {name!r} of function {function!r}"):
                 self._name(name)
             value = Value(name, declared.get(name))
             self._define(value, scope)
             body.inputs.append(value)
-        attributes: dict[str, Attr | None] = dict.fromkeys(proto.attribute)
-        with self.about(f"function {proto.name!r}"):
+        attributes: dict[str, Attr | None] = dict.fromkeys(map(text, proto.attribute))
+        with self.about(f"function {function!r}"):
             for default in proto.attribute_proto:
-                attributes[default.name] = self.attribute(default, Scope(), imports, None)
+                attributes[text(default.name)] = self.attribute(default, Scope(), imports, None)
         self._nodes(body, proto.node, scope, declared, imports, frozenset(attributes))
-        for name in proto.output:
+        for name in map(text, proto.output):
             found = scope.find(name)
             if found is None:
-                raise self.error(f"nothing makes the output {name!r} of function {proto.name!r}", _guess(name, scope))
+                raise self.error(f"nothing makes the output {name!r} of function {function!r}", _guess(name, scope))
             body.add_output(found, name)
-        return Function(domain, proto.name, proto.overload, body, attributes, imports)
+        return Function(domain, function, text(proto.overload), body, attributes, imports)
 
 
-def _text(data: bytes) -> str | bytes:
+def _string(data: bytes) -> str | bytes:
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -315,10 +315,10 @@ def _text(data: bytes) -> str | bytes:
 _PLAIN: dict[int, Any] = {
     1: lambda a: float(a.f),
     2: lambda a: int(a.i),
-    3: lambda a: _text(a.s),
+    3: lambda a: _string(a.s),
     6: lambda a: list(a.floats),
     7: lambda a: list(a.ints),
-    8: lambda a: [_text(s) for s in a.strings],
+    8: lambda a: [_string(s) for s in a.strings],
 }
 _FIELD_KINDS = (
     ("f", 1), ("i", 2), ("s", 3), ("t", 4), ("g", 5), ("sparse_tensor", 11), ("tp", 13), ("floats", 6), ("ints", 7),
@@ -336,8 +336,8 @@ def _guess_kind(proto: onnx.AttributeProto) -> int:
 
 
 def _label(proto: onnx.NodeProto) -> str:
-    first = next(iter(proto.output), "")
-    return repr(proto.name) if proto.name else repr(f"{proto.op_type}->%{first}")
+    first = next(map(text, proto.output), "")
+    return text(proto.name) if proto.name else f"{text(proto.op_type)}->%{first}"
 
 
 def _guess(name: str, scope: Scope) -> str | None:

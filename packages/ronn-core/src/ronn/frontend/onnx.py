@@ -10,6 +10,7 @@ from ronn.frontend import limits
 from ronn.frontend.check import is_newer
 from ronn.frontend.external import ExternalData
 from ronn.frontend.graphs import CallKey, GraphReader
+from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, read_imports
 from ronn.frontend.source import Source, read_source
 from ronn.frontend.tensors import TensorReader
@@ -34,8 +35,6 @@ def load(source: Source) -> IRModel:
     reader = GraphReader(name, TensorReader(ExternalData(path)), proto.ir_version)
     try:
         return _read(proto, name, reader)
-    except UnicodeDecodeError as e:
-        raise ModelError(f"{name}: holds a name that is not UTF-8 text: {e}") from e
     except RecursionError as e:
         raise ModelError(f"{name}: is nested too deeply") from e
     except MemoryError as e:
@@ -69,20 +68,20 @@ def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:
 
 
 def _key(function: onnx.FunctionProto) -> CallKey:
-    return canonical_domain(function.domain), function.name, function.overload
+    return canonical_domain(text(function.domain)), text(function.name), text(function.overload)
 
 
 def _metadata(proto: onnx.ModelProto) -> Metadata:
     return Metadata(
-        producer_name=proto.producer_name,
-        producer_version=proto.producer_version,
-        domain=proto.domain,
-        description=proto.doc_string,
-        graph_name=proto.graph.name,
-        graph_description=proto.graph.doc_string,
+        producer_name=text(proto.producer_name),
+        producer_version=text(proto.producer_version),
+        domain=text(proto.domain),
+        description=text(proto.doc_string),
+        graph_name=text(proto.graph.name),
+        graph_description=text(proto.graph.doc_string),
         version=proto.model_version,
         ir_version=proto.ir_version,
-        custom={p.key: p.value for p in proto.metadata_props},
+        custom={text(p.key): text(p.value) for p in proto.metadata_props},
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ronn.frontend.names import text
+
 if TYPE_CHECKING:
     import onnx
 
@@ -20,7 +22,7 @@ def read_imports(imports: Iterable[onnx.OperatorSetIdProto], ir_version: int) ->
     """Domain -> version. ValueError when a version is not positive or a domain is imported twice, differently."""
     found: dict[str, int] = {}
     for entry in imports:
-        domain, version = canonical_domain(entry.domain), int(entry.version)
+        domain, version = canonical_domain(text(entry.domain)), int(entry.version)
         if not 1 <= version < 2**31:
             raise ValueError(f"imports version {version} of domain {domain or 'ai.onnx'!r}, which cannot be")
         if found.setdefault(domain, version) != version:

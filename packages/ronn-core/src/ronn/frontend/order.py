@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ronn.frontend.names import text
+
 if TYPE_CHECKING:
     import onnx
 
@@ -29,12 +31,12 @@ def node_order(nodes: Sequence[onnx.NodeProto], before: Names) -> tuple[list[int
     for node, names in zip(nodes, used, strict=True):
         if any(name not in made and before.find(name) is None for name in names):
             return _sorted(nodes, used)
-        made.update(node.output)
+        made.update(text(n) for n in node.output)
     return list(range(len(nodes))), []
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto], used: Sequence[set[str]]) -> tuple[list[int], list[int]]:
-    maker = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    maker = {name: i for i, node in enumerate(nodes) for name in map(text, node.output) if name}
     needs = [{maker[name] for name in names if name in maker} for names in used]
     users: list[list[int]] = [[] for _ in nodes]
     for i, makers in enumerate(needs):
@@ -70,7 +72,7 @@ def _circle(needs: Sequence[set[int]], stuck: set[int]) -> list[int]:
 
 def _used(node: onnx.NodeProto) -> set[str]:
     """The names that a node takes, those that graphs among its attributes take from outside included."""
-    names = {name for name in node.input if name}
+    names = {text(name) for name in node.input if name}
     for attribute in node.attribute:
         if attribute.HasField("g"):
             names |= _captured(attribute.g)
@@ -80,14 +82,14 @@ def _used(node: onnx.NodeProto) -> set[str]:
 
 
 def _captured(graph: onnx.GraphProto) -> set[str]:
-    own = {t.name for t in graph.initializer}
-    own.update(t.values.name for t in graph.sparse_initializer)
-    own.update(info.name for info in graph.input)
-    later = {name for node in graph.node for name in node.output}
+    own = {text(t.name) for t in graph.initializer}
+    own.update(text(t.values.name) for t in graph.sparse_initializer)
+    own.update(text(info.name) for info in graph.input)
+    later = {text(name) for node in graph.node for name in node.output}
     free: set[str] = set()
     for node in graph.node:
         # A name that this graph makes only later may mean one of the graph around: then that comes first.
         free.update(name for name in _used(node) if name not in own and name not in later)
-        own.update(node.output)
-    free.update(info.name for info in graph.output if info.name not in own)
+        own.update(text(n) for n in node.output)
+    free.update({text(info.name) for info in graph.output} - own)
     return free

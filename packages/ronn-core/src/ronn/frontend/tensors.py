@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ronn.frontend import limits
+from ronn.frontend.names import text
 from ronn.ir.types import DType
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class TensorReader:
         if tensor.data_location == _EXTERNAL:
             if dtype is DType.STRING:
                 raise ValueError("strings cannot be stored in an external file")
-            entries = {e.key: e.value for e in tensor.external_data}
+            entries = {text(e.key): text(e.value) for e in tensor.external_data}
             array = decode(self.external(entries, nbytes), dtype, count)
         elif dtype is DType.STRING:
             array = _strings(tensor.string_data, count)
@@ -149,7 +150,7 @@ def _typed(tensor: onnx.TensorProto, dtype: DType, count: int) -> np.ndarray:
         case "int64_data":
             return np.array(data, np.int64)
         case "uint64_data":
-            return np.array(data, np.uint64).astype(dtype.numpy)
+            return np.asarray(np.array(data, np.uint64).astype(dtype.numpy))
     words = np.array(data, np.int32)
     if dtype is DType.INT32:
         return words
@@ -167,10 +168,10 @@ def _strings(data: Sequence[bytes], count: int) -> np.ndarray:
     if len(data) != count:
         raise ValueError(f"has {len(data)} strings, but {count} are needed")
     out = np.empty(count, object)
-    out[:] = [text(s) for s in data]
+    out[:] = [string(s) for s in data]
     return out
 
 
-def text(data: bytes) -> str:
+def string(data: bytes) -> str:
     """Bytes of a string tensor as str; bytes that are not UTF-8 become lone surrogates, which can be turned back."""
     return data.decode("utf-8", "surrogateescape")

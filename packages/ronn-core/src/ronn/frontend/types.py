@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ronn.frontend import limits
+from ronn.frontend.names import text
 from ronn.ir.dims import Dim, Shape, sym
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, SparseTensorType, TensorType, Type
 
@@ -61,7 +62,7 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> Dim | None:
     kind = dim.WhichOneof("value")
     if kind == "dim_value":
         return int(dim.dim_value) if dim.dim_value >= 0 else None
-    name = dim.dim_param if kind == "dim_param" else ""
+    name = text(dim.dim_param) if kind == "dim_param" else ""
     if len(name) > limits.MAX_NAME:
         raise ValueError(f"a dim has a name of {len(name)} characters")
     return None if name.strip() in _NO_NAME else sym(name)

@@ -87,7 +87,7 @@ class Optional(Pattern):
 
 @dataclass(frozen=True)
 class Const(Pattern):
-    """A constant; ``value``: all its elements equal this number (to 1e-3 of it for floats); ``where``: a test."""
+    """A constant; ``value``: all its elements equal this number (to 2e-4 of it for floats); ``where``: a test."""
 
     name: str | None = None
     value: float | None = None
@@ -108,11 +108,29 @@ class Const(Pattern):
         return f"{self.value:g}" if self.value is not None else f"const {self.name or '_'}"
 
 
+@dataclass(frozen=True)
+class As(Pattern):
+    """The pattern, and its value bound to a variable: ``Var(name)`` later in the pattern is the same value."""
+
+    name: str
+    pattern: Pattern
+
+    def match(self, value: Value | None, found: Bindings) -> Iterator[Bindings]:
+        if value is None:
+            return
+        for inner in self.pattern.match(value, found):
+            if (bound := inner.bind(self.name, value)) is not None:
+                yield bound
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.pattern}"
+
+
 def _near(data: np.ndarray, number: float) -> bool:
     if data.size != 1 or data.dtype.kind in "OSUcb":
         return False
     found = float(data.reshape(-1)[0])
-    return found == number or abs(found - number) <= 1e-3 * abs(number)
+    return found == number or abs(found - number) <= 2e-4 * abs(number)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def check_sizes(graph: Graph) -> None:
             size = nbytes(value)
             if size is not None and size > limit:
                 raise MemoryLimitError(
-                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB; this machine has {limit / 2**30:.3g} GiB",
+                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB of {limit / 2**30:.3g} GiB",
                     node=node,
                     hint="the model asks for an absurd size, or an input is far too large",
                 )
