@@ -187,7 +187,7 @@ def kernel(
     into: the (bound) function takes ``out=`` (array or None) and fills and returns it.
     inplace: inputs that output 0 may share memory with, when dtype and shape are equal; implies that elements are read
         before they are written.
-    view: the input that output 0 may be a view of.
+    view: the input that the outputs may be views of (all of them: Split).
     note: shown in placements, for instance that the kernel computes in a wider type.
     One function may carry several ``@kernel`` marks.
     """
@@ -295,7 +295,7 @@ class KernelProvider(Provider):
             if k is None:
                 raise ValueError(f"{self.name} was handed {node!r}, which it refuses: {verdict}")
             fn = k.bind(KernelContext(node, schema_of(node), options))
-            view_of = {} if k.view is None else {0: k.view}
+            view_of = {} if k.view is None else dict.fromkeys(range(len(node.outputs)), k.view)
             calls.append(Call(fn, node.inputs, node.outputs, (node,), k.into, k.inplace, view_of))
         return CompiledPart(calls)
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-from ronn.provider.kernels import KernelContext
 
+from ronn.provider.kernels import KernelContext
 from ronn_provider_cpu.kernels.strings import objects
 
 

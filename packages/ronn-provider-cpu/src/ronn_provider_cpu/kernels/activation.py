@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._numeric import in_blocks, kernels, store, widen, wider
 from ronn_provider_cpu.kernels.unary import erf
 
@@ -145,6 +145,24 @@ def prelu(ctx: KernelContext) -> Callable[..., np.ndarray]:
             return store(np.where(wide < 0, wide * widen(slope), wide), x.dtype, out)
 
     return call
+
+
+@kernels(("Gelu", "BiasGelu", "FastGelu"), domain="com.microsoft", rounded=True, prepare=True, into=True, inplace=(0,))
+def biased_gelu(ctx: KernelContext) -> Callable[..., np.ndarray]:
+    """Gelu, BiasGelu (erf) and FastGelu (tanh) of com.microsoft, with a bias along the last axis."""
+    call = in_blocks(gelu_tanh if ctx.node.op == "FastGelu" else gelu, ctx.dtype())
+
+    def biased(x: np.ndarray, bias: np.ndarray | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        return call(x if bias is None else widen(x) + widen(bias), out=out)
+
+    return biased
+
+
+@kernels(["QuickGelu"], domain="com.microsoft", rounded=True, prepare=True, into=True, inplace=(0,))
+def quick_gelu(ctx: KernelContext) -> Callable[..., np.ndarray]:
+    """QuickGelu of com.microsoft: x sigmoid(alpha x)."""
+    alpha = ctx.attr("alpha", 1.702)
+    return in_blocks(lambda x: x * sigmoid(x * x.dtype.type(alpha)), ctx.dtype())
 
 
 @kernels(["SwiGLU"], rounded=True, into=True, inplace=(0, 1))

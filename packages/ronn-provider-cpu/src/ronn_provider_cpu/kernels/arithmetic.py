@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._numeric import kernels, store, widen, wider
 
 Binary = Callable[..., np.ndarray]

@@ -7,10 +7,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
 from ronn.ir.graph import Node
 from ronn.ir.types import DType
 from ronn.provider.kernels import KernelContext, kernel
-
 from ronn_provider_cpu.kernels._numeric import store, widen, wider
 
 _E8M0 = np.dtype(ml_dtypes.float8_e8m0fnu)

@@ -1,10 +1,10 @@
-"""Indexing: the Gather and Scatter families. Indices are checked; one out of range is an IndexError with the numbers."""
+"""Indexing: the Gather and Scatter families. Indices are checked: IndexError, with the numbers, if out of range."""
 
 from __future__ import annotations
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._numeric import kernels, widen
 
 UPDATES = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
@@ -54,7 +54,8 @@ def gather_nd(ctx: KernelContext, x: np.ndarray, indices: np.ndarray, *, batch_d
     depth = indices.shape[-1]
     for i in range(depth):
         checked(indices[..., i], x.shape[b + i], b + i)
-    batch = [a.reshape(*a.shape, *(1,) * (indices.ndim - 1 - b)) for a in np.ogrid[tuple(slice(n) for n in x.shape[:b])]]
+    trailing = (1,) * (indices.ndim - 1 - b)
+    batch = [a.reshape(*a.shape, *trailing) for a in np.ogrid[tuple(slice(n) for n in x.shape[:b])]]
     coordinates = (*batch, *(indices[..., i] for i in range(depth)))
     if not coordinates:
         return np.broadcast_to(x, (*indices.shape[:-1], *x.shape)).copy()
@@ -109,7 +110,7 @@ def tensor_scatter(
     axis: int,
     mode: str,
 ) -> np.ndarray:
-    """TensorScatter: ``update`` written to ``cache`` along the sequence axis, at a position of its own for each sample."""
+    """TensorScatter: ``update`` written to ``cache`` along the sequence axis, each sample at its own position."""
     axis = axis + cache.ndim if axis < 0 else axis
     size, length = cache.shape[axis], update.shape[axis]
     out = cache.copy()
@@ -177,5 +178,3 @@ def array_feature_extractor(ctx: KernelContext, x: np.ndarray, indices: np.ndarr
     flat = checked(indices.reshape(-1), x.shape[-1], x.ndim - 1)
     picked = x[..., flat]
     return picked.reshape(1, -1) if x.ndim == 1 else picked
-
-

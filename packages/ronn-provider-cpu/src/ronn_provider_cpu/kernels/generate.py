@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from ronn.ir.graph import Node
 from ronn.ir.types import DType
 from ronn.provider.kernels import KernelContext, kernel
-
 from ronn_provider_cpu.kernels._numeric import is_float, kernels, store, widen, wider
 
 _CONSTANT_DTYPES = {
@@ -117,7 +117,7 @@ def bernoulli(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
 
 @kernel("Multinomial")
 def multinomial(ctx: KernelContext, x: np.ndarray, *, sample_size: int) -> np.ndarray:
-    """Multinomial: ``[batch, sample_size]`` classes drawn by their unnormalised log-probabilities ``[batch, classes]``."""
+    """Multinomial: ``[batch, sample_size]`` classes, drawn by unnormalised log-probabilities ``[batch, classes]``."""
     log = widen(x).astype(np.float64)
     cumulative = np.cumsum(np.exp(log - log.max(axis=1, keepdims=True)), axis=1)
     drawn = _generator(ctx).uniform(size=(x.shape[0], sample_size)) * cumulative[:, -1:]

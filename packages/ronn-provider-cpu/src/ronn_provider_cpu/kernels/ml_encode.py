@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels.cast import format_number
 from ronn_provider_cpu.kernels.strings import objects
 
@@ -97,7 +97,11 @@ def one_hot_encoder(ctx: KernelContext) -> Callable[..., np.ndarray]:
 
 @kernel("DictVectorizer", domain=ML)
 def dict_vectorizer(
-    ctx: KernelContext, x: dict[Any, Any], *, string_vocabulary: Sequence[str] | None, int64_vocabulary: Sequence[int] | None
+    ctx: KernelContext,
+    x: dict[Any, Any],
+    *,
+    string_vocabulary: Sequence[str] | None,
+    int64_vocabulary: Sequence[int] | None,
 ) -> np.ndarray:
     """DictVectorizer: the values of a map in the order of the vocabulary, ``[1, len]``, zero where a key is absent."""
     vocabulary = string_vocabulary if string_vocabulary is not None else int64_vocabulary

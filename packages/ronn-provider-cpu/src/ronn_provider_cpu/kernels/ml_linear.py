@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._scores import as_array, both_classes, class_labels, rows_of, transform
 
 ML = "ai.onnx.ml"

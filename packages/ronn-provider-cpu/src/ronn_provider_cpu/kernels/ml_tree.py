@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._scores import TRANSFORMS, as_array, both_classes, class_labels, rows_of, transform
 from ronn_provider_cpu.kernels._trees import LEAF, MEMBER, MODES, Forest, pack_leaves
 
@@ -144,7 +144,8 @@ def _forest_5(ctx: KernelContext, dtype: np.dtype) -> Forest:
         given = as_array(values, kind)
         return np.concatenate([given if given.size else np.zeros(n, kind), np.zeros(weights.size, kind)])
 
-    leaf_ids, leaf_weights, used = pack_leaves(n + weights.size, itself, as_array(ctx.attr("leaf_targetids"), np.int64), weights)
+    targets = as_array(ctx.attr("leaf_targetids"), np.int64)
+    leaf_ids, leaf_weights, used = pack_leaves(n + weights.size, itself, targets, weights)
     return Forest(
         roots=as_array(ctx.attr("tree_roots"), np.int64),
         features=padded(ctx.attr("nodes_featureids"), np.int64),

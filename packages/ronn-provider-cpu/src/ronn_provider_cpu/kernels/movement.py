@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from ronn.provider.kernels import KernelContext, kernel
 
 
-def _slice(x: np.ndarray, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]) -> np.ndarray:
+def _slice(
+    x: np.ndarray, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
+) -> np.ndarray:
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         size = x.shape[axis]
@@ -63,7 +66,7 @@ def _split(x: np.ndarray, sizes: Sequence[int], axis: int) -> tuple[np.ndarray, 
 
 @kernel("Split", prepare=True, view=0)
 def split(ctx: KernelContext) -> Callable[..., tuple[np.ndarray, ...] | np.ndarray]:
-    """Split into views: by sizes (attribute below opset 13, else input), or into as equal parts as there are outputs."""
+    """Split into views: by sizes (an attribute below opset 13, else an input), or evenly over the outputs."""
     axis, fixed, n = ctx.attr("axis", 0), ctx.attr("split"), len(ctx.outputs)
 
     def call(x: np.ndarray, sizes: np.ndarray | None = None) -> tuple[np.ndarray, ...] | np.ndarray:

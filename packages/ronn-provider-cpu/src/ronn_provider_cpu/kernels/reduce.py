@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ronn.provider.kernels import KernelContext
 
+from ronn.provider.kernels import KernelContext
 from ronn_provider_cpu.kernels._numeric import kernels, store, widen
 
 Axes = tuple[int, ...] | None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from ronn.provider.kernels import KernelContext, kernel
 
 

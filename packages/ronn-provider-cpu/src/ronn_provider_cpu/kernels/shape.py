@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+
 from ronn.provider.kernels import KernelContext, kernel
 
 
@@ -105,24 +106,3 @@ def shape_of(ctx: KernelContext, x: np.ndarray, *, start: int | None, end: int |
 def size_of(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
     """Size: the number of elements."""
     return np.array(x.size, dtype=np.int64)
-
-
-@kernel("SpaceToDepth")
-def space_to_depth(ctx: KernelContext, x: np.ndarray, *, blocksize: int, mode: str | None) -> np.ndarray:
-    """SpaceToDepth of ``[N,C,H,W]``; in CRD mode the channels vary slowest."""
-    n, c, h, w = x.shape
-    b = blocksize
-    order = (0, 1, 3, 5, 2, 4) if mode == "CRD" else (0, 3, 5, 1, 2, 4)
-    return x.reshape(n, c, h // b, b, w // b, b).transpose(order).reshape(n, c * b * b, h // b, w // b)
-
-
-@kernel("DepthToSpace")
-def depth_to_space(ctx: KernelContext, x: np.ndarray, *, blocksize: int, mode: str | None) -> np.ndarray:
-    """DepthToSpace of ``[N,C,H,W]``."""
-    n, c, h, w = x.shape
-    b = blocksize
-    if mode == "CRD":
-        parts = x.reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
-    else:
-        parts = x.reshape(n, b, b, c // (b * b), h, w).transpose(0, 3, 4, 1, 5, 2)
-    return parts.reshape(n, c // (b * b), h * b, w * b)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
+
 from ronn.provider.kernels import KernelContext, kernel
 
 CASE: dict[str, Callable[[str], str]] = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}
@@ -96,7 +97,7 @@ def tokenizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
 
 @kernel("TfIdfVectorizer", prepare=True)
 def tf_idf_vectorizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
-    """TfIdfVectorizer: counts of the n-grams of a pool, with up to ``max_skip_count`` tokens skipped between their items."""
+    """TfIdfVectorizer: counts of a pool's n-grams, with up to ``max_skip_count`` tokens skipped between items."""
     pool = ctx.attr("pool_strings", ctx.attr("pool_int64s"))
     starts = [*ctx.attr("ngram_counts"), len(pool)]
     indexes = ctx.attr("ngram_indexes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from ronn.provider.kernels import KernelContext, kernel
 
 TRAINING = "ai.onnx.preview.training"

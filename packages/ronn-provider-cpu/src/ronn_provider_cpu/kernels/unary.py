@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ronn.provider.kernels import KernelContext, kernel
 
+from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._numeric import in_blocks, kernels, store, wider
 
-ROUNDING = {"Ceil": np.ceil, "Floor": np.floor, "Round": np.rint, "Abs": np.absolute, "Neg": np.negative, "Sign": np.sign}
+ROUNDING = {"Ceil": np.ceil, "Floor": np.floor, "Round": np.rint, "Abs": np.abs, "Neg": np.negative, "Sign": np.sign}
 FLOAT = {
     "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Reciprocal": np.reciprocal,
     "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
