@@ -283,9 +283,7 @@ class _Writer:
             proto.attribute.append(self._attribute(node, name, value, kinds.get(name), used))
         return proto
 
-    def _attribute(
-        self, node: Node, name: str, value: Attr, kind: str | None, used: set[str]
-    ) -> onnx.AttributeProto:
+    def _attribute(self, node: Node, name: str, value: Attr, kind: str | None, used: set[str]) -> onnx.AttributeProto:
         try:
             return attribute_to_proto(name, value, kind, lambda graph: self.graph(graph, used))
         except (TypeError, ValueError) as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -128,7 +129,9 @@ def _parse_text(data: bytes, name: str, form: str) -> onnx.ModelProto:
     if _bracket_depth(data) > limits.MAX_TEXT_NESTING:
         raise ModelError(f"{name}: brackets are nested deeper than {limits.MAX_TEXT_NESTING}")
     try:
-        model: onnx.ModelProto = onnx.serialization.registry.get(form).deserialize_proto(data, onnx.ModelProto())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # onnx calls one of its formats experimental
+            model: onnx.ModelProto = onnx.serialization.registry.get(form).deserialize_proto(data, onnx.ModelProto())
     except Exception as e:  # three parsers, each with exceptions of its own
         raise ModelError(f"{name}: cannot be read as ONNX {form}: {str(e)[:500]}") from e
     if not model.HasField("graph"):

@@ -150,12 +150,12 @@ def _typed(tensor: onnx.TensorProto, dtype: DType, count: int) -> np.ndarray:
         case "int64_data":
             return np.array(data, np.int64)
         case "uint64_data":
-            return np.asarray(np.array(data, np.uint64).astype(dtype.numpy))
+            return np.array(data, np.uint64).astype(dtype.numpy)
     words = np.array(data, np.int32)
     if dtype is DType.INT32:
         return words
     if dtype is DType.BOOL:
-        return words != 0
+        return np.asarray(words != 0)
     if dtype.bits in (2, 4):
         return unpack(words.astype(np.uint8), dtype, count)
     if dtype.bits == 6:
