@@ -127,6 +127,8 @@ def compare(got: Any, expected: Any, rtol: float, atol: float) -> None:
         assert got.astype(str).tolist() == expected.astype(str).tolist()
         return
     assert got.dtype == expected.dtype, f"dtype {got.dtype}, expected {expected.dtype}"
+    if expected.dtype.name == "bfloat16":
+        rtol = max(rtol, 2**-6)  # two units in the last place
     if expected.dtype.kind not in "fciub":
         got, expected = got.astype(np.float64), expected.astype(np.float64)
     np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol)

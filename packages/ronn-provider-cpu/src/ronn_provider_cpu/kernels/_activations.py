@@ -86,6 +86,7 @@ _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "silu": swish,
     "gelu": gelu,
     "fastgelu": fast_gelu,
+    "gelutanh": fast_gelu,
     "mish": lambda x: x * np.tanh(softplus(x)),
 }
 

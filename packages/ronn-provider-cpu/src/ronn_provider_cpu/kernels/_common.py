@@ -94,13 +94,15 @@ def float_kernel(
     half = " ".join(n for n in names if n in ("float16", "bfloat16"))
 
     def mark(fn: F) -> F:
-        if full:
-            kernel(op, dtypes={variable: full}, **options)(fn)
+        marks = fn.__dict__.setdefault("__ronn_kernels__", [])
         if half:
             variant = in_float32(fn, prepare=options.get("prepare", False))
             variant.__dict__["__ronn_kernels__"] = []
             kernel(op, dtypes={variable: half}, note=HALF_NOTE, **options)(variant)
-            fn.__dict__.setdefault("__ronn_kernels__", []).extend(variant.__dict__["__ronn_kernels__"])
+            marks.extend(variant.__dict__["__ronn_kernels__"])
+        if full:
+            # Tried last, so that its refusal is the one that people see.
+            kernel(op, dtypes={variable: full}, **options)(fn)
         return fn
 
     return mark
