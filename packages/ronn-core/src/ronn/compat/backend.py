@@ -1,8 +1,8 @@
 """RONN as an ``onnx.backend.base.Backend``: ``prepare``, ``run_model`` and ``run_node`` as ONNX's own tests call them.
 
-    import ronn.compat.backend as backend
+import ronn.compat.backend as backend
 
-    outputs = backend.prepare(model, "CPU").run([x])
+outputs = backend.prepare(model, "CPU").run([x])
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ronn.errors import RonnError
 from ronn.session import ProviderSpec, Session
 
 
-class BackendRep(_BackendRep):
+class BackendRep(_BackendRep):  # type: ignore[misc]
     """A prepared model. ``run`` feeds the inputs that are not initializers, in order."""
 
     def __init__(self, session: Session) -> None:
@@ -31,7 +31,7 @@ class BackendRep(_BackendRep):
         return tuple(self.session.run(inputs))
 
 
-class Backend(_Backend):
+class Backend(_Backend):  # type: ignore[misc]
     """The backend interface. A subclass may set ``providers``; the default is the default of ``ronn.Session``."""
 
     providers: ClassVar[Sequence[ProviderSpec] | None] = None
@@ -49,7 +49,7 @@ class Backend(_Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> BackendRep:
-        """A session on ``model`` (a ModelProto, bytes or a path). ``providers`` and ``options`` are those of a Session."""
+        """A session on ``model`` (a ModelProto, bytes or a path). ``providers`` and ``options`` as for ``Session``."""
         if not cls.supports_device(device):
             raise RonnError(f"device {device!r} is not supported", hint="the backend interface runs on CPU")
         providers = kwargs.get("providers")
