@@ -16,10 +16,17 @@ from ronn.passes.eliminate_dead import eliminate_dead
 from ronn.passes.eliminate_identity import eliminate_identity
 from ronn.passes.expand_functions import expand_functions
 from ronn.passes.fold_constants import fold_constants
+from ronn.passes.fuse_attention import fuse_attention
+from ronn.passes.fuse_bias_activation import fuse_bias_activation
+from ronn.passes.fuse_conv_bn import fuse_conv_bn
+from ronn.passes.fuse_gelu import fuse_gelu
+from ronn.passes.fuse_layer_norm import fuse_layer_norm
+from ronn.passes.fuse_silu import fuse_silu
 from ronn.passes.inline_functions import inline_functions
 from ronn.passes.lift_constants import lift_constants
 from ronn.passes.lower_fused import lower_fused
 from ronn.passes.manager import Group, Pass
+from ronn.passes.push_transposes import push_transposes
 from ronn.passes.simplify_algebra import simplify_algebra
 from ronn.passes.simplify_shapes import simplify_shapes
 
@@ -32,18 +39,29 @@ SIMPLIFY = Group(
     (fold_constants, simplify_shapes, eliminate_identity, simplify_algebra, common_subexpr, eliminate_dead),
 )
 
+FUSE = Group(
+    "fuse",
+    (
+        fuse_layer_norm, fuse_gelu, fuse_silu, fuse_attention, push_transposes, fuse_conv_bn, simplify_shapes,
+        eliminate_identity, eliminate_dead,
+    ),
+)  # fmt: skip
+# Comes when the nodes have settled: a fused node hides its operators from every other pattern.
+OFFER = (fuse_bias_activation,)
+REQUIRED = (expand_functions, lower_fused, lift_constants)
+
 _PIPELINES: dict[str, dict[Stage, Pipeline]] = {
     "none": {
         "portable": (inline_functions, lift_constants),
-        "specialised": (expand_functions, lower_fused, lift_constants),
+        "specialised": REQUIRED,
     },
     "basic": {
         "portable": (inline_functions, lift_constants, TIDY),
-        "specialised": (TIDY, expand_functions, lower_fused, lift_constants, TIDY),
+        "specialised": (TIDY, *REQUIRED, TIDY),
     },
     "full": {
-        "portable": (inline_functions, lift_constants, SIMPLIFY),
-        "specialised": (SIMPLIFY, expand_functions, lower_fused, lift_constants, SIMPLIFY),
+        "portable": (inline_functions, lift_constants, SIMPLIFY, FUSE),
+        "specialised": (SIMPLIFY, FUSE, expand_functions, lift_constants, SIMPLIFY, *OFFER, lower_fused, TIDY),
     },
 }
 
