@@ -45,9 +45,7 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:400]
 
 
-def _judge(
-    model: ZooModel, expected: dict[str, Any], actual: dict[str, Any], noise: float | None
-) -> dict[str, Any]:
+def _judge(model: ZooModel, expected: dict[str, Any], actual: dict[str, Any], noise: float | None) -> dict[str, Any]:
     """Verdict of one size: element-wise, or by the model's task when the manifest gives it one."""
     results = compare_outputs(expected, actual, model.precision)
     worst = worst_of(list(results.values()))

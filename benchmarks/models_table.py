@@ -21,10 +21,10 @@ Every model of the zoo through ONNX Runtime and through RONN, on the same inputs
 *max diff* is the largest |difference| over all outputs, *of max* the same as a share of the output's largest value;
 allowed are 1e-4 of the largest value plus 1e-5 (float16 models: 2e-3 plus 1e-5); integers, strings and labels must be
 equal. *ORT noise* is how far ONNX Runtime with all optimisations is from itself with none, as a share of the largest
-value. Dynamic-int8 models move by several percent when an input moves by one part in a million, so they are compared by
-their task: the *score* is the share of equal decisions (argmax, sign) or the likeness of two recordings; what
-is needed is what ONNX Runtime reaches against itself with inputs and weights nudged by 1e-6, less a small slack. *providers* counts
-the compiled plan's nodes.
+value. Dynamic-int8 models move by several percent when an input moves by one part in a million, so they are compared
+by their task: the *score* is the share of equal decisions (argmax, sign) or the likeness of two recordings; what is
+needed is what ONNX Runtime reaches against itself with inputs and weights nudged by 1e-6, less a small slack.
+*providers* counts the compiled plan's nodes.
 """
 
 

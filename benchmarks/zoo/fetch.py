@@ -92,7 +92,9 @@ def fetch_archive(key: str, report: Report = _silent) -> Path:
         _run(command, f"{archive.package} {archive.version}", folder)
         files = [path for path in folder.iterdir() if path.is_file()]
         if len(files) != 1:
-            raise ZooError(f"{archive.package} {archive.version}: expected one file, got {sorted(f.name for f in files)}")
+            raise ZooError(
+                f"{archive.package} {archive.version}: expected one file, got {sorted(f.name for f in files)}"
+            )
         require_sha256(files[0], archive.sha256, f"{archive.package} {archive.version} ({files[0].name})")
         os.replace(files[0], target)
     return target

@@ -161,7 +161,13 @@ def accuracy(path: Path) -> float:
 
 
 def _quantize(name: str, source: Path, target: Path) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_dynamic,
+        quantize_static,
+    )
 
     if name == "mnist-cnn-dyn":
         quantize_dynamic(source, target, op_types_to_quantize=["Conv", "MatMul"], weight_type=QuantType.QUInt8)

