@@ -16,7 +16,7 @@ from ronn_provider_cpu.kernels.conv import convolve
 _BYTES = "int8 uint8"
 
 
-def _shift(x: np.ndarray, zero: np.ndarray | None) -> np.ndarray:
+def shift(x: np.ndarray, zero: np.ndarray | None) -> np.ndarray:
     """x - zero point, in float32 (exact for 8-bit values)."""
     y = x.astype(np.float32)
     if zero is not None and np.any(zero):
@@ -38,7 +38,7 @@ def _bound(b: np.ndarray) -> float:
     return 0.0 if b.size == 0 else 255.0 * float(np.abs(b).sum(axis=-2, dtype=np.float64).max())
 
 
-class _RightHand:
+class RightHand:
     """B less its zero point, with the bound on sums; made once when both are constants."""
 
     def __init__(self, ctx: KernelContext, index: int, zero_index: int) -> None:
@@ -49,7 +49,7 @@ class _RightHand:
 
     @staticmethod
     def make(b: np.ndarray, zero: np.ndarray | None) -> tuple[np.ndarray, float]:
-        shifted = _shift(b, _plain(zero))
+        shifted = shift(b, _plain(zero))
         bound = _bound(shifted if shifted.ndim > 1 else shifted[:, None])
         return (shifted if bound < 2**24 else shifted.astype(np.float64)), bound
 
@@ -57,7 +57,7 @@ class _RightHand:
         return self.make(b, zero) if self.ready is None else self.ready
 
 
-def _product(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
+def product(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
     if a.ndim > 2 and b.ndim == 2:
         return exact_matmul(a.reshape(-1, a.shape[-1]), b, bound).reshape(*a.shape[:-1], b.shape[1])
     return exact_matmul(a, b, bound)
@@ -65,13 +65,13 @@ def _product(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
 
 @kernel("MatMulInteger", dtypes={"T1": _BYTES, "T2": _BYTES}, prepare=True)
 def matmul_integer(ctx: KernelContext) -> Callable[..., np.ndarray]:
-    right = _RightHand(ctx, 1, 3)
+    right = RightHand(ctx, 1, 3)
 
     def run(
         a: np.ndarray, b: np.ndarray, a_zero: np.ndarray | None = None, b_zero: np.ndarray | None = None
     ) -> np.ndarray:
         shifted, bound = right(b, b_zero)
-        return _product(_shift(a, _rows(_plain(a_zero))), shifted, bound)
+        return product(shift(a, _rows(_plain(a_zero))), shifted, bound)
 
     return run
 
@@ -79,7 +79,7 @@ def matmul_integer(ctx: KernelContext) -> Callable[..., np.ndarray]:
 @kernel("QLinearMatMul", dtypes={"T1": _BYTES, "T2": _BYTES, "T3": _BYTES}, prepare=True)
 @kernel("QLinearMatMul", dtypes={"": _BYTES}, until=20, prepare=True)
 def qlinear_matmul(ctx: KernelContext) -> Callable[..., np.ndarray]:
-    right = _RightHand(ctx, 3, 5)
+    right = RightHand(ctx, 3, 5)
 
     def run(
         a: np.ndarray,
@@ -92,7 +92,7 @@ def qlinear_matmul(ctx: KernelContext) -> Callable[..., np.ndarray]:
         y_zero: np.ndarray,
     ) -> np.ndarray:
         shifted, bound = right(b, b_zero)
-        total = _product(_shift(a, _rows(_plain(a_zero))), shifted, bound)
+        total = product(shift(a, _rows(_plain(a_zero))), shifted, bound)
         a_factor = _rows(_plain(a_scale.astype(np.float32)))
         assert a_factor is not None
         factor = a_factor * _plain(b_scale.astype(np.float32)) / _rows(_plain(y_scale.astype(np.float32)))
@@ -117,7 +117,7 @@ def _shift_weights(w: np.ndarray, zero: np.ndarray | None) -> tuple[np.ndarray, 
     zero = _plain(zero)
     if zero is not None and zero.ndim == 1:
         zero = zero.reshape(-1, *(1,) * (w.ndim - 1))
-    shifted = _shift(w, zero)
+    shifted = shift(w, zero)
     sums = np.abs(shifted).reshape(w.shape[0], -1).sum(axis=1, dtype=np.float64)
     return shifted, 255.0 * float(sums.max(initial=0.0))
 
@@ -145,7 +145,7 @@ def conv_integer(
         x: np.ndarray, w: np.ndarray, x_zero: np.ndarray | None = None, w_zero: np.ndarray | None = None
     ) -> np.ndarray:
         shifted, bound = weights(w, w_zero)
-        return _convolve_exactly(_shift(x, _plain(x_zero)), shifted, bound, auto_pad, dilations, group, pads, strides)
+        return _convolve_exactly(shift(x, _plain(x_zero)), shifted, bound, auto_pad, dilations, group, pads, strides)
 
     return run
 
@@ -168,7 +168,7 @@ def qlinear_conv(
         bias: np.ndarray | None = None,
     ) -> np.ndarray:
         shifted, bound = weights(w, w_zero)
-        total = _convolve_exactly(_shift(x, _plain(x_zero)), shifted, bound, auto_pad, dilations, group, pads, strides)
+        total = _convolve_exactly(shift(x, _plain(x_zero)), shifted, bound, auto_pad, dilations, group, pads, strides)
         if bias is not None:
             total += bias.reshape(-1, *(1,) * (x.ndim - 2))
         factor = x_scale.reshape(()) * w_scale / y_scale.reshape(())
