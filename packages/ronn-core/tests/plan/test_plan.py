@@ -40,6 +40,7 @@ KINDS = {
     "relu": (1, relu, {"into": True, "inplace": (0,)}),
     "sub": (2, lambda a, b, out=None: np.subtract(a, b, out=out), {"into": True}),
     "transpose": (1, lambda a: a.T, {}),
+    "reverse": (1, lambda a: a[:, ::-1], {"view_of": {0: 0}}),
     "flip": (1, lambda a: a[::-1], {}),
     "fresh": (1, lambda a: a * 2, {}),
 }

@@ -52,7 +52,7 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
     """Walks the calls once: last uses, then storages, sharing where a call may work in place.
 
     What a call returns without filling a given ``out`` may be a view of any of its inputs (or hold them, as a sequence
-    does); their arena storage stays alive as long as the result does, so that no kernel has to say it.
+    does), unless the call says of which one; their arena storage stays alive as long as the result does.
     """
     end = len(calls)
     last_use = _last_uses(calls, outputs, end)
@@ -61,7 +61,6 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
     holds: dict[Value, frozenset[Storage]] = {}  # the arena storages that a value may lie in
 
     for i, call in enumerate(calls):
-        taken = [v for v in call.inputs if v is not None]
         for j, out in enumerate(call.outputs):
             if not out.name:
                 continue
@@ -69,7 +68,7 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
             size = nbytes(out) if call.into and out not in final else None
             if size is None:
                 storage[out] = Storage(i, last, external=True, values=[out])
-                held = frozenset() if call.into else frozenset().union(*(holds.get(v, frozenset()) for v in taken))
+                held = frozenset() if call.into else _may_hold(call, j, holds)
             else:
                 shared = _reusable(call, out, holds, storage, last_use, i) if j == 0 else None
                 storage[out] = Storage(i, last, size) if shared is None else shared
@@ -79,6 +78,12 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
                 s.values.append(out)
                 s.last = max(s.last, last)
     return Lifetimes(storage, last_use)
+
+
+def _may_hold(call: Call, output: int, holds: dict[Value, frozenset[Storage]]) -> frozenset[Storage]:
+    viewed = call.view_of.get(output)
+    sources = call.inputs if viewed is None else (call.inputs[viewed],)
+    return frozenset().union(*(holds.get(v, frozenset()) for v in sources if v is not None))
 
 
 def _last_uses(calls: Sequence[Call], outputs: Sequence[Value], end: int) -> dict[Value, int]:

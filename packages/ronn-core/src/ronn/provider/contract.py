@@ -97,7 +97,8 @@ class Call:
 
     ``into``: fn also takes ``out=`` (an array for one output, a list for several; an entry may be None: then fn
     allocates) and must fill and return it. ``inplace`` lists inputs whose memory output 0 may overwrite (same dtype
-    and shape; the plan decides). ``view_of`` maps an output to the input that its memory may alias.
+    and shape; the plan decides). ``view_of`` says that an output may alias the memory of that one input and no other;
+    without it, an output that fn allocates may alias any input.
     """
 
     fn: Callable[..., Any]
