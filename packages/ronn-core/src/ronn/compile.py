@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ronn import knobs
 from ronn.debug import say
@@ -29,7 +29,7 @@ from ronn.partition import (
     partition,
 )
 from ronn.passes.manager import PassContext, PassManager, PassReport
-from ronn.passes.pipelines import all_passes, pipeline
+from ronn.passes.pipelines import Stage, all_passes, pipeline
 from ronn.placement import Placement
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
@@ -114,7 +114,7 @@ def to_plan(assigned: Graph, request: Request) -> Plan:
 def bind(graph: Graph, signature: Signature | None, dimensions: Mapping[str, int]) -> None:
     """Puts the sizes of ``signature`` (and fixed ``dimensions``) in place of symbols, in every type of the graph.
 
-    Raises InputError-like ModelError never: fits were checked when the run's inputs were.
+    That the sizes fit the declared shapes was checked when the run's inputs were.
     """
     binding: dict[str, Dim] = dict(dimensions)
     if signature is not None:
@@ -160,13 +160,13 @@ def _imported(request: Request) -> Graph:
     return graph
 
 
-def _stage(name: str, graph: Graph) -> None:
+def _stage(name: Literal["imported", "portable", "specialised", "assigned"], graph: Graph) -> None:
     if knobs.VERIFY.get():
-        verify(graph, name if name != "specialised" else "portable")
+        verify(graph, "portable" if name == "specialised" else name)
     say(5, lambda: f"--- {name}\n{graph}")
 
 
-def _run_passes(stage: str, graph: Graph, request: Request) -> None:
+def _run_passes(stage: Stage, graph: Graph, request: Request) -> None:
     _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request)
     extra = [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
     _run_pass_list(f"plugins at {stage}", extra, graph, request)
