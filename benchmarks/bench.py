@@ -157,10 +157,10 @@ def bench_model(model: ZooModel, size_number: int, threads: int, quick: bool) ->
         return entry
     arguments = ["--name", model.name, "--size", str(size_number), "--threads", str(threads)]
     timed = [*arguments, "--quick"] if quick else arguments
-    entry.update(run_worker("benchmarks.bench", timed, WORKER_TIMEOUT_S))
+    entry.update(run_worker("benchmarks.bench", timed, threads, WORKER_TIMEOUT_S))
     for contestant, figures in entry.get("contestants", {}).items():
         if "error" not in figures:
-            alone = run_worker("benchmarks.bench", [*arguments, "--alone", contestant], WORKER_TIMEOUT_S)
+            alone = run_worker("benchmarks.bench", [*arguments, "--alone", contestant], threads, WORKER_TIMEOUT_S)
             figures.update({"alone_error": alone["error"]} if "error" in alone else alone)
     for peer in ("onnxruntime", "openvino"):
         pair = [entry.get("contestants", {}).get(each, {}).get("median_ms") for each in (peer, "ronn")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +114,19 @@ def compare_model(name: str, threads: int) -> dict[str, Any]:
     return answer
 
 
+def _tell(head: str, message: str) -> None:
+    print(f"{head}: {message}", flush=True)
+
+
 def compare_all(models: list[ZooModel], threads: int, timeout_s: float) -> list[dict[str, Any]]:
     entries = []
     for number, model in enumerate(models, start=1):
         entry: dict[str, Any] = {"name": model.name, "kind": model.kind, "compare": model.compare, "task": model.task}
         head = f"[{number}/{len(models)}] {model.name}"
         try:
-            model_path(model.name, lambda message, head=head: print(f"{head}: {message}", flush=True))
+            model_path(model.name, partial(_tell, head))
             arguments = ["--name", model.name, "--threads", str(threads)]
-            entry.update(run_worker("benchmarks.compare", arguments, timeout_s))
+            entry.update(run_worker("benchmarks.compare", arguments, threads, timeout_s))
         except ZooError as error:
             entry["unavailable"] = str(error)
         entry["ok"] = bool(entry.get("sizes")) and all(size["ok"] for size in entry["sizes"])

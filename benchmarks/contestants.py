@@ -58,14 +58,14 @@ def open_ronn(source: Path | bytes, threads: int) -> Run:
 
 
 def open_ronn_session(source: Path | bytes, threads: int) -> Any:
-    """A RONN session, default providers; `threads` is passed on where the options know it."""
+    """A RONN session, default providers; `threads` is passed on where the options know it (else see `workers`)."""
     import dataclasses
 
     import ronn
 
     known = {field.name for field in dataclasses.fields(ronn.SessionOptions)}
-    options = ronn.SessionOptions(**({"threads": threads} if "threads" in known else {}))
-    return ronn.Session(source if isinstance(source, bytes) else str(source), options=options)
+    given: dict[str, Any] = {"threads": threads} if "threads" in known else {}
+    return ronn.Session(source if isinstance(source, bytes) else str(source), options=ronn.SessionOptions(**given))
 
 
 CONTESTANTS: dict[str, Callable[[Path, int], Run]] = {

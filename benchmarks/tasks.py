@@ -95,7 +95,7 @@ def decisions(task: str, expected: Mapping[str, Any]) -> int:
         for name in [output] if output is not None else list(expected):
             value = expected[name]
             counts.append({"argmax": value.size // value.shape[-1], "sign": value.size}.get(metric, 0))
-    return min(counts)
+    return int(min(counts))
 
 
 def needed_score(task: str, noise: float, count: int) -> float:

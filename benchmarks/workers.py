@@ -11,17 +11,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def run_worker(module: str, arguments: list[str], timeout_s: float) -> dict[str, Any]:
+def _environment(threads: int) -> dict[str, str]:
+    """This process's, with the libraries that take their number of threads from it held to `threads`."""
+    limits = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads)
+    )
+    return {**os.environ, **limits}
+
+
+def run_worker(module: str, arguments: list[str], threads: int, timeout_s: float) -> dict[str, Any]:
     """What `python -m module --worker-result FILE arguments` writes to FILE, or {"error": why there is nothing}."""
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
         command = [sys.executable, "-m", module, "--worker-result", str(result), *arguments]
         try:
             done = subprocess.run(
-                command, cwd=REPOSITORY, env=os.environ.copy(), capture_output=True, text=True, timeout=timeout_s
+                command, cwd=REPOSITORY, env=_environment(threads), capture_output=True, text=True, timeout=timeout_s
             )
         except subprocess.TimeoutExpired:
             return {"error": f"no result within {timeout_s:.0f} s"}

@@ -74,7 +74,8 @@ def registry(tmp_path, monkeypatch) -> Registry:
     archives = {}
     for key, (source, name, data) in files.items():
         archives[key] = {
-            "source": source, "package": key, "version": "1.0", "file": name, "sha256": sha256(data), "bytes": len(data),
+            "source": source, "package": key, "version": "1.0", "file": name, "sha256": sha256(data),
+            "bytes": len(data),
         }  # fmt: skip
         served.files[f"{key}{'@' if source == 'npm' else '=='}1.0"] = (name, data)
     common = {

@@ -81,7 +81,7 @@ def _real_rows(model: ZooModel, item: InputSpec) -> np.ndarray:
     chosen = stored[: item.shape[0]]
     if chosen.shape != item.shape:
         raise ValueError(f"{model.name}: {path.name} holds {stored.shape} for {item.name}, wanted {item.shape}")
-    return chosen if item.dtype == "str" else chosen.astype(item.dtype)
+    return np.asarray(chosen if item.dtype == "str" else chosen.astype(item.dtype))
 
 
 def _packaged_array(fill: str, item: InputSpec) -> np.ndarray:

@@ -19,6 +19,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.zoo.cache import (
@@ -219,6 +220,10 @@ def _list(models: list[ZooModel]) -> None:
         print(f"{model.name:26} {here:5} {'small' if model.small else '':6} {model.compare:11} {sizes:40} {model.kind}")
 
 
+def _tell(head: str, message: str) -> None:
+    print(f"{head}: {message}", flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo.fetch", description=__doc__.splitlines()[0])
     parser.add_argument("--name", nargs="+", action="extend", help="only these models")
@@ -236,7 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number, model in enumerate(models, start=1):
         head = f"[{number}/{len(models)}] {model.name}"
         try:
-            path = model_path(model.name, lambda message, head=head: print(f"{head}: {message}", flush=True))
+            path = model_path(model.name, partial(_tell, head))
             print(f"{head}: {path.relative_to(cache_root())} ({path.stat().st_size / 1e6:.2f} MB)", flush=True)
         except ZooError as error:
             failed += 1

@@ -41,7 +41,7 @@ def _columns(value: np.ndarray) -> np.ndarray:
     """[N,C,H,W] -> the 3x3 patches as rows, [N*(H-2)*(W-2), C*9]."""
     batch, channels, height, width = value.shape
     windows = sliding_window_view(value, (3, 3), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
-    return windows.reshape(batch * (height - 2) * (width - 2), channels * 9)
+    return np.asarray(windows.reshape(batch * (height - 2) * (width - 2), channels * 9))
 
 
 class _Convolution:
@@ -57,9 +57,10 @@ class _Convolution:
         tiles = self.map[:, : high * 2, : wide * 2].reshape(batch, high, 2, wide, 2, len(weight))
         pooled = tiles.max(axis=(2, 4))
         self.winners = (tiles == pooled[:, :, None, :, None]) & (tiles > 0)
-        return pooled.transpose(0, 3, 1, 2)
+        return np.asarray(pooled.transpose(0, 3, 1, 2))
 
-    def backward(self, gradient: np.ndarray, into_input: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def backward(self, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Gradients of the weight, the bias and the input."""
         batch, _, height, width = self.shape
         pooled = gradient.transpose(0, 2, 3, 1)
         tiles = self.winners * pooled[:, :, None, :, None]
@@ -68,8 +69,6 @@ class _Convolution:
         full[:, :high, :wide] = tiles.reshape(batch, high, wide, -1)
         rows = full.reshape(-1, full.shape[-1])
         weight_gradient = (rows.T @ self.columns).reshape(self.weight.shape)
-        if not into_input:
-            return weight_gradient, rows.sum(0), None
         patches = (rows @ self.weight.reshape(len(self.weight), -1)).reshape(batch, height - 2, width - 2, -1, 3, 3)
         below = np.zeros(self.shape, np.float32)
         for row in range(3):
@@ -111,8 +110,8 @@ def train() -> Weights:
             error /= len(chosen)
             gradients = {"fc.weight": flat.T @ error, "fc.bias": error.sum(0)}
             below = (error @ weights["fc.weight"].T).reshape(hidden.shape)
-            gradients["conv2.weight"], gradients["conv2.bias"], below = conv2.backward(below, into_input=True)
-            gradients["conv1.weight"], gradients["conv1.bias"], _ = conv1.backward(below, into_input=False)
+            gradients["conv2.weight"], gradients["conv2.bias"], below = conv2.backward(below)
+            gradients["conv1.weight"], gradients["conv1.bias"], _ = conv1.backward(below)
             step += 1
             rate = LEARNING_RATE * (1 - step / steps) * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
             for name, gradient in gradients.items():
