@@ -285,7 +285,9 @@ def _input_types(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[
             continue
         text = f"tensor({value.dtype.onnx_name})"
         allowed = schema.types.get(formal.type)
-        if text not in ((formal.type,) if allowed is None else allowed):
+        if allowed is None and "(" in formal.type:
+            allowed = (formal.type,)
+        if allowed is not None and text not in allowed:
             yield node, f"input {index} ({formal.name}) of {node.op_id} (opset {schema.since}) cannot be {text}"
         elif allowed is not None and formal.homogeneous:
             other, holder = bound.setdefault(formal.type, (text, value))
