@@ -27,8 +27,7 @@ MAX_NESTING = 64
 class Scope:
     """One graph under the verifier and what can be seen from it.
 
-    ``known`` are the values of the whole graph under the verifier, ``nodes`` its nodes; ``captured`` are the values
-    that the outermost graph takes from outside, about which nothing is checked.
+    ``known`` are the values of the whole graph under the verifier, ``nodes`` its nodes.
     """
 
     graph: Graph

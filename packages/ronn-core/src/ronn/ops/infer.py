@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from ronn.errors import ModelError
+from ronn.errors import ModelError, RonnError
 from ronn.ir.dims import Dim, Shape
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType, TensorType, Type
@@ -138,23 +138,51 @@ def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
 def infer_types(graph: Graph) -> None:
     """Gives every value of ``graph`` and its subgraphs the best type that is known, in one walk in order.
 
-    Raises ModelError, naming the node, where types contradict an operator.
+    What a model declares about the shapes of its outputs is not believed where a rule or ONNX can tell. Raises
+    ModelError, naming the node, where types contradict an operator.
     """
+    for out in graph.outputs:
+        if out.producer is not None and isinstance(out.type, TensorType) and _can_tell(out.producer):
+            out.type = TensorType(out.type.dtype, None)
     for node in graph:
         infer_node(node)
 
 
-def infer_node(node: Node) -> None:
-    """Infers the output types of one node from the types of its inputs."""
+_ONNX_DOMAINS = frozenset(("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"))
+_loaded = False
+
+
+def _load_rules() -> None:
+    global _loaded
     import ronn.ops.rules  # noqa: F401  (registers the rules)
 
+    _loaded = True
+
+
+def _can_tell(node: Node) -> bool:
+    if not _loaded:
+        _load_rules()
+    return (node.domain, node.op) in _rules or (node.domain in _ONNX_DOMAINS and schema_of(node) is not None)
+
+
+def infer_node(node: Node) -> None:
+    """Infers the output types of one node from the types of its inputs.
+
+    ModelError where they contradict the operator, or where its attributes make no sense.
+    """
+    if not _loaded:
+        _load_rules()
     schema = schema_of(node)
     context = InferContext(node, schema)
     found = _rules.get((node.domain, node.op))
     if found is not None:
-        found(context)
-        return
-    if schema is not None and node.domain in ("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"):
+        try:
+            found(context)
+        except RonnError:
+            raise
+        except Exception as e:
+            raise ModelError(f"{node.op_id} makes no sense here: {type(e).__name__}: {e}", node=node) from e
+    elif schema is not None and node.domain in _ONNX_DOMAINS:
         from ronn.ops.onnx_inference import infer_by_onnx
 
         infer_by_onnx(context)

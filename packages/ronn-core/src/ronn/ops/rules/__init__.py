@@ -1,1 +1,35 @@
-"""Shape rules by family; importing this package registers them."""
+"""Shape and type rules by family. Importing this package registers them all."""
+
+from ronn.ops.rules import (
+    control,
+    convolution,
+    creation,
+    elementwise,
+    indexing,
+    matrix,
+    normalisation,
+    quantised,
+    recurrent,
+    reduction,
+    resampling,
+    reshaping,
+    sequences,
+    slicing,
+)
+
+__all__ = [
+    "control",
+    "convolution",
+    "creation",
+    "elementwise",
+    "indexing",
+    "matrix",
+    "normalisation",
+    "quantised",
+    "recurrent",
+    "reduction",
+    "resampling",
+    "reshaping",
+    "sequences",
+    "slicing",
+]
