@@ -1,6 +1,7 @@
 """Shape and type rules by family. Importing this package registers them all."""
 
 from ronn.ops.rules import (
+    classical,
     control,
     convolution,
     creation,
@@ -18,6 +19,7 @@ from ronn.ops.rules import (
 )
 
 __all__ = [
+    "classical",
     "control",
     "convolution",
     "creation",
