@@ -22,10 +22,10 @@ def common_subexpr(graph: Graph, context: PassContext) -> bool:
 
 
 def _visit(
-    graph: Graph, context: PassContext, constants: dict[Hashable, Value], nodes: dict[Hashable, Node]
+    graph: Graph, context: PassContext, constants: dict[Hashable, Value], nodes: dict[Hashable, list[Node]]
 ) -> bool:
     """One scope. What the graphs around it have computed before it may be used in it, but not the reverse."""
-    constants, nodes = dict(constants), dict(nodes)
+    constants, nodes = dict(constants), {k: list(v) for k, v in nodes.items()}
     changed = False
     for value in list(graph.initializers.values()):
         key = _array_key(value.data)
@@ -40,8 +40,12 @@ def _visit(
         context.at = node
         key = _node_key(node)
         if key is not None:
-            kept_node = nodes.setdefault(key, node)
-            if kept_node is not node and context.may_rewrite() and _merge(graph, node, kept_node, context):
+            alike = nodes.setdefault(key, [])
+            # Attributes are compared only where everything else is equal: those of tree ensembles are huge.
+            kept_node = next((n for n in alike if _same_attributes(n, node)), None)
+            if kept_node is None:
+                alike.append(node)
+            elif context.may_rewrite() and _merge(graph, node, kept_node, context):
                 changed = True
                 continue
         for sub in node.subgraphs():
@@ -62,15 +66,17 @@ def _merge(graph: Graph, node: Node, kept: Node, context: PassContext) -> bool:
 def _node_key(node: Node) -> Hashable | None:
     if not node.outputs or not node.inputs or node.op == "Identity" or not is_pure(node):
         return None
-    attributes = []
-    for name in sorted(node.attributes):
-        key = _attr_key(node.attributes[name])
-        if key is None:
-            return None
-        attributes.append((name, key))
     inputs = tuple(None if v is None else id(v) for v in node.inputs)
     wanted = tuple(bool(v.name) for v in node.outputs)
-    return (node.domain, node.op, node.version, node.overload, inputs, wanted, tuple(attributes))
+    return (node.domain, node.op, node.version, node.overload, inputs, wanted, tuple(sorted(node.attributes)))
+
+
+def _same_attributes(a: Node, b: Node) -> bool:
+    for name, value in a.attributes.items():
+        key = _attr_key(value)
+        if key is None or key != _attr_key(b.attributes[name]):
+            return False
+    return True
 
 
 def _attr_key(value: Any) -> Hashable | None:

@@ -13,6 +13,8 @@ from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.splice import replace_node, splice
 
 MAX_GROWTH = 1 << 20  # bytes that a result may be larger than the constants that it replaces
+# A weight that every run would compute anew takes its memory in the run's arena anyway.
+MAX_WEIGHT = 1 << 28
 MAX_STRINGS = 4096
 _UNKNOWN_SIZE_INPUT = 1 << 16  # bytes of inputs up to which a node of unknown result size is tried
 
@@ -52,6 +54,8 @@ def _fold(graph: Graph, node: Node, context: PassContext) -> bool:
     budget = int(context.options.get("fold_limit", MAX_GROWTH)) + given
     if node.op == "Cast" and _widens_float(node):
         budget *= 4
+    elif _is_weight(node.output):
+        budget = max(budget, MAX_WEIGHT)
     known = [_type_bytes(v) for v in node.outputs if v.name]
     if any(k is None for k in known):
         if given > _UNKNOWN_SIZE_INPUT or node.op in ("ConstantOfShape", "Range", "Expand", "Tile"):
@@ -122,6 +126,29 @@ def _widens_float(node: Node) -> bool:
         return False
     to = DType.from_code(int(attr(node, "to", 1)))
     return source.dtype.is_float and source.dtype.bits >= 16 and to.is_float
+
+
+def _is_weight(value: Value, depth: int = 4) -> bool:
+    """Whether only products and convolutions use ``value``, as second operand, maybe cast and scaled on the way."""
+    if not value.uses or depth == 0 or len(value.uses) > 16:
+        return False
+    for user, index in value.uses:
+        if user.graph is None or user.domain != "" or user.graph.is_output(value):
+            return False
+        if user.op in _WEIGHTED:
+            if index != 1:
+                return False
+            continue
+        others = [v for v in user.inputs if v is not value]
+        if user.op not in _SCALING or any(v is None or v.data is None for v in others):
+            return False
+        if not _is_weight(user.output, depth - 1):
+            return False
+    return True
+
+
+_WEIGHTED = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
+_SCALING = frozenset({"Cast", "Mul", "Sub", "Div", "Add", "Transpose", "Reshape"})
 
 
 def _nbytes(data: np.ndarray) -> int:

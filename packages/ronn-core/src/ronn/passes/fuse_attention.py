@@ -43,26 +43,26 @@ class _Found:
     v: Value
     mask: Value | None
     scale: float
+    guarded: bool  # rows of NaN, those with every key masked, are to be 0
     members: list[Node]
-
-
-def _sole(graph: Graph, value: Value, node: Node) -> bool:
-    return len(value.uses) == 1 and not graph.is_output(value) and value.producer is not None and node.graph is graph
 
 
 def _find(graph: Graph, root: Node) -> _Found | Refusal | None:
     probabilities, v = root.inputs
-    softmax = None if probabilities is None else probabilities.producer
-    if probabilities is None or v is None or softmax is None or softmax.op != "Softmax" or softmax.graph is not graph:
+    if probabilities is None or v is None:
+        return None
+    probabilities, guard = _unguarded(graph, probabilities)
+    softmax = probabilities.producer
+    if softmax is None or softmax.op != "Softmax" or softmax.graph is not graph:
         return None
     rank = probabilities.tensor.rank
     if rank != 4:
         return Refusal(f"attention of rank {rank}: only four dims are made into one node")
     if int(attr(softmax, "axis", -1)) % 4 != 3:
         return Refusal("the Softmax is not over the last dim")
-    if not _sole(graph, probabilities, root):
+    if graph.is_output(probabilities) or any(user is not root and user not in guard for user, _ in probabilities.uses):
         return Refusal("the probabilities are used elsewhere")
-    members = [root, softmax]
+    members = [root, *guard, softmax]
     scores = softmax.input(0)
     mask: Value | None = None
     scale = 1.0
@@ -107,7 +107,21 @@ def _find(graph: Graph, root: Node) -> _Found | Refusal | None:
     if perm is None:
         return Refusal("the keys are not transposed by a Transpose")
     k, factor = _unscaled(graph, k, members)
-    return _Found(q, k, perm, v, mask, scale * factor, members)
+    return _Found(q, k, perm, v, mask, scale * factor, bool(guard), members)
+
+
+def _unguarded(graph: Graph, value: Value) -> tuple[Value, list[Node]]:
+    """The probabilities behind Where(IsNaN(p), 0, p), and the nodes of that guard."""
+    where = value.producer
+    if where is None or where.op != "Where" or where.domain != "" or where.graph is not graph or len(value.uses) != 1:
+        return value, []
+    test, zero, p = where.inputs
+    check = None if test is None else test.producer
+    if test is None or p is None or check is None or check.op != "IsNaN" or check.input(0) is not p:
+        return value, []
+    if scalar(zero) != 0.0 or len(test.uses) != 1 or graph.is_output(test) or graph.is_output(value):
+        return value, []
+    return p, [where, check]
 
 
 def _scaled(node: Node) -> tuple[Value, float] | None:
@@ -190,6 +204,10 @@ def _put(graph: Graph, root: Node, found: _Found, context: PassContext) -> bool:
         b.discard()
         context.refuse(root, made.reason)
         return False
+    if found.guarded and not (found.mask is None or _finite(found.mask)):
+        # A row of NaN in the probabilities is a row of NaN in the result.
+        assert made.dtype is not None
+        made = b.op("Where", b.op("IsNaN", made), b.constant(np.zeros((), made.dtype.numpy)), made)
     take_over(graph, root.output, made)
     context.rewrote(b.nodes, detail=root.label)
     remove_dead(found.members, graph)
@@ -208,6 +226,21 @@ def _mismatch(q: Value, k: Value, v: Value) -> str | None:
     if len({t.dtype for t in (q, k, v)}) != 1:
         return "queries, keys and values differ in dtype"
     return None
+
+
+def _finite(mask: Value) -> bool:
+    """Whether a mask surely holds finite numbers: then no row is masked wholly, and a guard has nothing to catch."""
+    if mask.data is not None:
+        return bool(np.all(np.isfinite(mask.data)))
+    node = mask.producer
+    if node is None or node.domain != "":
+        return False
+    if node.op in ("Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Slice", "Identity"):
+        source = node.input(0)
+        return source is not None and _finite(source)
+    if node.op == "Where":
+        return all(v is not None and _finite(v) for v in node.inputs[1:])
+    return False
 
 
 def _mask_mismatch(mask: Value, q: Value, k: Value) -> str | None:

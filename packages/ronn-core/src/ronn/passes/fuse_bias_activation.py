@@ -41,11 +41,16 @@ def _bias(graph: Graph, node: Node, context: PassContext) -> bool:
         if base is None or base.op != "MatMul" or base.domain != "":
             continue
         shape, wanted = bias.tensor.shape, product.tensor.shape
-        if shape is None or wanted is None or len(shape) != 1 or len(wanted) < 2 or shape[0] is None:
+        if shape is None or wanted is None or not 1 <= len(shape) <= len(wanted) or len(wanted) < 2:
             continue
-        if shape[0] != wanted[-1]:
+        if shape[-1] is None or shape[-1] != wanted[-1] or any(d != 1 for d in shape[:-1]):
             continue
-        return _put(graph, node, [node, base], "FusedMatMul", [*base.inputs[:2], bias], {}, context)
+        builder = Builder(graph, node, context)
+        if len(shape) > 1:
+            if bias.data is None:
+                continue
+            bias = builder.constant(bias.data.reshape(-1), "bias")
+        return _put(builder, node, [node, base], "FusedMatMul", [*base.inputs[:2], bias], {})
     return False
 
 
@@ -69,19 +74,18 @@ def _activation(graph: Graph, node: Node, context: PassContext) -> bool:
     attributes.pop("activation_params", None)
     if params:
         attributes["activation_params"] = params
-    return _put(graph, node, [*members, base], op, base.inputs, attributes, context)
+    return _put(Builder(graph, node, context), node, [*members, base], op, base.inputs, attributes)
 
 
 def _put(
-    graph: Graph,
+    builder: Builder,
     node: Node,
     old: Sequence[Node],
     op: str,
     inputs: Sequence[Value | None],
     attributes: dict[str, object],
-    context: PassContext,
 ) -> bool:
-    builder = Builder(graph, node, context)
+    graph, context = builder.graph, builder.context
     made = offer(builder, op, inputs, attributes, version=1, domain="ronn", like=node.output)
     if isinstance(made, Refusal):
         builder.discard()

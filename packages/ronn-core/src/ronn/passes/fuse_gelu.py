@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ronn.passes.edit import Builder
+from ronn.passes.monomial import Monomial
 from ronn.passes.offer import offer, same_rank
 from ronn.passes.rewrite import Const, Match, Op, Pattern, Refusal, Replacement, RuleSet, Var, one_of, rule
 
@@ -31,29 +32,16 @@ def _gelu(b: Builder, m: Match, approximate: str) -> Replacement:
 
 _ERF = Op("Add", Op("Erf", one_of(Op("Div", X, ROOT2), Op("Mul", X, Const(value=math.sqrt(0.5))))), ONE)
 
-_CUBIC = Const(value=0.044715)
-_CUBE = one_of(Op("Pow", X, Const(value=3.0)), Op("Mul", X, Op("Mul", X, X)))
-_SQUARE = one_of(Op("Pow", X, Const(value=2.0)), Op("Mul", X, X))
-_FACTOR = Const(value=math.sqrt(2 / math.pi))
-_POLYNOMIAL = one_of(
-    Op("Add", X, Op("Mul", _CUBE, _CUBIC)),
-    Op("Add", X, Op("Mul", X, Op("Mul", _SQUARE, _CUBIC))),
-    Op("Add", X, Op("Mul", _SQUARE, Op("Mul", X, _CUBIC))),
-    Op("Mul", X, Op("Add", Op("Mul", _SQUARE, _CUBIC), ONE)),
-    Op("Mul", X, Op("Add", Op("Mul", X, Op("Mul", X, _CUBIC)), ONE)),
+_CUBIC, _FACTOR = 0.044715, math.sqrt(2 / math.pi)
+_FACTORED = Op("Add", Monomial("x", 2, _CUBIC), ONE)  # 1 + 0.044715 * x**2
+_ARGUMENT = one_of(
+    Op("Mul", Op("Add", X, Monomial("x", 3, _CUBIC)), Const(value=_FACTOR)),
+    Op("Add", Monomial("x", 1, _FACTOR), Monomial("x", 3, _FACTOR * _CUBIC), any_order=True),
+    Op("Mul", Monomial("x", 1, _FACTOR), _FACTORED, any_order=True),
+    Op("Mul", Op("Mul", X, _FACTORED), Const(value=_FACTOR)),
+    Op("Mul", X, Op("Mul", _FACTORED, Const(value=_FACTOR))),
 )
-_TANH = Op(
-    "Add",
-    Op(
-        "Tanh",
-        one_of(
-            Op("Mul", _POLYNOMIAL, _FACTOR),
-            Op("Mul", Op("Mul", X, _FACTOR), Op("Add", Op("Mul", _SQUARE, _CUBIC), ONE)),
-            Op("Mul", Op("Mul", X, _FACTOR), Op("Add", Op("Mul", X, Op("Mul", X, _CUBIC)), ONE)),
-        ),
-    ),
-    ONE,
-)
+_TANH = Op("Add", Op("Tanh", _ARGUMENT), ONE)
 
 
 def _erf_gelu(b: Builder, m: Match) -> Replacement:

@@ -26,6 +26,7 @@ from ronn.passes.inline_functions import inline_functions
 from ronn.passes.lift_constants import lift_constants
 from ronn.passes.lower_fused import lower_fused
 from ronn.passes.manager import Group, Pass
+from ronn.passes.narrow_gather import narrow_gather
 from ronn.passes.push_transposes import push_transposes
 from ronn.passes.simplify_algebra import simplify_algebra
 from ronn.passes.simplify_shapes import simplify_shapes
@@ -42,8 +43,8 @@ SIMPLIFY = Group(
 FUSE = Group(
     "fuse",
     (
-        fuse_layer_norm, fuse_gelu, fuse_silu, fuse_attention, push_transposes, fuse_conv_bn, simplify_shapes,
-        eliminate_identity, eliminate_dead,
+        fuse_layer_norm, fuse_gelu, fuse_silu, fuse_attention, push_transposes, fuse_conv_bn, narrow_gather,
+        simplify_shapes, eliminate_identity, eliminate_dead,
     ),
 )  # fmt: skip
 # Comes when the nodes have settled: a fused node hides its operators from every other pattern.

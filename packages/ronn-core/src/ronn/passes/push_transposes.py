@@ -40,6 +40,8 @@ def push_transposes(graph: Graph, context: PassContext) -> bool:
             continue
         if node.op == "Transpose":
             changed |= _pull(owner, node, context)
+        elif node.op == "Reshape":
+            changed |= _split_again(owner, node, context)
         elif node.op in ("Gemm", "MatMul"):
             changed |= _into_gemm(owner, node, context)
     return changed
@@ -193,6 +195,40 @@ def _make(b: Builder, value: Value, perm: Perm, plan: _Plan) -> Value:
         else:
             attributes["axes"] = new
     return b.node(node.op, inputs, attributes, version=node.version).output
+
+
+def _split_again(graph: Graph, node: Node, context: PassContext) -> bool:
+    """Leading dims merged, the others transposed, the leading ones split again: one Transpose without reshapes."""
+    inner = _sole_producer(graph, node.input(0), "Transpose")
+    merge = None if inner is None else _sole_producer(graph, inner.input(0), "Reshape")
+    if inner is None or merge is None or merge.input(0) is None:
+        return False
+    source, perm = merge.input(0), perm_of(inner)
+    assert source is not None
+    before, middle, after = source.tensor.shape, merge.output.tensor.shape, node.output.tensor.shape
+    if perm is None or perm[0] != 0 or before is None or middle is None or after is None or len(before) != len(after):
+        return False
+    lead = len(before) - len(perm) + 1
+    if lead < 2 or None in before or None in middle or None in after:
+        return False
+    # Equal tails, none of them empty, leave only one way to merge the leading dims.
+    tail = tuple(before[lead + p - 1] for p in perm[1:])
+    if before[lead:] != middle[1:] or after[:lead] != before[:lead] or after[lead:] != tail or 0 in before:
+        return False
+    builder = Builder(graph, node, context)
+    made = builder.node("Transpose", [source], {"perm": [*range(lead), *(lead + p - 1 for p in perm[1:])]})
+    take_over(graph, node.output, made.output)
+    context.rewrote([made], detail=node.label)
+    remove_dead([node], graph)
+    return True
+
+
+def _sole_producer(graph: Graph, value: Value | None, op: str) -> Node | None:
+    """The node of operator ``op`` that makes ``value`` for one user only."""
+    node = None if value is None else value.producer
+    if node is None or value is None or node.op != op or node.domain != "" or node.graph is not graph:
+        return None
+    return node if len(value.uses) == 1 and not graph.is_output(value) else None
 
 
 def _into_gemm(graph: Graph, node: Node, context: PassContext) -> bool:
