@@ -61,17 +61,16 @@ def class_labels(ctx: KernelContext, integers: str, strings: str = "classlabels_
 
 
 def both_classes(score: np.ndarray, name: str, complement: bool) -> np.ndarray:
-    """``[rows, 2]`` from the one score of the positive class ``[rows]``.
+    """``[rows, 2]`` from the one score of the positive class ``[rows]``, after the post transform ``name``.
 
     ``complement``: the score is a probability, the other is 1 - score; else it is a margin, the other is -score.
+    Softmax is not applied: it would take the made-up score for a real one.
     """
-    if name == "PROBIT":
-        return transform(score[:, None], name)
-    if complement:
-        return np.stack([1 - score, score], axis=1)
     if name == "LOGISTIC":
         return np.stack([logistic(-score), logistic(score)], axis=1)
-    return np.stack([-score, score], axis=1)
+    if name == "PROBIT":
+        score, complement = transform(score, name), False
+    return np.stack([1 - score if complement else -score, score], axis=1)
 
 
 def rows_of(x: np.ndarray) -> np.ndarray:

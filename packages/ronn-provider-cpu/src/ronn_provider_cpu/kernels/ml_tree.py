@@ -88,7 +88,11 @@ def tree_ensemble_regressor(ctx: KernelContext) -> Callable[..., np.ndarray]:
 
 @kernel("TreeEnsembleClassifier", domain=ML, prepare=True)
 def tree_ensemble_classifier(ctx: KernelContext) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """TreeEnsembleClassifier: labels ``[rows]`` and float32 scores ``[rows, classes]``."""
+    """TreeEnsembleClassifier: labels ``[rows]`` and float32 scores ``[rows, classes]``.
+
+    Two labels but weights of the first class only is how converters write a binary classifier: that score is the second
+    label's. The label is then found by a threshold, which is 0.5 where no weight is negative, else 0.
+    """
     dtype = _input_dtype(ctx)
     labels = class_labels(ctx, "classlabels_int64s")
     ids = as_array(ctx.attr("class_ids"), np.int64)
@@ -96,17 +100,19 @@ def tree_ensemble_classifier(ctx: KernelContext) -> Callable[..., tuple[np.ndarr
     base = _tensor_or_list(ctx, "base_values", dtype)
     post = ctx.attr("post_transform", "NONE")
     positive = bool((forest.leaf_weights >= 0).all())
-    binary = labels.size == 2 and np.unique(ids).size == 1
+    only = int(ids[0]) if labels.size == 2 and np.unique(ids).size == 1 else None
+    threshold = 0.5 if positive else 0.0
 
     def call(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores, seen = forest.run(rows_of(x).astype(dtype, copy=False), "SUM")
-        if binary:
-            score = scores[:, ids[0]] + (base[-1] if base.size else dtype.type(0))
-            label = labels[(score > (0.5 if positive else 0)).astype(np.int64)]
-            return label, both_classes(score, post, positive).astype(np.float32, copy=False)
         if base.size:
             scores += base
             seen[:] = True
+        if only is not None:
+            label = labels[(scores[:, only] > threshold).astype(np.int64)]
+            if only == 0:
+                return label, both_classes(scores[:, 0], post, positive).astype(np.float32, copy=False)
+            return label, transform(scores, post).astype(np.float32, copy=False)
         best = np.argmax(np.where(seen, scores, -np.inf), axis=1)
         return labels[best], transform(scores, post).astype(np.float32, copy=False)
 
