@@ -64,8 +64,8 @@ def fits(value: Any, kind: str) -> bool:
     one = _KINDS.get(kind)
     if one is not None:
         return isinstance(value, one)
-    each = _KINDS[kind.removesuffix("S")]
-    return isinstance(value, list) and all(isinstance(v, each) for v in value)
+    each = _KINDS.get(kind.removesuffix("S"))
+    return each is not None and isinstance(value, list) and all(isinstance(v, each) for v in value)
 
 
 def kind_of(value: Any) -> str:

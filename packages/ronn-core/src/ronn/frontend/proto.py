@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -74,26 +74,23 @@ def save_model(model: IRModel, path: str | os.PathLike[str], *, external: bool |
         _replace(path, lambda file: file.write(proto.SerializeToString()))
         return
     location = path.name + ".data"
+    protos: list[onnx.ModelProto] = []
 
     def write(data: IO[bytes]) -> None:
-        proto = _model(model, lambda array, name: _external(array, name, data, location))
-        _replace(path, lambda file: file.write(proto.SerializeToString()))
+        protos.append(_model(model, lambda array, name: _external(array, name, data, location)))
 
     _replace(path.with_name(location), write)
+    _replace(path, lambda file: file.write(protos[0].SerializeToString()))
 
 
 def _replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             write(file)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _external(array: np.ndarray, name: str, data: IO[bytes], location: str) -> onnx.TensorProto:
