@@ -32,7 +32,7 @@ def _source(mode: str, count: int, size: int, scale: float, start: float, end: f
             return _F(start * (size - 1)) + x * _F((end - start) * (size - 1)) / _F(count - 1)
         return np.full(count, 0.5 * (start + end) * (size - 1), _F)
     if mode == "pytorch_half_pixel" and count == 1:
-        return np.full(count, -0.5, _F)
+        return np.zeros(count, _F)
     y = (x + _F(0.5)) / step - _F(0.5)
     if mode == "half_pixel_symmetric":
         y = y + _F(size / 2 * (1 - count / length))

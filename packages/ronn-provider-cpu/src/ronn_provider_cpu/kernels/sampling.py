@@ -79,7 +79,8 @@ def grid_sample(ctx: KernelContext, *, align_corners: Any, mode: Any, padding_mo
                 p = (g + 1) / 2 * (n - 1) if corners else ((g + 1) * n - 1) / 2
                 if how == "nearest":
                     p = np.rint(p)
-                if padding_mode == "border":
+                if padding_mode == "border" and how != "cubic":
+                    # Cubic weights keep the position: only the pixels that they fall on are bounded.
                     p = np.clip(p, 0, n - 1)
                 elif padding_mode == "reflection":
                     p = _reflect(p, lows[axis], highs[axis])
