@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from ronn import knobs
 from ronn.debug import say
-from ronn.errors import ModelError
+from ronn.errors import ModelError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
@@ -35,7 +35,7 @@ from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
 from ronn.plugins import registry
-from ronn.provider import Call, Part, Yes
+from ronn.provider import Call, CompiledPart, Part, Yes
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list
         for target in folding:
             if isinstance(target.provider.supports(node, target.device), Yes):
                 inputs = tuple(v for v in node.inputs if v is not None)
-                compiled = target.provider.compile(Part((node,), inputs, node.outputs), target.device, target.options)
+                compiled = _compile(target, Part((node,), inputs, node.outputs))
                 plan = Plan(compiled.calls, inputs, [v for v in node.outputs if v.name])
                 given = [a for a, v in zip(arrays, node.inputs, strict=False) if v is not None]
                 results = iter(plan.run(given))
@@ -238,7 +238,7 @@ def _plan(
         first = part.nodes[0]
         if first.provider != CONTROL:
             target = targets[first.provider or ""]
-            compiled = target.provider.compile(part, target.device, target.options)
+            compiled = _compile(target, part)
             calls += compiled.calls
             if compiled.close is not None:
                 closers.append(compiled.close)
@@ -250,6 +250,16 @@ def _plan(
                 control_call(first, lambda sub, captured: _plan(sub, [*sub.inputs, *captured], targets, closers))
             )
     return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get())
+
+
+def _compile(target: Target, part: Part) -> CompiledPart:
+    try:
+        return target.provider.compile(part, target.device, target.options)
+    except RonnError:
+        raise
+    except Exception as e:
+        text = f"provider {target.name!r} claimed this and cannot compile it: {type(e).__name__}: {e}"
+        raise ProviderError(text, node=part.nodes[0]) from e
 
 
 def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:
