@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from onnx import TensorProto, checker, helper, numpy_helper
+from threadpoolctl import threadpool_limits
 
 from benchmarks.zoo.cache import ZooError, model_folder, replaced_file
 from benchmarks.zoo.feeds import ROWS_FILE, save_arrays
@@ -194,7 +195,8 @@ def build(name: str, folder: Path) -> None:
     save_arrays(folder / ROWS_FILE, {"x": images[:ROWS]})
     with replaced_file(model_folder(name) / "model.onnx") as temporary:
         if source is None:
-            temporary.write_bytes(make_model(train()))
+            with threadpool_limits(1):
+                temporary.write_bytes(make_model(train()))
         else:
             _quantize(name, source, temporary)
         share = accuracy(temporary)
