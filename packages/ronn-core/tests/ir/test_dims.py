@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from ronn.ir.dims import (
     Dim,
     Sym,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ronn.ir.graph import Graph, Node, Value, clone
 from ronn.ir.text import parse, print_graph
 

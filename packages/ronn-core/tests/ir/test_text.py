@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ronn.errors import ModelError
 from ronn.ir.dims import Dim, floordiv, sym
 from ronn.ir.graph import AttrRef, Graph, Node, Value
@@ -292,3 +293,10 @@ def test_broken_text_is_a_model_error(data: st.DataObject) -> None:
         parse(text, {"WWWW": np.zeros(1)})
     except ModelError:
         return
+
+
+def test_a_constant_takes_the_type_of_its_elements() -> None:
+    graph = parse("opset 18 graph g() { %a = const i64[2]{1, 2} %b: ? = const i64[]{3} return %a }")
+    assert graph.initializers["a"].type == TensorType(DType.INT64, (2,))
+    assert graph.initializers["b"].type is None
+    assert print_graph(parse(print_graph(graph))) == print_graph(graph)

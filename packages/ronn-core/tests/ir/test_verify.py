@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from ronn.errors import InternalError, ModelError
 from ronn.ir.graph import AttrRef, Graph, Node, Value
 from ronn.ir.text import parse

@@ -9,8 +9,9 @@
       return %a as "logits"
     }
 
-Large constants are printed as a digest; ``parse`` then needs their arrays (``graph_constants`` collects them).
-An operator's version follows its name where it differs from the opset line. Lines of ``//`` are comments.
+``%b = const f32[2]{0.5, -1.0}`` is the same constant. Large ones are printed as a digest; ``parse`` then needs their
+arrays (``graph_constants`` collects them). An operator's version follows its name where it differs from the opset
+line. ``//`` starts a comment.
 ``%^x`` is an ``x`` of a graph further out than the innermost graph that has one. What inference derives
 (``shape_data``) is not printed.
 """
@@ -100,7 +101,8 @@ class _Printer:
         lines = [f"{head}({', '.join(self.declared(v) for v in graph.inputs)}){outside} {{"]
         for value in graph.initializers.values():
             if own.setdefault(value.name, value) is value:
-                lines.append(f"{inner}{self.declared(value)} = {self.constant(value)}")
+                untyped = ": ?" if value.type is None else ""
+                lines.append(f"{inner}{self.declared(value)}{untyped} = {self.constant(value)}")
         for node in graph:
             lines.append(inner + self.node(node, inner))
             own.update((v.name, v) for v in node.outputs if v.name)

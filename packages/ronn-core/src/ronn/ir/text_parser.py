@@ -43,6 +43,7 @@ class Parser:
         self.constants = constants
         self.versions: dict[str, int] = {}
         self.scopes: list[dict[str, Value]] = []
+        self.typed = False  # whether the value declared last had a type
         self.pos = 0
         self.blank()
 
@@ -174,7 +175,8 @@ class Parser:
             name = self.name()
             if not name or name in own:
                 self.fail(f"%{name} is declared twice" if name else "a value needs a name", start)
-        value = Value(name, self.type() if self.accept(":") else None)
+        self.typed = self.accept(":")
+        value = Value(name, self.type() if self.typed else None)
         if name:
             own[name] = value
         return value
@@ -223,12 +225,15 @@ class Parser:
             if declared not in graph.inputs or value.name in graph.initializers:
                 self.fail(f"%{value.name} is declared twice", start)
             value = declared
+        inferred = not self.typed and value is not declared
         own[value.name] = value
         graph.initializers[value.name] = value
         if self.at("%") or self.word("return"):
             self.fail("expected the elements of a constant")
         given = value.type if self.at("{") or self.at("#") else self.type()
         value.data = self.tensor(given)
+        if inferred:
+            value.type = given
 
     def node(self, outputs: list[Value]) -> Node:
         start = self.pos

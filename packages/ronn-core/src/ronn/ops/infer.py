@@ -69,9 +69,16 @@ class InferContext:
         return None if shape is None else len(shape)
 
     def const(self, index: int) -> np.ndarray | None:
-        """The array of a constant input; None when it is not constant."""
+        """The array of a constant input, or of one that a Constant node makes; None when it is neither."""
         value = self.node.input(index)
-        return None if value is None else value.data
+        if value is None or value.data is not None or value.producer is None:
+            return None if value is None else value.data
+        maker = value.producer
+        if maker.op != "Constant" or maker.domain:
+            return None
+        from ronn.ops.rules.creation import constant_array
+
+        return constant_array(maker.attributes)
 
     def dims(self, index: int) -> tuple[Dim | None, ...] | None:
         """The elements of a small integer input as dims (constant or known symbolically); None when unknown."""

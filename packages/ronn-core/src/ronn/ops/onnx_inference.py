@@ -172,5 +172,6 @@ def _shape(proto: Any, dims: Mapping[str, Dim]) -> Shape | None:
 
 def _dim(proto: onnx.TensorShapeProto.Dimension, dims: Mapping[str, Dim]) -> Dim | None:
     if proto.HasField("dim_value"):
-        return int(proto.dim_value) if proto.dim_value >= 0 else None
+        # Some of onnx's rules read the size of a symbolic dim as 0 and compute with it.
+        return int(proto.dim_value) if proto.dim_value > 0 or (proto.dim_value == 0 and not dims) else None
     return dims.get(proto.dim_param)

@@ -1,6 +1,7 @@
 """Shape and type rules by family. Importing this package registers them all."""
 
 from ronn.ops.rules import (
+    attention,
     classical,
     control,
     convolution,
@@ -19,6 +20,7 @@ from ronn.ops.rules import (
 )
 
 __all__ = [
+    "attention",
     "classical",
     "control",
     "convolution",
