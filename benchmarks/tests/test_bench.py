@@ -1,0 +1,64 @@
+"""Bursts are taken in turn, uncounted runs are not counted, and the report shows what failed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import bench, bench_report
+
+
+def test_runs_are_interleaved_and_the_first_two_of_a_burst_uncounted(monkeypatch) -> None:
+    monkeypatch.setattr(bench, "BURST_S", 0.0)
+    monkeypatch.setattr(bench, "PAUSE_S", 0.0)
+    calls: list[str] = []
+    runs = {name: (lambda feed, name=name: calls.append(name) or {}) for name in "ABC"}
+    times = bench.interleave(runs, {}, rounds=3, budget_s=60)
+    assert calls == list("AAABBBCCC") * 3
+    assert {name: len(each) for name, each in times.items()} == {"A": 3, "B": 3, "C": 3}
+
+
+def test_a_spent_budget_ends_the_rounds_after_the_least_number_of_runs(monkeypatch) -> None:
+    monkeypatch.setattr(bench, "BURST_S", 0.0)
+    monkeypatch.setattr(bench, "PAUSE_S", 0.0)
+    times = bench.interleave({"A": lambda feed: {}}, {}, rounds=100, budget_s=0.0)
+    assert len(times["A"]) == bench.LEAST_RUNS
+
+
+def test_summary_is_in_milliseconds() -> None:
+    figures = bench.summary(list(np.arange(1, 101) / 1000))
+    assert figures["median_ms"] == figures["p50_ms"] == pytest.approx(50.5)
+    assert figures["p95_ms"] == pytest.approx(95.05) and figures["p99_ms"] == pytest.approx(99.01)
+    assert figures["min_ms"] == 1.0 and figures["runs"] == 100
+
+
+def test_geometric_mean() -> None:
+    assert bench_report.geometric_mean([0.5, 2.0]) == pytest.approx(1.0)
+    assert bench_report.geometric_mean([]) is None
+
+
+def test_report_is_written_with_its_failures(tmp_path, capsys) -> None:
+    figures = {
+        "median_ms": 2.0, "p95_ms": 3.0, "load_s": 0.1, "added_memory_mib": 12.0, "equal": False,
+        "relative_difference": 0.25,
+    }  # fmt: skip
+    timed = {"ronn": figures, "onnxruntime": {**figures, "equal": True}, "openvino": {"error": "no such operator"}}
+    models = [
+        {
+            "name": "first",
+            "size": "1x3",
+            "contestants": timed,
+            "onnxruntime_over_ronn": 1.0,
+            "openvino_over_ronn": None,
+        },
+        {"name": "second", "size": "1x3", "unavailable": "npm is not here"},
+    ]
+    result = {"machine": {"cpu": "some CPU"}, "threads": 1, "quick": False, "models": models}
+    bench_report.write(result, tmp_path)
+    shown = capsys.readouterr().out
+    assert "no such operator" in shown and "npm is not here" in shown and "2.00 (3.00) !" in shown
+    assert "2.5e-01 of the largest value" in shown
+    assert json.loads((tmp_path / "bench.json").read_text())["models"] == models
+    assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
