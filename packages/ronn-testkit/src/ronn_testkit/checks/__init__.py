@@ -1,0 +1,53 @@
+"""The checks, one function each: ``check(subject)`` raises CheckFailed, or NotApplicable with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ronn_testkit.checks import (
+    behaviour,
+    claims,
+    concurrency,
+    discovery,
+    dynamic,
+    isolation,
+    numerics,
+    ownership,
+    partitioning,
+    resources,
+)
+from ronn_testkit.subject import Subject
+
+Check = Callable[[Subject], None]
+
+CHECKS: dict[str, Check] = {
+    "import": discovery.imports_cleanly,
+    "absence": discovery.absence_is_a_reason,
+    "honest_claims": claims.claimed_nodes_run,
+    "refusals": claims.refused_nodes_are_refused,
+    "numerics": numerics.equals_reference,
+    "onnx_dtypes": numerics.onnx_cases_in_other_dtypes,
+    "layouts": numerics.layouts_do_not_matter,
+    "dynamic_shapes": dynamic.fifty_shapes,
+    "ownership": ownership.nothing_is_shared,
+    "threads": concurrency.threads_share_a_session,
+    "fork": concurrency.fork_and_spawn,
+    "memory": resources.flat_memory,
+    "close": resources.close_gives_back,
+    "partitioning": partitioning.claims_switched_off,
+    "errors": behaviour.errors_name_the_node,
+    "options": behaviour.unknown_option_is_refused,
+    "versions": behaviour.api_version_is_checked,
+    "network_and_files": isolation.no_network_no_files,
+    "determinism": behaviour.same_bits_twice,
+}
+"""By name, in the order in which they run."""
+
+NOT_YET = {
+    "asyncio cancel and timeout": "ronn.Session.run has neither a timeout nor run_async yet",
+    "memory cap": "sessions have no memory cap yet",
+    "artefact cache": "no provider keeps compiled code on disk yet; its key, corruption and races cannot be checked",
+    "oldest and newest core": "there is one version of ronn-core; `nox -s minimums` will hold the others",
+    "DLPack life-times": "outputs are NumPy arrays; devices with memory of their own come later",
+}
+"""Items of the conformance list that this version of RONN has no feature for, with the reason."""
