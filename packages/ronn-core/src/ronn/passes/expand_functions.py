@@ -149,6 +149,12 @@ def _read(proto: onnx.FunctionProto, node: Node) -> Function:
     from ronn.frontend.graphs import GraphReader
     from ronn.frontend.tensors import TensorReader
 
+    # A body that was made for this call lacks what only the outputs need that the call leaves out.
+    known_names = {*proto.input, *(name for n in proto.node for name in n.output)}
+    for index, name in enumerate(proto.output):
+        asked = index < len(node.outputs) and node.outputs[index].name
+        if name not in known_names and not asked:
+            proto.output[index] = next(n for n in proto.output if n in known_names)
     reader = GraphReader(f"function body of {node.op_id}", TensorReader(ExternalData(None)), 10)
     imports = {("" if i.domain == "ai.onnx" else i.domain): i.version for i in proto.opset_import}
     # The body refers to attributes by name; those that neither the call nor the schema gives are dropped.

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 from ronn.errors import InternalError, ModelError, OptionError, RonnError, nearest
-from ronn.ir.graph import Function, Graph, Node, Value
-from ronn.passes.names import Names
+from ronn.ir.graph import Function, Graph, Node
+from ronn.passes.names import Names, own_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -240,7 +240,7 @@ class PassManager:
             context.limit = self.limit
         context.names.scan(graph)
         state = _State(types_stale=True)
-        _own_outputs(graph, context)
+        own_outputs(graph, context.names)
         for item in self.items:
             if isinstance(item, Group):
                 self._run_group(item, graph, context, report, state)
@@ -342,20 +342,3 @@ def check_disabled(disabled: Collection[str], passes: Iterable[Pass], known: Col
             )
         if name in found and getattr(found[name], "required", False):
             raise OptionError(f"pass {name!r} is required and cannot be disabled")
-
-
-def _own_outputs(graph: Graph, context: PassContext) -> None:
-    """Gives subgraphs that hand out a value of a graph around them an Identity, so that every use is in ``uses``."""
-    for node in graph:
-        for sub in node.subgraphs():
-            own = {id(v) for v in sub.values()}
-            for i, value in enumerate(sub.outputs):
-                if id(value) not in own:
-                    out = Value(context.fresh(sub, value.name), value.type)
-                    sub.append(Node("Identity", [value], [out], version=_identity_version(node)))
-                    sub.outputs[i] = out
-            _own_outputs(sub, context)
-
-
-def _identity_version(node: Node) -> int:
-    return node.version if node.domain == "" else 1

@@ -1,8 +1,8 @@
-"""Fresh value names for passes: unique in the whole model, so that subgraphs can be inlined and text read back."""
+"""What passes rest on: fresh names, unique in the whole model, and subgraphs whose outputs are their own values."""
 
 from __future__ import annotations
 
-from ronn.ir.graph import Graph
+from ronn.ir.graph import Graph, Node, Value
 
 
 class Names:
@@ -47,3 +47,16 @@ class Names:
                 self._next[stem] = number
                 self._used.add(name)
                 return name
+
+
+def own_outputs(graph: Graph, names: Names) -> None:
+    """Gives subgraphs that hand out a value of a graph around them an Identity, so that every use is in ``uses``."""
+    for node in graph:
+        for sub in node.subgraphs():
+            own = {id(v) for v in sub.values()}
+            for i, value in enumerate(sub.outputs):
+                if id(value) not in own:
+                    out = Value(names.fresh(sub, value.name), value.type)
+                    sub.append(Node("Identity", [value], [out], version=node.version if node.domain == "" else 1))
+                    sub.outputs[i] = out
+            own_outputs(sub, names)

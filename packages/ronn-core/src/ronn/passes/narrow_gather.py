@@ -46,14 +46,16 @@ def _constant_table(graph: Graph, value: Value, depth: int) -> bool:
     if node.op in _BINARY and node.version >= 7 and len(node.inputs) == 2:
         full = [v for v in node.inputs if v is not None and v.tensor.shape == value.tensor.shape]
         other = [v for v in node.inputs if v not in full]
-        return bool(full) and all(_leaf(graph, v, value, depth) for v in full) and all(_per_row(v, value) for v in other)
+        if not full or not all(_per_row(v, value) for v in other):
+            return False
+        return all(_leaf(graph, v, value, depth) for v in full)
     return False
 
 
 def _leaf(graph: Graph, value: Value | None, like: Value, depth: int) -> bool:
-    return value is not None and value.tensor.rank == like.tensor.rank and (
-        value.data is not None or _constant_table(graph, value, depth - 1)
-    )
+    if value is None or value.tensor.rank != like.tensor.rank:
+        return False
+    return value.data is not None or _constant_table(graph, value, depth - 1)
 
 
 def _per_row(value: Value | None, table: Value) -> bool:

@@ -9,6 +9,7 @@ from ronn.errors import ModelError
 from ronn.ir.graph import Attr, AttrRef, Graph, Node, Value, clone
 from ronn.passes.edit import replace_value, take_over
 from ronn.passes.manager import PassContext
+from ronn.passes.names import own_outputs
 
 
 def splice(
@@ -25,6 +26,7 @@ def splice(
     Returns the new nodes and the values of the body's outputs (None for an output that is an omitted input).
     """
     copy = clone(body)
+    own_outputs(copy, context.names)
     if attributes is not None:
         _bind_attributes(copy, attributes)
     prefix = anchor.name or (anchor.outputs[0].name if anchor.outputs else anchor.op)
@@ -34,7 +36,6 @@ def splice(
     for formal in copy.inputs:
         for user, index in list(formal.uses):
             user.set_input(index, given[id(formal)])
-    _connect_outputs(copy, given)
     for value in list(copy.initializers.values()):
         graph.initializers[value.name] = value
     outputs = [given.get(id(v), v) for v in copy.outputs]
@@ -70,17 +71,6 @@ def replace_node(
             made.append(identity)
     graph.remove(old)
     return made
-
-
-def _connect_outputs(graph: Graph, given: dict[int, Value | None]) -> None:
-    """Outputs of inner graphs that are formal inputs (never so after the manager has run, but cheap to hold)."""
-    for node in graph:
-        for sub in node.subgraphs():
-            for i, value in enumerate(sub.outputs):
-                actual = given.get(id(value))
-                if actual is not None:
-                    sub.outputs[i] = actual
-            _connect_outputs(sub, given)
 
 
 def _rename(graph: Graph, prefix: str, context: PassContext) -> None:
