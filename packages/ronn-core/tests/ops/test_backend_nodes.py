@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from ronn.errors import ModelError
 from ronn.frontend.onnx import load
 from ronn.ir.dims import substitute, sym
 from ronn.ir.graph import Graph, clone
@@ -137,3 +139,56 @@ def test_symbolic_types_agree_with_the_outputs(cases: list[Any], shared: bool) -
             complete += all(judged)
     assert not wrong, "\n".join(wrong)
     assert complete / len(cases) >= FULLY_SYMBOLIC[shared] / 1884, complete
+
+
+def damage(graph: Graph, rng: random.Random) -> None:
+    """Changes a few attributes and input types to something that may make no sense."""
+    nodes = list(graph.all_nodes())
+    for _ in range(rng.randint(1, 3)):
+        node = rng.choice(nodes)
+        if node.attributes and rng.random() < 0.6:
+            name = rng.choice(list(node.attributes))
+            odd: list[Any] = [
+                0,
+                -1,
+                99,
+                2**62,
+                -(2**63),
+                0.0,
+                float("nan"),
+                "",
+                "x",
+                [],
+                [0],
+                [-1, 5],
+                [2**62] * 2,
+                ["a"],
+                zero,
+            ]
+            node.attributes[name] = rng.choice(odd)
+        elif graph.inputs:
+            value = rng.choice(graph.inputs)
+            shape = tuple(rng.choice([0, 1, 3, 2**40, None, sym("N")]) for _ in range(rng.randint(0, 5)))
+            value.type = rng.choice([None, TensorType(None, None), TensorType(rng.choice(list(DType)), shape)])
+            if rng.random() < 0.5 and value.type is not None:
+                value.data = rng.choice([zero, np.array([-7, 2**62]), np.zeros((0, 3), np.float32)])
+        if rng.random() < 0.2:
+            node.set_inputs(node.inputs[:-1])
+
+
+zero = np.array(0, np.int64)
+
+
+def test_damaged_nodes_raise_nothing_but_model_errors(cases: list[Any]) -> None:
+    rng = random.Random(0)
+    refused = 0
+    for case in rng.choices(cases, k=3000):
+        graph = forget(load(case.model).graph)
+        damage(graph, rng)
+        try:
+            infer_types(graph)
+        except ModelError:
+            refused += 1
+        except Exception as e:
+            pytest.fail(f"{type(e).__name__}: {e}\n{graph}")
+    assert refused > 200

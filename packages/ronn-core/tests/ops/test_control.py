@@ -108,6 +108,26 @@ def test_a_counted_loop_says_how_often_it_stacks() -> None:
     assert types(graph) == ["f32[5,N,4]"]
 
 
+@pytest.mark.parametrize(
+    ("condition", "go", "count"), [("_", "%go", "N"), ("%yes", "%go", "N"), ("%no", "%go", "?"), ("_", "%stop", "?")]
+)
+def test_a_condition_that_is_handed_on_does_not_stop_a_loop(condition: str, go: str, count: str) -> None:
+    graph = infer(f"""(%x: f32[N], %stop: bool[]) {{
+      %yes = const bool[]{{true}}
+      %no = const bool[]{{false}}
+      %n = Size(%x)
+      %all = Loop(%n, {condition}) {{
+        body=graph b(%i: i64[], %go: bool[]) {{
+          %on = Identity({go})
+          %o = Neg(%i)
+          return %on, %o
+        }}
+      }}
+      return %all
+    }}""")
+    assert types(graph) == [f"i64[{count}]"]
+
+
 def test_scan() -> None:
     graph = infer("""(%h: f32[B,8], %xs: f32[T,B,8], %ys: f32[B,T]) {
       %last, %all = Scan(%h, %xs, %ys) {

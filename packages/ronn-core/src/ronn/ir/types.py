@@ -106,12 +106,16 @@ class DType(enum.Enum):
     @classmethod
     def of(cls, dtype: np.dtype) -> DType:
         """The dtype of a NumPy dtype; strings and objects are STRING. TypeError when ONNX has no such type."""
-        if dtype.kind in "OSUT":
-            return cls.STRING
-        try:
-            return _BY_NUMPY_NAME[dtype.name]
-        except KeyError:
-            raise TypeError(f"ONNX has no element type for NumPy dtype {dtype}") from None
+        known = _BY_NUMPY.get(dtype)
+        if known is None:
+            if dtype.kind in "OSUT":
+                return cls.STRING
+            try:
+                known = _BY_NUMPY_NAME[dtype.name]
+            except KeyError:
+                raise TypeError(f"ONNX has no element type for NumPy dtype {dtype}") from None
+            _BY_NUMPY[dtype] = known
+        return known
 
     def __repr__(self) -> str:
         return self.short
@@ -124,6 +128,7 @@ _PLAIN_NUMPY = {
 _BY_CODE = {d.code: d for d in DType}
 _BY_SHORT = {d.short: d for d in DType}
 _BY_NUMPY_NAME = {d.value[3]: d for d in DType}
+_BY_NUMPY: dict[np.dtype, DType] = {}  # filled as dtypes are met: asking NumPy for a dtype's name is slow
 _BY_NAME = {**_BY_NUMPY_NAME, **{d.onnx_name: d for d in DType}}
 
 

@@ -121,6 +121,8 @@ def merge_types(new: Type | None, old: Type | None) -> Type | None:
         return old
     if not isinstance(new, TensorType) or not isinstance(old, TensorType):
         return new
+    if new.dtype is not None and new.shape is not None and None not in new.shape:
+        return new
     dtype = new.dtype if new.dtype is not None else old.dtype
     if new.shape is None or old.shape is None or len(new.shape) != len(old.shape):
         return TensorType(dtype, new.shape if new.shape is not None else old.shape)
@@ -182,14 +184,15 @@ def infer_node(node: Node) -> None:
     schema = schema_of(node)
     context = InferContext(node, schema)
     found = _rules.get((node.domain, node.op))
-    if found is not None:
-        try:
-            found(context)
-        except RonnError:
-            raise
-        except Exception as e:
-            raise ModelError(f"{node.op_id} makes no sense here: {type(e).__name__}: {e}", node=node) from e
-    elif schema is not None and node.domain in _ONNX_DOMAINS:
+    if found is None:
+        if schema is None or node.domain not in _ONNX_DOMAINS:
+            return
         from ronn.ops.onnx_inference import infer_by_onnx
 
-        infer_by_onnx(context)
+        found = infer_by_onnx
+    try:
+        found(context)
+    except RonnError:
+        raise
+    except Exception as e:
+        raise ModelError(f"{node.op_id} makes no sense here: {type(e).__name__}: {e}", node=node) from e

@@ -50,7 +50,7 @@ def infer_by_onnx(context: InferContext) -> None:
         if _is_complete(context):
             raise ModelError(f"onnx's shape inference refuses this node: {_short(e)}", node=node) from e
         return
-    except (onnx.defs.SchemaError, RuntimeError, TypeError):
+    except (onnx.defs.SchemaError, RuntimeError, TypeError, ValueError):
         return  # onnx lacks what it needs for this operator: its types stay unknown
     for index, value in enumerate(node.outputs):
         made = found.get(names.get(value, ""))

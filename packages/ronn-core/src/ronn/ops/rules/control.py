@@ -12,7 +12,7 @@ from ronn.errors import ModelError
 from ronn.ir.dims import Dim
 from ronn.ir.graph import Graph, Value
 from ronn.ir.types import DType, SequenceType, TensorType, Type
-from ronn.ops.infer import InferContext, infer_node, rule
+from ronn.ops.infer import InferContext, infer_node, rule, shape_data
 from ronn.ops.rules.common import axis_of, element_of, join_types
 
 MAX_ROUNDS = 8  # each round makes at least one dim, dtype or rank unknown
@@ -100,10 +100,23 @@ def loop(c: InferContext) -> None:
     for i in range(carried):
         c.set_type(i, state[i])
     trips = c.dims(0)
-    endless = body.outputs[0].data is not None and bool(body.outputs[0].data.all())
-    n = trips[0] if trips is not None and len(trips) == 1 and endless and not c.has(1) else None
+    n = trips[0] if trips is not None and len(trips) == 1 and _never_stops(c, body) else None
     for i in range(carried, len(c.node.outputs)):
-        c.set_type(i, _stacked(types[i + 1], 0, n if n is None or not isinstance(n, int) or n >= 0 else 0))
+        c.set_type(i, _stacked(types[i + 1], 0, max(n, 0) if isinstance(n, int) else n))
+
+
+def _never_stops(c: InferContext, body: Graph) -> bool:
+    """Whether a Loop's condition is true at the start and stays so: then its trip count alone says when it ends."""
+    if c.has(1) and c.dims(1) != (1,):
+        return False
+    again = body.outputs[0]
+    while (
+        again.producer is not None and again.producer.op in ("Identity", "Cast") and again.producer.input(0) is not None
+    ):
+        source = again.producer.inputs[0]
+        assert source is not None
+        again = source
+    return again is body.inputs[1] or shape_data(again) == (1,)
 
 
 def _fixpoint(
