@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError
+from google.protobuf.message import EncodeError
 from onnx import AttributeProto, TensorProto
 
 NUMBERS = [
@@ -34,25 +34,26 @@ NUMBERS = [
 NAMES = ["", "x", "y", "?", "-1", "a b", "\n%", "ü", "n" * 300]
 OPS = [
     "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Expand", "Flatten", "Gather",
-    "Gemm", "If", "LSTM", "Loop", "MatMul", "MaxPool", "NonZero", "OneHot", "Pad", "Range", "ReduceSum", "Reshape", "Resize",
-    "Scan", "ScatterND", "SequenceAt", "Shape", "Slice", "Split", "Squeeze", "Tile", "TopK", "Transpose", "Unsqueeze",
-    "Where", "Einsum", "NonMaxSuppression", "QuantizeLinear", "Softmax", "CumSum", "GridSample", "NoSuchOp",
+    "Gemm", "If", "LSTM", "Loop", "MatMul", "MaxPool", "NonZero", "OneHot", "Pad", "Range", "ReduceSum", "Reshape",
+    "Resize", "Scan", "ScatterND", "SequenceAt", "Shape", "Slice", "Split", "Squeeze", "Tile", "TopK", "Transpose",
+    "Unsqueeze", "Where", "Einsum", "NonMaxSuppression", "QuantizeLinear", "Softmax", "CumSum", "GridSample",
+    "NoSuchOp",
 ]  # fmt: skip
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
     """A broken variant of a model."""
-    if rng.random() < 0.25:
+    if rng.random() < 0.15:
         return _bytes(data, rng)
     model = onnx.ModelProto.FromString(data)
-    wanted = rng.choice([1, 1, 1, 2, 3, 5])
+    wanted = rng.choice([1, 1, 1, 1, 2, 3])
     for _ in range(20):
         try:
             rng.choice(FIELDS)(model, rng)
             wanted -= 1
             if wanted == 0:
                 break
-        except (ValueError, TypeError, IndexError, RuntimeError, EncodeError, DecodeError):
+        except Exception:
             continue  # this mutation has nothing to act on in this model
     try:
         return model.SerializeToString()
@@ -297,9 +298,10 @@ def make_function(model: onnx.ModelProto, rng: random.Random) -> None:
     model.opset_import.append(onnx.helper.make_opsetid("fuzz", 1))
 
 
+# What leaves the model well formed comes more often: it gets further.
 FIELDS: list[Callable[[onnx.ModelProto, random.Random], None]] = [
     rewire_input, rewire_output, more_inputs, more_outputs, drop_node, repeat_node, shuffle_nodes, change_op,
-    change_domain, change_opset, change_ir_version, change_attribute, change_attribute, add_attribute, drop_attribute,
-    change_tensor, change_tensor, change_constant_of_integers, change_constant_of_integers, change_type, change_type,
-    declare_value, drop_declared, nest_in_if, make_function,
+    change_domain, change_opset, change_ir_version, drop_attribute, declare_value, drop_declared, nest_in_if,
+    make_function, *[add_attribute, change_attribute, change_tensor] * 3,
+    *[change_constant_of_integers, change_type] * 6,
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ronn.frontend.opset import canonical_domain, version_for
 from ronn.frontend.order import node_order
 from ronn.frontend.tensors import TensorReader
 from ronn.frontend.types import read_type
+from ronn.frontend.weights import Weights
 from ronn.ir.graph import Attr, AttrRef, Function, Graph, Node, Value
 from ronn.ir.types import DType, TensorType, Type
 
@@ -52,10 +54,11 @@ class Scope:
 class GraphReader:
     """Builds the graphs of one file. Problems are ``ModelError``s that name the file, and the node if there is one."""
 
-    def __init__(self, source: str, tensors: TensorReader, ir_version: int) -> None:
+    def __init__(self, source: str, tensors: TensorReader, ir_version: int, weights: Weights | None = None) -> None:
         self.source = source
         self.tensors = tensors
         self.ir_version = ir_version
+        self.weights = weights
         self.functions: frozenset[CallKey] = frozenset()
         self.overridable: list[str] = []
         self.node_count = 0
@@ -88,7 +91,7 @@ class GraphReader:
             raise self.error(f"graphs are nested deeper than {limits.MAX_NESTING}")
         graph = Graph(text(proto.name))
         declared = self._declared(proto)
-        for value in self._constants(proto):
+        for value in self._constants(proto, self.weights if scope.depth == 0 else None):
             self._define(value, scope)
             graph.initializers[value.name] = value
         for info in proto.input:
@@ -125,14 +128,19 @@ class GraphReader:
                 found[text(info.name)] = type
         return found
 
-    def _constants(self, proto: onnx.GraphProto) -> Iterator[Value]:
+    def _constants(self, proto: onnx.GraphProto, weights: Weights | None) -> Iterator[Value]:
         seen: dict[str, np.ndarray] = {}
         stored: list[tuple[str, Any, bool]] = [(text(t.name), t, False) for t in proto.initializer]
         stored += [(text(t.values.name), t, True) for t in proto.sparse_initializer]
-        for name, tensor, sparse in stored:
+        for index, (name, tensor, sparse) in enumerate(stored):
             with self.about(f"initializer {name!r}"):
                 self._name(name)
-                array = self.tensors.read_sparse(tensor) if sparse else self.tensors.read(tensor)
+                if sparse:
+                    array = self.tensors.read_sparse(tensor)
+                elif weights is None:
+                    array = self.tensors.read(tensor)
+                else:
+                    array = self.tensors.read(tensor, partial(weights.take, index))
             if name in seen:
                 if _same(seen[name], array):
                     continue

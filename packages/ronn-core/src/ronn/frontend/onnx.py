@@ -31,14 +31,21 @@ def load(source: Source) -> IRModel:
 
     Raises ``ModelError``, naming the file and where possible the node, for anything that is not a well-formed model.
     """
-    proto, name, path = read_source(source)
-    reader = GraphReader(name, TensorReader(ExternalData(path)), proto.ir_version)
+    parsed = read_source(source)
+    name = parsed.name
+    tensors = TensorReader(ExternalData(parsed.path))
+    reader = GraphReader(name, tensors, parsed.model.ir_version, parsed.weights)
     try:
-        return _read(proto, name, reader)
+        return _read(parsed.model, name, reader)
     except RecursionError as e:
         raise ModelError(f"{name}: is nested too deeply") from e
     except MemoryError as e:
         raise ModelError(f"{name}: does not fit into memory") from e
+    except OSError as e:
+        raise ModelError(f"{name}: cannot be read: {e}") from e
+    finally:
+        if parsed.weights is not None:
+            parsed.weights.close()
 
 
 def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:

@@ -7,12 +7,14 @@ import re
 import stat
 import warnings
 import zipfile
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Union
 
 from ronn.errors import ModelError, nearest
-from ronn.frontend import limits
+from ronn.frontend import limits, weights
+from ronn.frontend.weights import Weights
 
 if TYPE_CHECKING:
     import onnx
@@ -26,15 +28,25 @@ _TEXT_FORMATS = {
 _PROTOBUF_LIMIT = 2**31 - 1
 
 
-def read_source(source: Source) -> tuple[onnx.ModelProto, str, Path | None]:
-    """The parsed model, what to call it in messages, and its path where it has one. Raises ModelError."""
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A parsed model, what to call it in messages, its path where it has one, and the constants left out of it."""
+
+    model: onnx.ModelProto
+    name: str
+    path: Path | None = None
+    weights: Weights | None = None
+
+
+def read_source(source: Source) -> Parsed:
+    """Reads and parses a model file, which may still hold anything. Raises ModelError for what is none."""
     import onnx
 
     if isinstance(source, onnx.ModelProto):
-        return source, "<ModelProto>", None
+        return Parsed(source, "<ModelProto>")
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.fsdecode(source))
-        return _parse(_read_file(path), str(path), path.suffix.lower()), str(path), path
+        return _read_path(path)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = "<bytes>"
         data = bytes(source)
@@ -52,10 +64,35 @@ def read_source(source: Source) -> tuple[onnx.ModelProto, str, Path | None]:
             f"cannot load a model from {type(source).__name__}",
             hint="give a path, bytes, a binary file object or an onnx.ModelProto",
         )
-    return _parse(data, name, ""), name, None
+    if len(data) < weights.MIN_MODEL or (parts := weights.split(data, len(data))) is None:
+        return Parsed(_parse(data, name), name)
+    return Parsed(_parse(parts[0], name), name, None, parts[1])
 
 
-def _read_file(path: Path) -> bytes:
+def _read_path(path: Path) -> Parsed:
+    size = _file_size(path)
+    form = _TEXT_FORMATS.get(path.suffix.lower())
+    try:
+        if form is None and size >= weights.MIN_MODEL:
+            file = path.open("rb")
+            parts = weights.split(file, size)
+            if parts is not None:
+                return Parsed(_parse(parts[0], str(path)), str(path), path, parts[1])
+            file.close()
+        if size > _PROTOBUF_LIMIT:
+            with path.open("rb") as file:
+                known = identify(file.read(4096))
+            raise ModelError(
+                f"{path}: has {size} bytes and is " + (known or "no ONNX model that can be read"),
+                hint="keep large weights in external data (onnx.save(model, path, save_as_external_data=True))",
+            )
+        data = path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
+    return Parsed(_parse(data, str(path)) if form is None else _parse_text(data, str(path), form), str(path), path)
+
+
+def _file_size(path: Path) -> int:
     try:
         info = path.stat()
     except FileNotFoundError:
@@ -70,17 +107,7 @@ def _read_file(path: Path) -> bytes:
         )
     if not stat.S_ISREG(info.st_mode):
         raise ModelError(f"{path}: is not a regular file")
-    if info.st_size > _PROTOBUF_LIMIT:
-        with path.open("rb") as file:
-            known = identify(file.read(4096))
-        raise ModelError(
-            f"{path}: has {info.st_size} bytes; an ONNX file holds less than 2 GiB" + (f": {known}" if known else ""),
-            hint="keep the weights in external data (onnx.save(model, path, save_as_external_data=True))",
-        )
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
+    return info.st_size
 
 
 def _near(path: Path) -> str | None:
@@ -98,14 +125,12 @@ def _near(path: Path) -> str | None:
     return f"that folder holds {', '.join(models)}" if models else None
 
 
-def _parse(data: bytes, name: str, suffix: str) -> onnx.ModelProto:
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not data:
         raise ModelError(f"{name}: is empty, not an ONNX model")
-    if suffix in _TEXT_FORMATS:
-        return _parse_text(data, name, _TEXT_FORMATS[suffix])
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -37,8 +37,11 @@ class TensorReader:
     def __init__(self, external: External) -> None:
         self.external = external
 
-    def read(self, tensor: onnx.TensorProto) -> np.ndarray:
-        """The tensor as a read-only array, a view of the stored bytes where their layout allows it."""
+    def read(self, tensor: onnx.TensorProto, raw: Callable[[], np.ndarray | None] = lambda: None) -> np.ndarray:
+        """The tensor as a read-only array, a view of the stored bytes where their layout allows it.
+
+        ``raw`` gives the tensor's ``raw_data`` where the proto was parsed without it.
+        """
         try:
             dtype = DType.from_code(tensor.data_type)
         except KeyError:
@@ -55,11 +58,11 @@ class TensorReader:
             array = decode(self.external(entries, nbytes), dtype, count)
         elif dtype is DType.STRING:
             array = _strings(tensor.string_data, count)
-        elif tensor.HasField("raw_data"):
-            raw = tensor.raw_data
-            if len(raw) != nbytes:
-                raise ValueError(f"has {len(raw)} bytes of data, but {list(dims)} of {dtype.onnx_name} takes {nbytes}")
-            array = decode(raw, dtype, count)
+        elif (stored := raw()) is not None or tensor.HasField("raw_data"):
+            data = tensor.raw_data if stored is None else stored
+            if len(data) != nbytes:
+                raise ValueError(f"has {len(data)} bytes of data, but {list(dims)} of {dtype.onnx_name} takes {nbytes}")
+            array = decode(data, dtype, count)
         else:
             array = _typed(tensor, dtype, count)
         array = array.reshape(dims)

@@ -1,0 +1,168 @@
+"""Large constants of a model file, read straight into arrays of their own.
+
+protobuf would copy the whole file once more, and holds no message of 2 GiB. So the large ``raw_data`` fields of the
+main graph's initializers are left out of what protobuf parses, and read from the file when their tensor is.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+
+MIN_MODEL = 2**20  # bytes; a smaller model is parsed whole
+MIN_RAW = 4096  # bytes of a raw_data field worth leaving out
+
+_GRAPH_OF_MODEL, _INITIALIZER_OF_GRAPH, _RAW_OF_TENSOR = 7, 5, 9
+_BYTES = 2  # the wire type of strings, bytes and messages
+
+
+class Weights:
+    """The bytes of initializers, by their index in the main graph, that were left out of the parsed model."""
+
+    def __init__(self, source: BinaryIO | bytes, ranges: dict[int, tuple[int, int]]) -> None:
+        self._source = source
+        self._ranges = ranges
+
+    def take(self, index: int) -> np.ndarray | None:
+        """The raw data of initializer ``index`` as uint8; None when the parsed model has it.
+
+        OSError when the file cannot be read any more.
+        """
+        found = self._ranges.get(index)
+        if found is None:
+            return None
+        offset, length = found
+        if isinstance(self._source, bytes):
+            return np.frombuffer(self._source, np.uint8, length, offset)
+        array = np.empty(length, np.uint8)
+        self._source.seek(offset)
+        if self._source.readinto(array.data) != length:  # type: ignore[attr-defined]
+            raise OSError("the file became shorter while it was read")
+        return array
+
+    def close(self) -> None:
+        if not isinstance(self._source, bytes):
+            self._source.close()
+
+
+def split(source: BinaryIO | bytes, size: int) -> tuple[bytes, Weights] | None:
+    """The model without its large initializers, and those. None for what does not look like a plain model file."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        splitter = _Splitter(file, size)
+        stripped = splitter.model()
+    except (_NotPlain, OSError):
+        return None
+    return stripped, Weights(source, splitter.ranges)
+
+
+class _NotPlain(Exception):
+    pass
+
+
+class _Splitter:
+    """Walks the fields of a protobuf message, and copies all but the large ``raw_data``."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file = file
+        self.size = size
+        self.at = 0
+        self.count = 0
+        self.ranges: dict[int, tuple[int, int]] = {}
+
+    def model(self) -> bytes:
+        out: list[bytes] = []
+        while self.at < self.size:
+            tag, head = self._varint()
+            if tag == _GRAPH_OF_MODEL << 3 | _BYTES:
+                out += _field(head, self._graph(self._end(self.size)))
+            else:
+                out += [head, self._copy(tag & 7, self.size)]
+        return b"".join(out)
+
+    def _graph(self, end: int) -> bytes:
+        out: list[bytes] = []
+        while self.at < end:
+            tag, head = self._varint()
+            if tag == _INITIALIZER_OF_GRAPH << 3 | _BYTES:
+                out += _field(head, self._tensor(self._end(end)))
+                self.count += 1
+            else:
+                out += [head, self._copy(tag & 7, end)]
+        self._check(end)
+        return b"".join(out)
+
+    def _tensor(self, end: int) -> bytes:
+        out: list[bytes] = []
+        raw = 0
+        while self.at < end:
+            tag, head = self._varint()
+            if tag == _RAW_OF_TENSOR << 3 | _BYTES:
+                raw += 1
+                start = self.at
+                stop = self._end(end)
+                if stop - self.at >= MIN_RAW:
+                    self.ranges[self.count] = (self.at, stop - self.at)
+                    self.file.seek(stop)
+                    self.at = stop
+                    continue
+                self.file.seek(start)
+                self.at = start
+            out += [head, self._copy(tag & 7, end)]
+        self._check(end)
+        if raw > 1:
+            raise _NotPlain  # the last one counts: protobuf knows
+        return b"".join(out)
+
+    def _copy(self, kind: int, end: int) -> bytes:
+        match kind:
+            case 0:  # varint
+                return self._varint()[1]
+            case 1:  # 64 bits
+                return self._read(8, end)
+            case 5:  # 32 bits
+                return self._read(4, end)
+            case 2:
+                length, head = self._varint()
+                return head + self._read(length, end)
+        raise _NotPlain
+
+    def _end(self, outer: int) -> int:
+        length, _ = self._varint()
+        if length > outer - self.at:
+            raise _NotPlain
+        return self.at + length
+
+    def _check(self, end: int) -> None:
+        if self.at != end:
+            raise _NotPlain
+
+    def _read(self, count: int, end: int) -> bytes:
+        if count > end - self.at:
+            raise _NotPlain
+        data = self.file.read(count)
+        if len(data) != count:
+            raise _NotPlain
+        self.at += count
+        return data
+
+    def _varint(self) -> tuple[int, bytes]:
+        value = 0
+        head = b""
+        for shift in range(0, 64, 7):
+            byte = self._read(1, self.size)
+            head += byte
+            value |= (byte[0] & 127) << shift
+            if byte[0] < 128:
+                return value, head
+        raise _NotPlain
+
+
+def _field(head: bytes, body: bytes) -> list[bytes]:
+    size, length = len(body), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return [head, length + bytes([size]), body]
