@@ -43,7 +43,7 @@ def prepare(image: Image.Image) -> np.ndarray:
 
 
 def find_boxes(probability: np.ndarray, image_size: tuple[int, int]) -> list[Box]:
-    """Boxes from a probability map (H, W), in reading order, in pixels of a picture of ``image_size`` (width, height)."""
+    """Boxes from a probability map (H, W), in reading order, as pixels of a picture of that size (width, height)."""
     height, width = probability.shape
     factor = np.array([image_size[0] / width, image_size[1] / height])
     boxes = []

@@ -1,0 +1,196 @@
+"""Everything that is run on this repository: ``nox -l`` lists it, ``nox -s NAME`` runs one.
+
+Packages are read from packages/*/pyproject.toml, so a new package needs no change here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+SUPPORTED = ("3.11", "3.12", "3.13")
+SOFT_LINES, HARD_LINES = 400, 600  # of one module
+
+PROJECTS = {
+    str(project["project"]["name"]): project
+    for project in (nox.project.load_toml(path) for path in sorted(ROOT.glob("packages/*/pyproject.toml")))
+}
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+TESTED = [name for name in PROJECTS if any((ROOT / "packages" / name / "tests").rglob("test_*.py"))]
+REPOSITORY = "repository"  # the examples, benchmarks and docs, with every package installed
+MEMORY_PER_WORKER = 3 << 30  # bytes; for deciding how many test processes there are
+
+
+def found_pythons() -> list[str]:
+    """The supported Pythons of this machine; in CI the one that runs nox, which is also the one without a choice."""
+    if os.environ.get("CI") or CURRENT not in SUPPORTED:
+        return [CURRENT]
+    return [v for v in SUPPORTED if v == CURRENT or _answers(v)]
+
+
+@cache
+def _answers(version: str) -> bool:
+    program = shutil.which(f"python{version}")
+    if program is None:
+        return False
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
+    return done.returncode == 0 and f"Python {version}." in done.stdout
+
+
+def closure(names: list[str]) -> list[str]:
+    """The packages of this repository that ``names`` need (those themselves first, as pip requirements with paths)."""
+    extras: dict[str, set[str]] = {}
+    todo = list(names)
+    while todo:
+        matched = re.match(r"([\w.-]+)(?:\[([\w, -]+)\])?", todo.pop(0))
+        if matched is None or matched[1] not in PROJECTS:
+            continue
+        name, wanted = matched[1], {e.strip() for e in (matched[2] or "").split(",") if e.strip()}
+        if name in extras and wanted <= extras[name]:
+            continue
+        extras.setdefault(name, set()).update(wanted)
+        project = PROJECTS[name]["project"]
+        todo += project.get("dependencies", [])
+        todo += [r for e in wanted for r in project.get("optional-dependencies", {}).get(e, [])]
+    out = []
+    for name, wanted in extras.items():
+        out += ["-e", f"./packages/{name}" + (f"[{','.join(sorted(wanted))}]" if wanted else "")]
+    return out
+
+
+def group(*names: str) -> list[str]:
+    return list(nox.project.dependency_groups(GROUPS, *names))
+
+
+def needs_of(package: str) -> list[str]:
+    """What the tests of a package ask for: its ``test`` dependency group, and its own extras (the CLI is tested too)."""
+    if package == REPOSITORY:
+        return [*(f"{name}[{','.join(p['project'].get('optional-dependencies', {}))}]" for name, p in PROJECTS.items())]
+    extras = ",".join(PROJECTS[package]["project"].get("optional-dependencies", {}))
+    return [f"{package}[{extras}]" if extras else package, *PROJECTS[package].get("dependency-groups", {}).get("test", [])]
+
+
+def install_for_tests(session: nox.Session, package: str, *options: str) -> None:
+    needs = needs_of(package)
+    foreign = [n for n in needs if re.split(r"[\[<>=~! ]", n)[0] not in PROJECTS]
+    benchmarks = ["-r", "benchmarks/requirements.txt"] if package == REPOSITORY else []
+    session.install(*options, *closure([n.replace("[]", "") for n in needs]), *group("test"), *foreign, *benchmarks)
+
+
+def workers() -> str:
+    """How many test processes fit in this machine's cores and memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        memory = MEMORY_PER_WORKER
+    return str(max(1, min(cores, memory // MEMORY_PER_WORKER, 8)))
+
+
+def run_tests(session: nox.Session, package: str) -> None:
+    folders = ["examples", "benchmarks", "docs"] if package == REPOSITORY else [f"packages/{package}/tests"]
+    present = [f for f in folders if any((ROOT / f).rglob("test_*.py"))]
+    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    session.run("pytest", "-q", "-n", workers(), *present, *session.posargs, env=one_thread)
+
+
+@nox.session(python=found_pythons())
+@nox.parametrize("package", [*TESTED, REPOSITORY], ids=[*TESTED, REPOSITORY])
+def tests(session: nox.Session, package: str) -> None:
+    """The tests, package by package, each with nothing installed but what it says it needs."""
+    install_for_tests(session, package)
+    run_tests(session, package)
+
+
+@nox.session(python=CURRENT)
+@nox.parametrize("package", TESTED, ids=TESTED)
+def minimums(session: nox.Session, package: str) -> None:
+    """The tests with the lowest versions of direct dependencies that the packages allow."""
+    if session.venv_backend != "uv":
+        session.error("this session needs the uv backend: pip install 'nox[uv]'")
+    install_for_tests(session, package, "--resolution=lowest-direct")
+    run_tests(session, package)
+
+
+@nox.session(python=CURRENT)
+def demo(session: nox.Session) -> None:
+    """Reads the text in a picture (a sample, or the file that follows --) and says where each part ran."""
+    session.install("-q", *closure(["ronn"]), "pillow>=11.1", "platformdirs>=4.3", "pip")
+    session.run("python", "-m", "examples.read_text", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def conformance(session: nox.Session) -> None:
+    """ONNX's own backend tests and the conformance kit, on each provider; writes docs/conformance.md and build/."""
+    session.install(*closure(["ronn", "ronn-testkit"]), *group("test"))
+    session.run("python", "-m", "ronn_testkit.onnx_backend", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def lint(session: nox.Session) -> None:
+    """Style (ruff) and module sizes."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    long = {
+        path.relative_to(ROOT): n
+        for path in ROOT.glob("packages/*/src/**/*.py")
+        if (n := len(path.read_text(encoding="utf-8").splitlines())) > SOFT_LINES
+    }
+    for path, n in sorted(long.items(), key=lambda kv: -kv[1]):
+        session.log(f"{path}: {n} lines (aim {SOFT_LINES}, bound {HARD_LINES})")
+    if any(n > HARD_LINES for n in long.values()):
+        session.error(f"a module has more than {HARD_LINES} lines")
+
+
+@nox.session(python=CURRENT)
+def typecheck(session: nox.Session) -> None:
+    """mypy --strict over ronn-core, and over the other packages by their own settings."""
+    session.install(*closure(list(PROJECTS)), *group("typecheck"))
+    session.run("mypy", "packages/ronn-core/src/ronn")
+
+
+@nox.session(python=CURRENT)
+def docs(session: nox.Session) -> None:
+    """Builds the documentation into site/, strictly. ``-- serve`` shows it while it is written."""
+    session.install(*closure(["ronn", "ronn-core[cli]", "ronn-testkit"]), *group("docs"))
+    session.run("python", "docs/generate.py", "--check")
+    session.run("mkdocs", *(session.posargs or ["build", "--strict", "--quiet"]))
+
+
+@nox.session(python=CURRENT)
+def bench(session: nox.Session) -> None:
+    """Times RONN, ONNX Runtime and OpenVINO in turn: JSON, a table, a picture. Options go behind --."""
+    session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.bench", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def models(session: nox.Session) -> None:
+    """Compares RONN's outputs with ONNX Runtime's on the zoo. ``-- --write`` makes docs/models.md."""
+    session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def changelog(session: nox.Session) -> None:
+    """Puts the fragments of packages/NAME/changelog into its CHANGELOG.md: ``-- NAME VERSION`` (``--draft`` to look)."""
+    if len(session.posargs) < 2:
+        session.error("which package and version? nox -s changelog -- ronn-core 0.2.0")
+    name, version, *rest = session.posargs
+    session.install(*group("changelog"))
+    session.run("towncrier", "build", "--dir", f"packages/{name}", "--config", f"packages/{name}/pyproject.toml",
+                "--version", version, *rest)  # fmt: skip
