@@ -65,7 +65,7 @@ def test_constants_by_content(apply: Any, one: str, other: str, merged: bool) ->
 
 
 def test_large_constants_are_equal_when_they_are_the_same_memory(apply: Any) -> None:
-    data = np.arange(40_000, dtype=np.float32).reshape(100, 400)
+    data = np.arange(400_000, dtype=np.float32).reshape(100, 4000)
     graph = Graph("g")
     x = graph.add_input("x", TensorType(DType.FLOAT32, (2, 100)))
     values = [graph.constant(d, n) for d, n in ((data, "a"), (data, "b"), (data.copy(), "c"))]

@@ -9,30 +9,33 @@ from typing import Any
 import numpy as np
 
 from ronn.ir.graph import AttrRef, Graph, Node, Value
-from ronn.passes.edit import is_pure, replace_value
+from ronn.passes.edit import is_pure, may_hold_graphs, replace_value
 from ronn.passes.manager import PassContext, define_pass
 
-MAX_HASHED = 1 << 16  # bytes of a constant compared by content; larger ones are equal when they are the same memory
+MAX_COMPARED = 1 << 20  # bytes of a constant compared by content; larger ones are equal when they are the same memory
 
 
-@define_pass("common-subexpr")
+@define_pass("common-subexpr", keeps_types=True)
 def common_subexpr(graph: Graph, context: PassContext) -> bool:
     """Merges nodes with the same operator, inputs and attributes, and constants with the same content."""
     return _visit(graph, context, {}, {})
 
 
 def _visit(
-    graph: Graph, context: PassContext, constants: dict[Hashable, Value], nodes: dict[Hashable, list[Node]]
+    graph: Graph, context: PassContext, constants: dict[Hashable, list[Value]], nodes: dict[Hashable, list[Node]]
 ) -> bool:
     """One scope. What the graphs around it have computed before it may be used in it, but not the reverse."""
-    constants, nodes = dict(constants), {k: list(v) for k, v in nodes.items()}
+    constants = {k: list(v) for k, v in constants.items()}
+    nodes = {k: list(n) for k, n in nodes.items()}
     changed = False
     for value in list(graph.initializers.values()):
-        key = _array_key(value.data)
-        if key is None or graph.is_output(value):
+        if value.data is None or graph.is_output(value):
             continue
-        kept = constants.setdefault(key, value)
-        if kept is not value and value.uses and context.may_rewrite():
+        alike = constants.setdefault(_outline(value.data), [])
+        kept = next((v for v in alike if v.data is not None and _same_array(v.data, value.data)), None)
+        if kept is None:
+            alike.append(value)
+        elif kept is not value and value.uses and context.may_rewrite():
             graph.replace_uses(value, kept)
             context.rewrote(detail=f"constant {value.name} is {kept.name}")
             changed = True
@@ -40,16 +43,17 @@ def _visit(
         context.at = node
         key = _node_key(node)
         if key is not None:
-            alike = nodes.setdefault(key, [])
+            candidates = nodes.setdefault(key, [])
             # Attributes are compared only where everything else is equal: those of tree ensembles are huge.
-            kept_node = next((n for n in alike if _same_attributes(n, node)), None)
+            kept_node = next((n for n in candidates if _same_attributes(n, node)), None)
             if kept_node is None:
-                alike.append(node)
+                candidates.append(node)
             elif context.may_rewrite() and _merge(graph, node, kept_node, context):
                 changed = True
                 continue
-        for sub in node.subgraphs():
-            changed |= _visit(sub, context, constants, nodes)
+        if may_hold_graphs(node):
+            for sub in node.subgraphs():
+                changed |= _visit(sub, context, constants, nodes)
     return changed
 
 
@@ -95,12 +99,28 @@ def _attr_key(value: Any) -> Hashable | None:
     return (type(value).__name__, value if isinstance(value, (int, str, bytes)) else str(value))
 
 
-def _array_key(data: np.ndarray | None) -> Hashable | None:
-    if data is None:
-        return None
-    head = (str(data.dtype), data.shape)
+def _array_key(data: np.ndarray) -> Hashable | None:
+    """A key that is equal for arrays of equal content; None when the array is too large."""
     if data.dtype.kind == "O":
-        return (*head, tuple(data.reshape(-1))) if data.size <= 1024 else None
-    if data.nbytes <= MAX_HASHED:
-        return (*head, data.tobytes())
-    return (*head, data.__array_interface__["data"][0], data.strides)
+        return (data.shape, tuple(data.reshape(-1))) if data.size <= 1024 else None
+    return (str(data.dtype), data.shape, data.tobytes()) if data.nbytes <= MAX_COMPARED else None
+
+
+def _outline(data: np.ndarray) -> Hashable:
+    """What equal arrays share and is cheap to have: dtype, shape, the first and last element."""
+    ends = (data.flat[0], data.flat[-1]) if data.size else ()
+    return (str(data.dtype), data.shape, tuple(e if isinstance(e, str) else e.tobytes() for e in map(_scalar, ends)))
+
+
+def _scalar(element: Any) -> Any:
+    return element if isinstance(element, (str, np.generic)) else str(element)
+
+
+def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays of one dtype and shape hold the same bits, as far as it is worth finding out."""
+    if a is b:
+        return True
+    if a.dtype.kind == "O" or a.nbytes <= MAX_COMPARED:
+        key = _array_key(a)
+        return key is not None and key == _array_key(b)
+    return bool(a.__array_interface__["data"] == b.__array_interface__["data"] and a.strides == b.strides)

@@ -13,13 +13,20 @@ from ronn.ops.infer import infer_node, merge_types
 from ronn.ops.schema import schema_of
 from ronn.passes.manager import PassContext
 
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # those of ONNX's own domain that hold graphs
+
+
+def may_hold_graphs(node: Node) -> bool:
+    """False where an operator surely has no graphs among its attributes; cheaper than to look."""
+    return node.op in CONTROL_FLOW or node.domain != ""
+
 
 def walk(graph: Graph, context: PassContext) -> Iterator[tuple[Graph, Node]]:
     """Every node with the graph it stands in, subgraphs behind the node that holds them. Editing is allowed."""
     for node in graph:
         context.at = node
         yield graph, node
-        if node.graph is graph:
+        if may_hold_graphs(node) and node.graph is graph:
             for sub in node.subgraphs():
                 yield from walk(sub, context)
 
@@ -42,6 +49,8 @@ def is_pure(node: Node) -> bool:
         return False
     if node.op == "Dropout" and node.domain == "" and _training_dropout(node):
         return False
+    if not may_hold_graphs(node):
+        return True
     return all(is_pure(inner) for sub in node.subgraphs() for inner in sub)
 
 
@@ -203,4 +212,6 @@ def scalar(value: Value | None) -> float | int | bool | None:
 def is_uniform(value: Value | None, number: float) -> bool:
     """Whether ``value`` is a constant that holds ``number`` everywhere (at least once)."""
     data = const(value)
-    return data is not None and data.size > 0 and data.dtype.kind not in "OSUc" and bool(np.all(data == number))
+    if data is None or data.size == 0 or data.dtype.kind in "OSUc":
+        return False
+    return bool(data.flat[0] == number) and bool(np.all(data == number))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ronn.ir.graph import Graph, Node
 from ronn.ops.schema import schema_of
-from ronn.passes.edit import is_used
+from ronn.passes.edit import is_used, may_hold_graphs
 from ronn.passes.manager import PassContext, define_pass
 
 
-@define_pass("eliminate-dead")
+@define_pass("eliminate-dead", keeps_types=True)
 def eliminate_dead(graph: Graph, context: PassContext) -> bool:
     """Removes nodes and constants that nothing uses, and omits optional outputs that nobody reads."""
     changed = _sweep(graph, context)
@@ -27,8 +27,9 @@ def _sweep(graph: Graph, context: PassContext) -> bool:
             context.rewrote(detail=f"removed {node.label}")
             changed = True
             continue
-        for sub in node.subgraphs():
-            changed |= _sweep(sub, context)
+        if may_hold_graphs(node):
+            for sub in node.subgraphs():
+                changed |= _sweep(sub, context)
         if _omit_outputs(node, graph):
             context.rewrote((), detail=f"omitted outputs of {node.label}")
             changed = True
@@ -61,6 +62,7 @@ def _drop_constants(graph: Graph) -> bool:
         del graph.initializers[name]
     changed = bool(dead)
     for node in graph:
-        for sub in node.subgraphs():
-            changed |= _drop_constants(sub)
+        if may_hold_graphs(node):
+            for sub in node.subgraphs():
+                changed |= _drop_constants(sub)
     return changed

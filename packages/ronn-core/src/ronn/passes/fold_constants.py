@@ -8,7 +8,7 @@ import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
-from ronn.passes.edit import attr, is_pure, is_used, replace_value, walk
+from ronn.passes.edit import attr, is_pure, is_used, may_hold_graphs, replace_value, walk
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.splice import replace_node, splice
 
@@ -42,7 +42,7 @@ def _foldable(node: Node) -> bool:
     return (
         node.op not in _KEPT
         and all(v is None or v.data is not None for v in node.inputs)
-        and not any(True for _ in node.subgraphs())
+        and not (may_hold_graphs(node) and any(True for _ in node.subgraphs()))
         and is_pure(node)
     )
 

@@ -16,7 +16,7 @@ _PLAIN = ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus")
 Activation = tuple[str, list[float]]
 
 
-@define_pass("fuse-bias-activation", requires_types=True)
+@define_pass("fuse-bias-activation", requires_types=True, keeps_types=True)
 def fuse_bias_activation(graph: Graph, context: PassContext) -> bool:
     """Makes FusedConv, FusedGemm and FusedMatMul of an operator, its bias and its activation."""
     if context.claimed is None:

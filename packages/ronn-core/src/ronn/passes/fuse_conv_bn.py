@@ -9,7 +9,7 @@ from ronn.passes.edit import attr, const, is_used, remove_dead, replace_value, w
 from ronn.passes.manager import PassContext, define_pass
 
 
-@define_pass("fuse-conv-bn", requires_types=True)
+@define_pass("fuse-conv-bn", requires_types=True, keeps_types=True)
 def fuse_conv_bn(graph: Graph, context: PassContext) -> bool:
     """Folds BatchNormalization, Mul and Add by constants per channel into Conv, ConvTranspose and Gemm."""
     changed = False

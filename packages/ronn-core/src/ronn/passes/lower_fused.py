@@ -7,7 +7,7 @@ from ronn.passes.edit import Builder, replace_value, take_over, walk
 from ronn.passes.manager import PassContext, define_pass
 
 
-@define_pass("lower-fused", requires_types=True, required=True)
+@define_pass("lower-fused", requires_types=True, required=True, keeps_types=True)
 def lower_fused(graph: Graph, context: PassContext) -> bool:
     """Expands fused nodes that no provider claims."""
     from ronn.ops.fused import decompose

@@ -25,7 +25,7 @@ MAX_ITERATIONS = 24  # a group that still changes things after so many rounds is
 
 @runtime_checkable
 class Pass(Protocol):
-    """What the manager runs. ``requires_types`` and ``required`` are read when a pass has them."""
+    """What the manager runs. The fields of ``FunctionPass`` are read when a pass has them."""
 
     @property
     def name(self) -> str: ...
@@ -44,6 +44,7 @@ class FunctionPass:
     fn: PassFunction
     requires_types: bool = False
     required: bool = False
+    keeps_types: bool = False
 
     @property
     def summary(self) -> str:
@@ -55,14 +56,15 @@ class FunctionPass:
 
 
 def define_pass(
-    name: str, *, requires_types: bool = False, required: bool = False
+    name: str, *, requires_types: bool = False, required: bool = False, keeps_types: bool = False
 ) -> Callable[[PassFunction], FunctionPass]:
     """Makes a pass called ``name`` of ``fn(graph, context) -> changed``.
 
     requires_types: types are inferred before it runs, when a pass has changed the graph since they last were.
     required: a session needs it to run at all; it can be neither disabled nor cut short by a limit.
+    keeps_types: it infers what it makes, and inference would find nothing new in the rest.
     """
-    return lambda fn: FunctionPass(name, fn, requires_types, required)
+    return lambda fn: FunctionPass(name, fn, requires_types, required, keeps_types)
 
 
 @dataclass(frozen=True)
@@ -230,8 +232,8 @@ class PassManager:
         check_disabled(disabled, flat, known)
         self.disabled = frozenset(disabled)
 
-    def run(self, graph: Graph, context: PassContext) -> PassReport:
-        """Runs everything over ``graph``.
+    def run(self, graph: Graph, context: PassContext, *, typed: bool = False) -> PassReport:
+        """Runs everything over ``graph``; ``typed`` says that its types have just been inferred.
 
         InternalError names the pass that failed, broke the graph or never settles.
         """
@@ -239,7 +241,7 @@ class PassManager:
         if self.limit is not None:
             context.limit = self.limit
         context.names.scan(graph)
-        state = _State(types_stale=True)
+        state = _State(types_stale=not typed)
         own_outputs(graph, context.names)
         for item in self.items:
             if isinstance(item, Group):
@@ -294,7 +296,7 @@ class PassManager:
             raise InternalError(f"pass {p.name!r} failed: {type(e).__name__}: {e}", node=context.at) from e
         finally:
             context.exempt = False
-        state.types_stale = state.types_stale or changed
+        state.types_stale = state.types_stale or (changed and not getattr(p, "keeps_types", False))
         made = len(context.log) - before
         report.rows.append(PassRow(p.name, iteration, changed, made, time.perf_counter() - started))
         if changed:

@@ -10,7 +10,7 @@ _UNARY = frozenset({"Cast", "Neg", "Abs", "Exp", "Sqrt", "Tanh", "Relu", "Sigmoi
 _BINARY = frozenset({"Mul", "Sub", "Add", "Div"})
 
 
-@define_pass("narrow-gather", requires_types=True)
+@define_pass("narrow-gather", requires_types=True, keeps_types=True)
 def narrow_gather(graph: Graph, context: PassContext) -> bool:
     """Makes Gather(f(table), i) f(Gather(table, i)), for constant tables that are too large to compute ahead."""
     changed = False

@@ -29,7 +29,7 @@ REDUCE = frozenset({
 Perm = tuple[int, ...]
 
 
-@define_pass("push-transposes", requires_types=True)
+@define_pass("push-transposes", requires_types=True, keeps_types=True)
 def push_transposes(graph: Graph, context: PassContext) -> bool:
     """Merges and cancels transposes, also through elementwise operators, Concat, Pad, Softmax and reductions."""
     changed = False

@@ -34,6 +34,10 @@ class Pattern:
         """Every way in which ``value`` fits, each with what it binds."""
         raise NotImplementedError
 
+    def needs(self) -> frozenset[frozenset[str]]:
+        """Sets of operators, of each of which a graph must hold one for this to match anywhere."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class Bindings:
@@ -122,6 +126,9 @@ class As(Pattern):
             if (bound := inner.bind(self.name, value)) is not None:
                 yield bound
 
+    def needs(self) -> frozenset[frozenset[str]]:
+        return self.pattern.needs()
+
     def __str__(self) -> str:
         return f"{self.name}={self.pattern}"
 
@@ -142,6 +149,9 @@ class OneOf(Pattern):
     def match(self, value: Value | None, found: Bindings) -> Iterator[Bindings]:
         for pattern in self.patterns:
             yield from pattern.match(value, found)
+
+    def needs(self) -> frozenset[frozenset[str]]:
+        return frozenset.intersection(*(p.needs() for p in self.patterns))
 
     def __str__(self) -> str:
         return "(" + " | ".join(map(str, self.patterns)) + ")"
@@ -189,6 +199,9 @@ class Op(Pattern):
         if found.nodes and node.graph is not found.nodes[0].graph:
             return
         yield from self.match_node(node, found)
+
+    def needs(self) -> frozenset[frozenset[str]]:
+        return frozenset({frozenset(self.ops)}).union(*(p.needs() for p in self.inputs))
 
     def match_node(self, node: Node, found: Bindings) -> Iterator[Bindings]:
         """Every way in which ``node`` itself fits."""
@@ -299,6 +312,7 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
+        self._needs = {r: r.pattern.needs() for r in self.rules}
         self._by_op: dict[tuple[str, str], list[Rule]] = {}
         for r in self.rules:
             for op in r.pattern.ops:
@@ -308,9 +322,12 @@ class RuleSet:
         """Applies the rules everywhere until none fits. True when one did."""
         changed = False
         for _ in range(MAX_SWEEPS):
+            by_op = self._applicable({node.op for node in graph.all_nodes()})
+            if not by_op:
+                return changed
             again = False
             for owner, node in walk(graph, context):
-                for r in self._by_op.get((node.domain, node.op), ()):
+                for r in by_op.get((node.domain, node.op), ()):
                     if not context.may_rewrite():
                         return changed or again
                     if try_rule(r, owner, node, context):
@@ -321,6 +338,12 @@ class RuleSet:
             changed = True
         raise InternalError(f"the rules of pass {context.current!r} still apply after {MAX_SWEEPS} sweeps")
 
+    def _applicable(self, ops: set[str]) -> dict[tuple[str, str], list[Rule]]:
+        """The rules by root operator, without those that need operators that the graph lacks."""
+        kept = {r for r, needs in self._needs.items() if all(not ops.isdisjoint(n) for n in needs)}
+        found = {key: [r for r in rules if r in kept] for key, rules in self._by_op.items()}
+        return {key: rules for key, rules in found.items() if rules}
+
     def table(self) -> str:
         """The rules as a Markdown table, for the documentation."""
         rows = ["| rule | pattern | what it does |", "| --- | --- | --- |"]
@@ -328,7 +351,8 @@ class RuleSet:
         return "\n".join(rows)
 
     def as_pass(self, name: str, *, requires_types: bool = True) -> RulePass:
-        return RulePass(name, self.apply, requires_types, False, self)
+        """A pass that applies these rules. Rules infer what they make, and find out nothing new about the rest."""
+        return RulePass(name, self.apply, requires_types, False, True, self)
 
 
 @dataclass(frozen=True)
