@@ -1,4 +1,4 @@
-"""Runs one operator through its kernel in every way that a plan may: plainly, into ``out=``, in place, on odd layouts."""
+"""Runs one operator through its kernel in every way that a plan may: plainly, into ``out=``, and in place."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from typing import Any
 
 import numpy as np
 import onnx
+from node_cases import Refused, provider
 from onnx import helper
+
 from ronn.frontend.onnx import load
 from ronn.ir.graph import Node
 from ronn.ops.infer import infer_node
 from ronn.ops.schema import schema_of
 from ronn.provider.kernels import KernelContext
 
-from node_cases import Refused, provider
-
 
 def model_of(
-    op: str, inputs: list[Any], *, outputs: int = 1, opset: int = 28, domain: str = "", types: Any = None, **attributes: Any
+    op: str,
+    inputs: list[Any],
+    *,
+    outputs: int = 1,
+    opset: int = 28,
+    domain: str = "",
+    types: Any = None,
+    **attributes: Any,
 ) -> onnx.ModelProto:
-    """A model of one node. ``inputs``: arrays, or None where omitted; ``types``: TypeProtos of inputs that are no tensors."""
+    """A model of one node. ``inputs``: arrays, None where omitted; ``types``: TypeProtos of those that are no tensors."""
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     infos = []
     for name, value in zip(names, inputs, strict=True):
@@ -63,7 +70,9 @@ def run_op(op: str, inputs: list[Any], **how: Any) -> list[Any]:
         expected = [np.array(r) if isinstance(r, np.ndarray) else r for r in results]
         if kernel.view is None:
             for r in results:
-                assert not any(isinstance(r, np.ndarray) and isinstance(v, np.ndarray) and np.shares_memory(r, v) for v in inputs)
+                assert not any(
+                    isinstance(r, np.ndarray) and isinstance(v, np.ndarray) and np.shares_memory(r, v) for v in inputs
+                )
         if kernel.into and results[0].dtype != object:
             _into(fn, inputs, expected[0])
             for i in kernel.inplace:
@@ -80,7 +89,7 @@ def run_op(op: str, inputs: list[Any], **how: Any) -> list[Any]:
 def _into(fn: Any, inputs: list[Any], expected: np.ndarray) -> None:
     out = np.empty_like(expected, order="C")
     assert fn(*inputs, out=out) is out
-    assert_same(out, expected)
+    assert_agree(out, expected)
 
 
 def _in_place(fn: Any, inputs: list[Any], expected: np.ndarray, i: int) -> None:
@@ -90,7 +99,16 @@ def _in_place(fn: Any, inputs: list[Any], expected: np.ndarray, i: int) -> None:
     copies = list(inputs)
     copies[i] = np.array(target, order="C")
     assert fn(*copies, out=copies[i]) is copies[i]
-    assert_same(copies[i], expected)
+    assert_agree(copies[i], expected)
+
+
+def assert_agree(a: np.ndarray, b: np.ndarray) -> None:
+    """Like ``assert_same``, but for the last bits of float32 and float64: NumPy's loops differ between layouts."""
+    if a.dtype in (np.float32, np.float64):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=8 * np.finfo(a.dtype).eps)
+    else:
+        assert_same(a, b)
 
 
 def assert_same(a: np.ndarray, b: np.ndarray) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
-
 from op_runs import model_of, run_op
 
 ML = "ai.onnx.ml"
@@ -106,7 +105,9 @@ def test_classifier(post: str, sign: str, classes: int, base: bool, strings: boo
         return [(i, float(w)) for i, w in enumerate(weights)]
 
     attributes = random_forest(rng, 7, 4, ["BRANCH_LEQ"], "class", leaf, missing=False)
-    labels = {"classlabels_strings": list("cabd")[:classes]} if strings else {"classlabels_int64s": [5, 3, 9, 1][:classes]}
+    labels = (
+        {"classlabels_strings": list("cabd")[:classes]} if strings else {"classlabels_int64s": [5, 3, 9, 1][:classes]}
+    )
     extra = {"base_values": [float(v) for v in rng.random(classes)]} if base else {}
     _check_classifier(rows(rng, 40, nan=False), {**attributes, **labels, **extra, "post_transform": post}, strings)
 

@@ -171,8 +171,8 @@ def swiglu(
 ) -> np.ndarray:
     """SwiGLU: gate sigmoid(alpha gate) value."""
     with np.errstate(all="ignore"):
-        wide = gate.astype(wider(gate.dtype), copy=False)
+        wide = gate.astype(wider(gate.dtype), copy=False).reshape(-1)
         y = sigmoid(wide * wide.dtype.type(alpha))
         y *= wide
-        y *= widen(value)
-        return store(y, gate.dtype, out)
+        y *= widen(value).reshape(-1)
+        return store(y.reshape(gate.shape), gate.dtype, out)

@@ -95,7 +95,9 @@ def cast(x: np.ndarray, dtype: np.dtype, saturate: bool = True, round_mode: str 
             return to_e8m0(widen(x).astype(np.float32), saturate, round_mode)
         if dtype in _FLOAT8:
             wide = widen(x)
-            if wide.dtype.kind != "f":
+            if wide.dtype.itemsize > 2 and wide.dtype != np.float32:
+                wide = _to_odd(wide.astype(np.float64, copy=False))
+            elif wide.dtype.kind != "f":
                 wide = wide.astype(np.float32)
             if saturate:
                 limit = float(ml_dtypes.finfo(dtype).max)
@@ -106,7 +108,18 @@ def cast(x: np.ndarray, dtype: np.dtype, saturate: bool = True, round_mode: str 
             return _to_small_integer(widen(x), dtype)
         if wider(x.dtype) != x.dtype and x.dtype != np.float16:
             x = widen(x)
+        elif target != dtype and dtype != np.float16 and x.dtype.itemsize > 2:
+            x = _to_odd(x.astype(np.float64, copy=False))
         return x.astype(dtype)
+
+
+def _to_odd(x: np.ndarray) -> np.ndarray:
+    """Float64 to float32, rounded to odd: rounding that again, to a narrower type, gives what rounding once would."""
+    y = x.astype(np.float32)
+    bits = np.atleast_1d(y).view(np.uint32)
+    bits -= np.atleast_1d(np.abs(y) > np.abs(x)).astype(np.uint32)
+    bits |= np.atleast_1d(y != x)
+    return bits.view(np.float32).reshape(x.shape)
 
 
 def _to_small_integer(x: np.ndarray, dtype: np.dtype) -> np.ndarray:

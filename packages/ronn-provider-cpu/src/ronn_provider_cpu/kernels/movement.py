@@ -96,7 +96,7 @@ def concat(ctx: KernelContext) -> Callable[..., np.ndarray]:
 def tile_one_axis(ctx: KernelContext, x: np.ndarray, tiles: np.ndarray, axis: np.ndarray) -> np.ndarray:
     """Tile of opset 1: one axis, repeated."""
     repeats = [1] * x.ndim
-    repeats[int(axis)] = int(tiles)
+    repeats[int(axis.item())] = int(tiles.item())
     return np.tile(x, repeats)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,10 +43,10 @@ def _prod(x: np.ndarray, **how: Any) -> Any:
 
 
 def _mean(x: np.ndarray, **how: Any) -> Any:
-    if x.dtype.kind == "f":
-        return np.mean(x, dtype=x.dtype, **how)
     total = np.sum(x, dtype=x.dtype, **how)
-    count = x.size // max(1, np.size(total))
+    count = math.prod(x.shape[a] for a in how["axis"])
+    if x.dtype.kind == "f":
+        return np.divide(total, x.dtype.type(count), out=how.get("out"))
     return np.trunc(total / max(1, count))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ronn.errors import ModelError
 from ronn.provider.kernels import KernelContext, kernel
 
 CASE: dict[str, Callable[[str], str]] = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}
@@ -100,7 +101,13 @@ def tf_idf_vectorizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """TfIdfVectorizer: counts of a pool's n-grams, with up to ``max_skip_count`` tokens skipped between items."""
     pool = ctx.attr("pool_strings", ctx.attr("pool_int64s"))
     starts = [*ctx.attr("ngram_counts"), len(pool)]
+    if starts != sorted(starts) or starts[0] < 0:
+        raise ModelError(
+            f"ngram_counts {starts[:-1]} are no ascending positions in a pool of {len(pool)}", node=ctx.node
+        )
     indexes = ctx.attr("ngram_indexes")
+    if not all(0 <= i < 2**31 for i in indexes):
+        raise ModelError("ngram_indexes hold a number that is no position in the output", node=ctx.node)
     grams: list[tuple[object, ...]] = []
     for n in range(1, len(starts)):
         at = range(starts[n - 1], starts[n], n)

@@ -128,7 +128,8 @@ def erf_kernel(ctx: KernelContext) -> Callable[..., np.ndarray]:
 @kernel("Clip", until=6, prepare=True, into=True, inplace=(0,))
 def clip_by_attributes(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """Clip with the bounds as attributes (opset 1 and 6)."""
-    limits = ctx.dtype().type(ctx.attr("min", -np.inf)), ctx.dtype().type(ctx.attr("max", np.inf))
+    with np.errstate(over="ignore"):  # the default bounds are float32's: infinite in float16
+        limits = ctx.dtype().type(ctx.attr("min", -np.inf)), ctx.dtype().type(ctx.attr("max", np.inf))
 
     def call(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         return _clip(x, *limits, out)
