@@ -55,6 +55,11 @@ def run_node(node: Node, values: dict[Value, Any]) -> None:
     while args and args[-1] is None:
         args.pop()
     result = fn(*args)
+    for out in result if isinstance(result, (tuple, list)) else [result]:
+        if isinstance(out, np.ndarray) and kernel.view is None:
+            # The plan may write over an input once it is used up: results that are views must be declared.
+            shared = [a for a in args if isinstance(a, np.ndarray) and np.may_share_memory(a, out)]
+            assert not shared, f"{node.op_id} returned a view of an input"
     results = list(result) if isinstance(result, (tuple, list)) and not _is_sequence(node) else [result]
     for out, got in zip(node.outputs, results, strict=False):
         if out.name and isinstance(got, (np.ndarray, np.generic)):

@@ -138,7 +138,8 @@ def test_quantisation(seed: int) -> None:
         domain="", opset=13, tol=1, constants=range(1, 9), attributes={"pads": [1, 1, 1, 1]},
     )  # fmt: skip
     spread = d.pick(1, 100, 1e-3)
-    agree("DynamicQuantizeLinear", [d.f(5, 7) * np.float32(spread) + np.float32(d.pick(0, 3, -3))], outputs=3, domain="",
+    x = d.f(5, 7) * np.float32(spread) + np.float32(d.pick(0, 3, -3))
+    agree("DynamicQuantizeLinear", [x], outputs=3, domain="",
           opset=13, tol=0)  # fmt: skip
     agree("QuantizeLinear", [d.f(5, 7) * np.float32(3), s(7), d.i8(7)], domain="", opset=13, tol=0,
           attributes={"axis": 1})  # fmt: skip

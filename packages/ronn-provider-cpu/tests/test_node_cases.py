@@ -1,10 +1,9 @@
-"""Every node case of ``onnx.backend.test``: it passes on these kernels alone, or the provider refuses a named operator."""
+"""Every node case of ``onnx.backend.test`` passes on these kernels alone, or is refused for a named operator."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from node_cases import NodeCase, Refused, node_cases, run_model
 
 # Operators that no kernel here takes, so that the plan or another provider must: control flow, images, and graphs as

@@ -131,9 +131,7 @@ def test_pools(w: dict[str, Any], ceil: bool, include: bool, seed: int) -> None:
 
 
 @SETTINGS
-@given(
-    w=windows(), group=st.integers(1, 2), cin=st.integers(1, 2), cout=st.integers(1, 2), seed=st.integers(0, 99)
-)
+@given(w=windows(), group=st.integers(1, 2), cin=st.integers(1, 2), cout=st.integers(1, 2), seed=st.integers(0, 99))
 def test_conv_transpose(w: dict[str, Any], group: int, cin: int, cout: int, seed: int) -> None:
     """ConvTranspose is the transpose of Conv: <conv(x), y> = <x, conv_transpose(y)>."""
     rank = len(w["sizes"])
@@ -174,9 +172,7 @@ def test_matmul(batch_a: list[int], m: int, k: int, n: int, flat: str, shared: b
     alpha=st.sampled_from([1.0, 0.5, 0.0]), beta=st.sampled_from([1.0, 2.0, 0.0]),
     c=st.sampled_from(["none", "scalar", "row", "column", "full"]), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_gemm(
-    m: int, k: int, n: int, ta: bool, tb: bool, alpha: float, beta: float, c: str, seed: int
-) -> None:
+def test_gemm(m: int, k: int, n: int, ta: bool, tb: bool, alpha: float, beta: float, c: str, seed: int) -> None:
     """All transposes, and C in every shape that broadcasts."""
     a, b = floats(seed, *((k, m) if ta else (m, k))), floats(seed, *((n, k) if tb else (k, n)))
     third = {"none": None, "scalar": (), "row": (n,), "column": (m, 1), "full": (m, n)}[c]

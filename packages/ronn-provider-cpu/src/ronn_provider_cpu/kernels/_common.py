@@ -63,7 +63,7 @@ def _rounder(context: KernelContext) -> Callable[[Any, Sequence[Any]], Any]:
 
 
 def in_float32(fn: F, prepare: bool = False) -> F:
-    """A variant of a kernel that gets its float16 and bfloat16 inputs as float32 and has its results rounded back."""
+    """A variant of a kernel that gets float16 and bfloat16 inputs as float32 and has its results rounded back."""
     if prepare:
 
         @functools.wraps(fn)
@@ -87,7 +87,8 @@ def float_kernel(
 ) -> Callable[[F], F]:
     """``@kernel`` for float32 and float64, and, with a note, for the half types through float32.
 
-    variable: the type variable that is restricted (input 0 by default). only: the dtypes to take. options: ``kernel``'s.
+    variable: the type variable that is restricted (input 0 by default). only: the dtypes to take. options: those of
+    ``kernel``.
     """
     names = only.split()
     full = " ".join(n for n in names if n not in ("float16", "bfloat16"))
@@ -118,27 +119,8 @@ def ints(value: Any, count: int, default: int) -> list[int]:
     return [default] * count if value is None or len(value) == 0 else [int(v) for v in value]
 
 
-def erf(x: np.ndarray) -> np.ndarray:
-    """The error function, to the precision of ``x``'s dtype (float32 or float64).
-
-    Power series of erf near 0, continued fraction of erfc in the tails; evaluated in float64.
-    """
-    z = np.abs(x.astype(np.float64, copy=False))
-    small = z < 2.5
-    out = np.ones_like(z)
-    s = z[small]
-    term = s.copy()
-    total = s.copy()
-    square = s * s
-    for n in range(1, 48):
-        term *= -square / n
-        total += term / (2 * n + 1)
-    out[small] = total * (2 / np.sqrt(np.pi))
-    large = (~small) & (z < 6.5)
-    t = z[large]
-    fraction = t.copy()
-    for n in range(60, 0, -1):
-        fraction = t + (n / 2) / fraction
-    out[large] = 1 - np.exp(-t * t) / (fraction * np.sqrt(np.pi))
-    out[np.isnan(z)] = np.nan
-    return (np.copysign(out, x)).astype(x.dtype)
+def own(result: np.ndarray, *inputs: np.ndarray | None) -> np.ndarray:
+    """``result``, copied where it may be a view of an input: the plan may write over inputs that are used up."""
+    if any(x is not None and np.may_share_memory(result, x) for x in inputs):
+        return result.copy()
+    return result

@@ -36,7 +36,7 @@ def resolve_pads(
 
 
 def out_size(size: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int], ceil: bool = False) -> int:
-    """How many windows fit. With ``ceil`` a last, partial one counts when it starts inside the input or left padding."""
+    """How many windows fit. With ``ceil`` a partial last one counts if it starts inside the input or left padding."""
     free = size + pad[0] + pad[1] - (kernel - 1) * dilation - 1
     if not ceil:
         return max(free // stride + 1, 0)
@@ -52,7 +52,9 @@ def pad_spatial(x: np.ndarray, pads: Pads, value: Any = 0) -> np.ndarray:
         return x
     lead = x.ndim - len(pads)
     if any(b < 0 or e < 0 for b, e in pads):
-        cut = tuple(slice(max(-b, 0), max(n - max(-e, 0), max(-b, 0))) for n, (b, e) in zip(x.shape[lead:], pads, strict=True))
+        cut = tuple(
+            slice(max(-b, 0), max(n - max(-e, 0), max(-b, 0))) for n, (b, e) in zip(x.shape[lead:], pads, strict=True)
+        )
         x = x[(...,) + cut]
         pads = [(max(b, 0), max(e, 0)) for b, e in pads]
     shape = x.shape[:lead] + tuple(n + b + e for n, (b, e) in zip(x.shape[lead:], pads, strict=True))
@@ -61,14 +63,14 @@ def pad_spatial(x: np.ndarray, pads: Pads, value: Any = 0) -> np.ndarray:
     return out
 
 
-def taps(kernel: Sequence[int]) -> Iterator[tuple[int, ...]]:
+def taps(kernel: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     """Every position inside a window, last axis fastest."""
     return product(*(range(k) for k in kernel))
 
 
 def tap_slices(
     tap: Sequence[int], out: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> tuple[slice, ...]:
+) -> tuple[Any, ...]:
     """Where the elements at ``tap`` of all windows lie in the padded input."""
     return tuple(
         slice(t * d, t * d + (n - 1) * s + 1 if n else t * d, s)

@@ -11,7 +11,7 @@ import numpy as np
 from ronn.ir.graph import Node
 from ronn.ir.types import DType
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, wide
+from ronn_provider_cpu.kernels._common import float_kernel, is_set, own, wide
 
 Array = np.ndarray
 
@@ -120,6 +120,7 @@ def attention(
         nonpad: Array | None = None,
     ) -> Any:
         packed = q.ndim == 3
+        given = (q, k, v)
         if packed:
             q, k, v = split_heads(q, q_num_heads), split_heads(k, kv_num_heads), split_heads(v, kv_num_heads)
         offset: Any = 0
@@ -152,7 +153,10 @@ def attention(
         y = grouped_matmul(weights, v)
         if packed:
             y = merge_heads(y)
-        return (y, k, v, shown)[: ctx.n_outputs] if ctx.n_outputs > 1 else y
+        if ctx.n_outputs == 1:
+            return y
+        present = (own(t, *given) if ctx.wanted[i] else None for i, t in ((1, k), (2, v)) if i < ctx.n_outputs)
+        return (y, *present, shown)[: ctx.n_outputs]
 
     return run
 
@@ -180,7 +184,7 @@ def rotary_embedding(
 
 
 def rotate(x: Array, cos: Array, sin: Array, width: int, interleaved: bool) -> Array:
-    """Rotates the first ``width`` elements of the last axis pairwise by angles given as cos and sin (..., width / 2)."""
+    """Rotates the first ``width`` elements of the last axis in pairs, by angles of given cos and sin (..., width / 2)."""
     out = np.array(x)
     if interleaved:
         first, second = slice(0, width, 2), slice(1, width, 2)
@@ -197,9 +201,7 @@ def _no_subgraphs(node: Node) -> bool | str:
 
 
 @float_kernel("FlexAttention", domain="ai.onnx.preview", when=_no_subgraphs)
-def flex_attention(
-    ctx: KernelContext, q: Array, k: Array, v: Array, *, scale: Any, softmax_precision: Any
-) -> Array:
+def flex_attention(ctx: KernelContext, q: Array, k: Array, v: Array, *, scale: Any, softmax_precision: Any) -> Array:
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = grouped_matmul(q, k.swapaxes(-1, -2)) * q.dtype.type(factor)
     dtype = DType.from_code(int(softmax_precision)).numpy if softmax_precision else None

@@ -1,4 +1,4 @@
-"""Operators of com.microsoft that optimisers make of activations, biases and normalisations."""
+"""Operators of com.microsoft that optimisers make of biases, skips and normalisations."""
 
 from __future__ import annotations
 
@@ -7,32 +7,13 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._activations import fast_gelu, gelu, swish
+from ronn_provider_cpu.kernels._activations import swish
 from ronn_provider_cpu.kernels._common import float_kernel
+from ronn_provider_cpu.kernels.activation import gelu
 from ronn_provider_cpu.kernels.normalization import normalize_trailing
 
 Array = np.ndarray
 MS = "com.microsoft"
-
-
-@float_kernel("Gelu", domain=MS)
-def gelu_kernel(ctx: KernelContext, x: Array) -> Array:
-    return gelu(x)
-
-
-@float_kernel("BiasGelu", domain=MS)
-def bias_gelu(ctx: KernelContext, x: Array, bias: Array) -> Array:
-    return gelu(x + bias)
-
-
-@float_kernel("FastGelu", domain=MS)
-def fast_gelu_kernel(ctx: KernelContext, x: Array, bias: Array | None = None) -> Array:
-    return fast_gelu(x if bias is None else x + bias)
-
-
-@float_kernel("QuickGelu", domain=MS)
-def quick_gelu(ctx: KernelContext, x: Array, *, alpha: float) -> Array:
-    return swish(x, alpha)
 
 
 @float_kernel("BiasAdd", domain=MS)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, is_set
+from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
 from ronn_provider_cpu.kernels.attention import grouped_matmul, merge_heads, rotate, split_heads
 from ronn_provider_cpu.kernels.softmax import softmax_last
 
@@ -65,7 +65,13 @@ def _attend(
 
 @float_kernel("Attention", domain=MS, prepare=True, when=_without("do_rotary", "past_present_share_buffer"))
 def attention(
-    ctx: KernelContext, *, num_heads: int, qkv_hidden_sizes: Any, scale: Any, unidirectional: Any, mask_filter_value: Any
+    ctx: KernelContext,
+    *,
+    num_heads: int,
+    qkv_hidden_sizes: Any,
+    scale: Any,
+    unidirectional: Any,
+    mask_filter_value: Any,
 ) -> Callable[..., Any]:
     def run(
         x: Array,
@@ -112,7 +118,9 @@ def multi_head_attention(
             k, v = np.concatenate([past_key, k], axis=2), np.concatenate([past_value, v], axis=2)
         masked = _mask_bias(padding, q.shape[0], q.shape[2], k.shape[2], mask_filter_value, q.dtype)
         y, scores = _attend(q, k, v, scale, is_set(unidirectional), masked, extra)
-        return (y, k, v, scores)[: ctx.n_outputs] if ctx.n_outputs > 1 else y
+        if ctx.n_outputs == 1:
+            return y
+        return (y, own(k, query, key, value), own(v, query, key, value), scores)[: ctx.n_outputs]
 
     return run
 

@@ -12,7 +12,14 @@ from ronn_provider_cpu.kernels._common import float_kernel, is_set, wide
 from ronn_provider_cpu.kernels._quant import saturate
 from ronn_provider_cpu.kernels.integer import RightHand, product, shift
 from ronn_provider_cpu.kernels.quantize import quantize_dynamically
-from ronn_provider_cpu.kernels.recurrent import activations_of, clipper, directions_of, lstm_step, outputs, run_directions
+from ronn_provider_cpu.kernels.recurrent import (
+    activations_of,
+    clipper,
+    directions_of,
+    lstm_step,
+    outputs,
+    run_directions,
+)
 
 Array = np.ndarray
 MS = "com.microsoft"
@@ -96,7 +103,9 @@ def unpack(packed: Array, bits: int) -> Array:
     return ((packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(*packed.shape[:-1], -1)
 
 
-def _weights(b: Array, scales: Array, zeros: Array | None, groups: Array | None, k: int, n: int, bits: int, block: int) -> Array:
+def _weights(
+    b: Array, scales: Array, zeros: Array | None, groups: Array | None, k: int, n: int, bits: int, block: int
+) -> Array:
     """Block-quantised weights as float32 (K, N); without zero points the middle of the range stands for 0."""
     blocks = -(-k // block)
     q = unpack(b.view(np.uint8).reshape(n, -1), bits)[:, :k].astype(np.float32)
@@ -141,7 +150,9 @@ def dynamic_quantize_lstm(ctx: KernelContext, *, clip: Any, input_forget: Any) -
     backwards = directions_of(ctx)
     acts = activations_of(ctx, ("sigmoid", "tanh", "tanh"), len(backwards))
     limit = clipper(clip)
-    fixed = [_directions(ctx.const(q), ctx.const(s), ctx.const(z), len(backwards)) for q, s, z in ((1, 8, 9), (2, 10, 11))]
+    fixed = [
+        _directions(ctx.const(q), ctx.const(s), ctx.const(z), len(backwards)) for q, s, z in ((1, 8, 9), (2, 10, 11))
+    ]
 
     def run(
         x: Array,

@@ -10,11 +10,11 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._activations import Activation, activation, known
+from ronn_provider_cpu.kernels._activations import Activation, activate, activation, known
 from ronn_provider_cpu.kernels._common import float_kernel, ints
 from ronn_provider_cpu.kernels._spatial import Pads, out_size, pad_spatial, resolve_pads, tap_slices, taps
 
-_COLUMN_BYTES = 4 << 20  # of one im2col block
+_COLUMN_BYTES = 2 << 20  # of one im2col block
 _DEPTHWISE_BYTES = 256 << 10  # of one block of depthwise outputs
 
 
@@ -71,7 +71,7 @@ def _depthwise(
     m, _, *kernel = w.shape
     times = m // c
     ones = (1,) * len(sizes)
-    out = np.empty((n, c, times, *sizes), x.dtype)
+    out: Any = np.empty((n, c, times, *sizes), x.dtype)
     step = max(1, _DEPTHWISE_BYTES // max(times * math.prod(sizes) * x.itemsize, 1))
     weights = w.reshape(c, times, *kernel)
     for item in range(n):
@@ -104,18 +104,20 @@ def _make(
     group: int | None,
     pads: Any,
     strides: Any,
-    activate: Activation | None,
+    act: Activation | None,
 ) -> Callable[..., np.ndarray]:
     groups = 1 if group is None else int(group)
 
-    def run(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, addend: np.ndarray | None = None) -> np.ndarray:
+    def run(
+        x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, addend: np.ndarray | None = None
+    ) -> np.ndarray:
         rank = x.ndim - 2
         s, d = ints(strides, rank, 1), ints(dilations, rank, 1)
         resolved = resolve_pads(auto_pad, pads, x.shape[2:], w.shape[2:], s, d)
         y = add_bias(convolve(x, w, groups, s, d, resolved), bias)
         if addend is not None:
             y += addend
-        return y if activate is None else activate(y)
+        return activate(y, act)
 
     return run
 
@@ -124,7 +126,7 @@ def _make(
 def conv(
     ctx: KernelContext, *, auto_pad: Any, dilations: Any, group: Any, pads: Any, strides: Any
 ) -> Callable[..., np.ndarray]:
-    return _make(auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides, activate=None)
+    return _make(auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides, act=None)
 
 
 def _known_activation(node: Node) -> bool | str:
@@ -145,4 +147,4 @@ def fused_conv(
     activation_params: Any,
 ) -> Callable[..., np.ndarray]:
     act = activation(ctx.attr("activation"), () if activation_params is None else activation_params)
-    return _make(auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides, activate=act)
+    return _make(auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides, act=act)

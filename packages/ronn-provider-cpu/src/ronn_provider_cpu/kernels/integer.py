@@ -109,7 +109,9 @@ def _convolve_exactly(
     s, d = ints(strides, rank, 1), ints(dilations, rank, 1)
     resolved = resolve_pads(auto_pad, pads, x.shape[2:], w.shape[2:], s, d)
     dtype = np.float32 if w_bound < 2**24 else np.float64
-    y = convolve(x.astype(dtype, copy=False), w.astype(dtype, copy=False), 1 if group is None else int(group), s, d, resolved)
+    y = convolve(
+        x.astype(dtype, copy=False), w.astype(dtype, copy=False), 1 if group is None else int(group), s, d, resolved
+    )
     return y.astype(np.int32) if w_bound < 2**31 else y.astype(np.int64).astype(np.int32)
 
 

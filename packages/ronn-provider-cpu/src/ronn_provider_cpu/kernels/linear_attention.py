@@ -37,7 +37,7 @@ def linear_attention(
         q, k, v = split_heads(query, q_num_heads), split_heads(key, kv_num_heads), split_heads(value, kv_num_heads)
         n, _, steps, d_k = q.shape
         d_v = v.shape[-1]
-        factor = np.float32(1 / math.sqrt(d_k) if not scale else scale)
+        factor = np.float32(scale if scale else 1 / math.sqrt(d_k))
         state = np.zeros((n, kv_num_heads, d_k, d_v), np.float32)
         if past is not None:
             state += past.astype(np.float32)

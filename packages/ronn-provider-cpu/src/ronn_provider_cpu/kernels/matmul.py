@@ -9,8 +9,8 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._activations import activation, known
-from ronn_provider_cpu.kernels._common import float_kernel, is_set
+from ronn_provider_cpu.kernels._activations import activate, activation, known
+from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
 
 _INTS = "int32 int64 uint32 uint64"
 
@@ -71,7 +71,7 @@ def fused_gemm(
     act = activation(ctx.attr("activation"), params)
     if act is None:
         return inner
-    return lambda *inputs: act(inner(*inputs))
+    return lambda *inputs: activate(inner(*inputs), act)
 
 
 @float_kernel("FusedMatMul", domain="ronn", prepare=True, when=_known_activation)
@@ -102,10 +102,10 @@ def fused_matmul(
         b = arrange(b, is_set(transB), is_set(transBatchB))
         y = np.asarray(matmul(ctx, a, b))
         if alpha is not None and alpha != 1.0:
-            y = y * a.dtype.type(alpha)
+            y *= a.dtype.type(alpha)
         if bias is not None:
-            y = y + bias
-        return y if act is None else act(y)
+            y += bias
+        return activate(y, act)
 
     return run
 
@@ -114,4 +114,5 @@ def fused_matmul(
 @float_kernel("Einsum")
 def einsum(ctx: KernelContext, *inputs: np.ndarray, equation: str) -> np.ndarray:
     text = equation.replace(" ", "")
-    return np.asarray(np.einsum(text, *inputs, optimize=len(inputs) > 1)).astype(inputs[0].dtype, copy=False)
+    y = np.asarray(np.einsum(text, *inputs, optimize=len(inputs) > 1))
+    return own(y.astype(inputs[0].dtype, copy=False), *inputs)

@@ -98,8 +98,7 @@ def rms_normalization(ctx: KernelContext, x: np.ndarray, scale: np.ndarray, *, a
 def group_normalization(
     ctx: KernelContext, x: np.ndarray, scale: np.ndarray, bias: np.ndarray, *, epsilon: float, num_groups: int
 ) -> np.ndarray:
-    n, c = x.shape[:2]
-    grouped = x.reshape(n, num_groups, -1)
+    grouped = x.reshape(x.shape[0], num_groups, -1)
     y = grouped - grouped.mean(axis=2, keepdims=True)
     y /= np.sqrt(np.square(y).mean(axis=2, keepdims=True) + x.dtype.type(epsilon))
     if ctx.since < 21:  # one scale and bias per group

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import float_kernel, ints, is_set
+from ronn_provider_cpu.kernels._common import float_kernel, ints, is_set, own
 from ronn_provider_cpu.kernels._spatial import Pads, out_size, pad_spatial, resolve_pads, tap_slices, taps
 
 
@@ -104,7 +104,7 @@ def max_pool(
         window = Window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
         if indices:
             return _max_with_indices(x, window, is_set(storage_order))
-        y = window.reduce(pad_spatial(x, window.padded, _lowest(x.dtype)), np.maximum)
+        y = own(window.reduce(pad_spatial(x, window.padded, _lowest(x.dtype)), np.maximum), x)
         return (y, None) if ctx.n_outputs > 1 else y
 
     return run
@@ -201,9 +201,7 @@ def max_unpool(ctx: KernelContext, *, kernel_shape: Any, pads: Any, strides: Any
     def run(x: np.ndarray, indices: np.ndarray, output_shape: np.ndarray | None = None) -> np.ndarray:
         rank = x.ndim - 2
         s, p = ints(strides, rank, 1), ints(pads, 2 * rank, 0)
-        inferred = [
-            (n - 1) * s[i] - p[i] - p[rank + i] + int(kernel_shape[i]) for i, n in enumerate(x.shape[2:])
-        ]
+        inferred = [(n - 1) * s[i] - p[i] - p[rank + i] + int(kernel_shape[i]) for i, n in enumerate(x.shape[2:])]
         plane = [*x.shape[:2], *inferred]
         y = np.zeros(plane, x.dtype)
         flat = indices.reshape(-1)

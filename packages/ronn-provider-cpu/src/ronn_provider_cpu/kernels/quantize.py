@@ -61,6 +61,7 @@ def _dequantize(
     x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, axis: int, block: int, out: np.dtype
 ) -> np.ndarray:
     work = np.dtype(np.float64) if out == np.float64 else np.dtype(np.float32)
+    y: Any
     if zero is not None and x.dtype.kind in "iu" and x.dtype.itemsize <= 2:
         y = (x.astype(np.int32) - spread(zero, x.shape, axis, block).astype(np.int32)).astype(work)
     else:
@@ -82,7 +83,7 @@ def dequantize_linear(
     q, s, z = ctx.const(0), ctx.const(1), ctx.const(2)
     if q is not None and s is not None and (z is not None or ctx.node.input(2) is None):
         ready = _dequantize(q, s, z, along, block, target if target is not None else s.dtype)
-        return lambda *_: ready
+        return lambda *_: ready.copy()  # the plan may write over what a call returned
 
     def run(x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None) -> np.ndarray:
         return _dequantize(x, scale, zero, along, block, target if target is not None else scale.dtype)
@@ -111,5 +112,3 @@ def quantize_dynamically(x: np.ndarray) -> tuple[np.ndarray, np.float32, np.uint
 def dynamic_quantize_linear(ctx: KernelContext, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y, scale, zero = quantize_dynamically(x)
     return y, np.asarray(scale), np.asarray(zero)
-
-

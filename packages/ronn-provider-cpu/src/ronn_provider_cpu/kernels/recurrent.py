@@ -44,7 +44,9 @@ def _known_activations(node: Any) -> bool | str:
 
 def directions_of(ctx: KernelContext) -> list[bool]:
     """Whether each direction runs backwards."""
-    return {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[ctx.attr("direction", "forward").lower()]
+    return {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[
+        ctx.attr("direction", "forward").lower()
+    ]
 
 
 def run_directions(

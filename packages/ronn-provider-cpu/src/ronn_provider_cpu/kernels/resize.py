@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import float_kernel, is_set
+from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
 
 Array = np.ndarray
 _F = np.float32
@@ -110,7 +110,9 @@ class _Settings:
         self.axes = ctx.attr("axes")
 
 
-def _sizes(shape: Sequence[int], axes: Sequence[int], sizes: Any, scales: Any, policy: str) -> tuple[list[int], list[float]]:
+def _sizes(
+    shape: Sequence[int], axes: Sequence[int], sizes: Any, scales: Any, policy: str
+) -> tuple[list[int], list[float]]:
     """Output size and scale of each of ``axes``."""
     if sizes is None:
         return [math.floor(shape[a] * float(s)) for a, s in zip(axes, scales, strict=True)], [float(s) for s in scales]
@@ -156,7 +158,7 @@ def _resize(x: Array, settings: _Settings, roi: Any, scales: Any, sizes: Any) ->
         index: list[Any] = [slice(None)] * y.ndim
         index[axis] = out
         y[tuple(index)] = settings.outside
-    return y
+    return own(y, x)
 
 
 def _as_float(fn: Callable[..., Array], keep: bool) -> Callable[..., Array]:
