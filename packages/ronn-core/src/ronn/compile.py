@@ -17,7 +17,7 @@ from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
 from ronn.ir.verify import verify
-from ronn.ops.infer import infer_types
+from ronn.ops.infer import forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
 from ronn.partition import (
     CONTROL,
@@ -147,6 +147,7 @@ def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
 
 def _imported(request: Request) -> Graph:
     graph = clone(request.model.graph)
+    forget_declared_shapes(graph)
     if request.given:
         for name in request.given:
             value = graph.initializers.pop(name)
@@ -179,7 +180,7 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
     manager = PassManager(
         passes,
         disabled=frozenset(request.options.disabled_passes),
-        known=all_passes(),
+        known=known_passes(request),
         verify=knobs.VERIFY.get(),
         print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
         limit=None if limit < 0 else limit,
@@ -189,6 +190,17 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
     report = manager.run(graph, context)
     request.reports.append(report)
     say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
+
+
+def known_passes(request: Request) -> set[str]:
+    """Names of all passes that any stage of this request may run: RONN's own, the providers', the plugins'."""
+    hook = registry().manager.hook.ronn_passes
+    plugged = [p for stage in ("portable", "specialised") for group in hook(stage=stage) for p in group]
+    return {
+        *all_passes(),
+        *(p.name for t in request.targets for p in t.provider.passes(t.device)),
+        *(p.name for p in plugged),
+    }
 
 
 def pass_context(request: Request) -> PassContext:

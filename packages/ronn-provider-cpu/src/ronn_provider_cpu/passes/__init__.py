@@ -1,0 +1,1 @@
+"""Passes that the CPU provider runs over a graph before bids are taken."""
