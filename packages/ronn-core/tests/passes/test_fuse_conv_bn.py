@@ -115,6 +115,20 @@ def test_training_form_and_second_user_stay(apply: Any) -> None:
     assert not apply(fuse_conv_bn, m.done()).changed
 
 
+def test_follower_inside_a_branch_stays(apply: Any) -> None:
+    m = conv()
+    shift, outer = m.const(6, 1, 1), m.value
+    branch, other = Graph("then"), Graph("else")
+    branch.add_output(branch.append(Node("Add", [outer, shift], [Value("t")], version=OPSET)).output)
+    zero = other.constant(np.zeros((2, 6, 7, 7), np.float32), "zero")
+    other.add_output(other.append(Node("Neg", [zero], [Value("e")], version=OPSET)).output)
+    condition = m.graph.add_input("c", TensorType(DType.BOOL, ()))
+    node = Node("If", [condition], [Value("y")], {"then_branch": branch, "else_branch": other}, version=OPSET)
+    m.graph.add_output(m.graph.append(node).output)
+    done = apply(fuse_conv_bn, m.graph)
+    assert not done.changed and done.ops == ["Conv", "If"]
+
+
 def test_weights_that_are_no_constants_stay(apply: Any) -> None:
     m = Maker((2, 4, 7, 7))
     weight = m.graph.add_input("w", TensorType(DType.FLOAT32, (6, 4, 3, 3)))

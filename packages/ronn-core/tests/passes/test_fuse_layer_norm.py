@@ -99,6 +99,12 @@ def test_bias_that_broadcasts_more_is_left_outside(apply: Any) -> None:
     ]
 
 
+def test_doubles_stay_doubles(apply: Any) -> None:
+    body = CENTRED + SQUARES["Mul"] + MEAN + OVER["Div"] + TAIL
+    done = apply(fuse_layer_norm, text(body).replace("f32", "f64"), takes="LayerNormalization")
+    assert not done.changed and "the operator computes in float32, the values are f64[N,3,4]" in done.reasons
+
+
 def test_half_precision_keeps_its_epsilon(apply: Any) -> None:
     body = CENTRED + SQUARES["Mul"] + MEAN + OVER["Div"] + TAIL
     source = text(body).replace("f32", "f16")

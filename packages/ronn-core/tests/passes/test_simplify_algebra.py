@@ -48,14 +48,16 @@ FLOATS = {
         ("%c: bool[2,2,3] = const {" + ", ".join(["true"] * 12) + "}\n%z: f32[] = const {7.0}\n%y = Where(%c, %x, %z)",
          None),
     "exact casts": ("%d = Cast(%x) {to=11}\n%y = Cast(%d) {to=10}", ["Cast"]),
+    "casts of integers that wrap":
+        ("%i = Cast(%x) {to=3}\n%d = Cast(%i) {to=1}\n%e = Cast(%d) {to=2}\n%y = Cast(%e) {to=1}", None),
     "rounding casts": ("%d = Cast(%x) {to=10}\n%y = Cast(%d) {to=11}", None),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("body", "ops"), FLOATS.values(), ids=FLOATS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_floats(apply: Any, body: str, ops: list[str] | None) -> None:
-    done = apply(simplify_algebra, text(body), feeds={"x": SPECIAL})
+def test_floats(apply: Any, request: pytest.FixtureRequest, body: str, ops: list[str] | None) -> None:
+    done = apply(simplify_algebra, text(body), feeds={"x": SPECIAL}, compare="wrap" not in request.node.name)
     if ops is None:
         assert not done.changed
     else:

@@ -11,7 +11,7 @@ from ronn.errors import ModelError
 from ronn.ir.graph import Function, Graph, Node
 from ronn.ir.types import TensorType
 from ronn.ops.infer import infer_node
-from ronn.ops.schema import schema_of
+from ronn.ops.schema import max_opset, schema_of
 from ronn.passes.edit import is_pure, remove_dead, walk
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.splice import replace_node, splice
@@ -157,6 +157,7 @@ def _read(proto: onnx.FunctionProto, node: Node) -> Function:
             proto.output[index] = next(n for n in proto.output if n in known_names)
     reader = GraphReader(f"function body of {node.op_id}", TensorReader(ExternalData(None)), 10)
     imports = {("" if i.domain == "ai.onnx" else i.domain): i.version for i in proto.opset_import}
+    imports.setdefault("", max_opset(""))  # bodies of ai.onnx.preview leave it out
     # The body refers to attributes by name; those that neither the call nor the schema gives are dropped.
     known = set(proto.attribute) | {a.name for a in proto.attribute_proto}
     schema = schema_of(node)

@@ -33,14 +33,14 @@ Affine = tuple[np.ndarray, np.ndarray]  # scale and shift per channel, float64
 def _operands(node: Node) -> tuple[Node, Affine] | None:
     """The node before ``node`` that can take it in, and what ``node`` does to each channel."""
     if node.op == "BatchNormalization":
-        base = _base(node.input(0))
+        base = _base(node.input(0), node)
         affine = None if base is None else _batch_norm(node)
         return None if base is None or affine is None else (base, affine)
     if node.version < 7:
         return None
     sides = (0, 1) if node.op in ("Add", "Mul") else (0,)
     for side in sides:
-        base, other = _base(node.input(side)), node.input(1 - side)
+        base, other = _base(node.input(side), node), node.input(1 - side)
         data = const(other)
         if base is None or data is None or data.dtype.kind != "f":
             continue
@@ -55,12 +55,12 @@ def _operands(node: Node) -> tuple[Node, Affine] | None:
     return None
 
 
-def _base(value: Value | None) -> Node | None:
-    """The Conv, ConvTranspose or Gemm with constant parameters that makes ``value`` for one user only."""
+def _base(value: Value | None, user: Node) -> Node | None:
+    """The Conv, ConvTranspose or Gemm with constant parameters that makes ``value`` for ``user`` only."""
     node = None if value is None else value.producer
     if node is None or value is None or node.domain != "" or node.op not in ("Conv", "ConvTranspose", "Gemm"):
         return None
-    if len(value.uses) != 1 or node.graph is None or node.graph.is_output(value):
+    if len(value.uses) != 1 or node.graph is None or node.graph is not user.graph or node.graph.is_output(value):
         return None
     weight, bias = const(node.input(1)), const(node.input(2))
     if weight is None or weight.dtype not in (np.float16, np.float32, np.float64):

@@ -60,6 +60,8 @@ def _normalisation(b: Builder, m: Match, op: str, version: int, means: tuple[str
     axis = axes.pop()
     if axes or axis is None:
         return Refusal("the means are not over the last axes")
+    if x.dtype is None or not x.dtype.is_float or x.dtype.bits > 32:
+        return Refusal(f"the operator computes in float32, the values are {x.type}")
     epsilon = scalar(m["eps"])
     if epsilon is None or not np.isfinite(epsilon) or epsilon < 0 or (m["eps"].tensor.rank or 0) > (x.tensor.rank or 0):
         return None

@@ -179,6 +179,7 @@ class PassReport:
     """What a manager run did, one row a pass run."""
 
     rows: list[PassRow] = field(default_factory=list)
+    rewrites: int = 0  # those that count against a limit: of passes that are not required
 
     @property
     def changed(self) -> bool:
@@ -240,6 +241,7 @@ class PassManager:
         report = PassReport()
         if self.limit is not None:
             context.limit = self.limit
+        before = context.rewrites
         context.names.scan(graph)
         state = _State(types_stale=not typed)
         own_outputs(graph, context.names)
@@ -248,6 +250,7 @@ class PassManager:
                 self._run_group(item, graph, context, report, state)
             elif item.name not in self.disabled:
                 self._run_pass(item, graph, context, report, state, 0)
+        report.rewrites = context.rewrites - before
         return report
 
     def _run_group(

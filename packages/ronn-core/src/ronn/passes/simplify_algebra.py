@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ronn.ir.graph import Value
-from ronn.passes.edit import Builder, attr, is_uniform
+from ronn.ir.types import DType
+from ronn.passes.edit import Builder, is_uniform
+from ronn.passes.eliminate_identity import lossless
 from ronn.passes.rewrite import Const, Match, Op, Refusal, Replacement, RuleSet, Var, rule
 
 X = Var("x")
@@ -205,13 +207,14 @@ def add_negated(b: Builder, m: Match) -> Replacement:
 @rule(Op("Cast", Op("Cast", X, name="inner")))
 def exact_cast_chain(b: Builder, m: Match) -> Replacement:
     """Casting through a type that holds every value of the first one is casting at once."""
-    from ronn.passes.eliminate_identity import lossless
-
     start, middle = m["x"].dtype, m.named["inner"].output.dtype
     if start is None or middle is None or start is middle or not lossless(start, middle):
         return None
-    if attr(m.root, "to") in (8, 17, 18, 19, 20, 23, 24):
+    target = m.root.output.dtype
+    if target is None or target is DType.STRING or target.bits < 8 or target.short.startswith("f8"):
         return None
+    if middle.is_float and target.is_integer and not start.is_float and not lossless(start, target):
+        return Refusal("integers wrap, floats out of range do not")
     return b.node("Cast", [m["x"]], dict(m.root.attributes)).output
 
 
