@@ -11,8 +11,9 @@ from typing import IO, Any
 from ronn.compile import Request, Signature, to_assigned, to_plan, to_portable, to_specialised
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
-from ronn.ir.graph import Graph, IRModel, Metadata
+from ronn.ir.graph import Graph, IRModel, Metadata, Value
 from ronn.ir.types import TensorType
+from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
 from ronn.partition import Target
 from ronn.placement import Placement
@@ -144,9 +145,10 @@ class Session:
 
     @property
     def outputs(self) -> list[ValueInfo]:
-        """What ``run`` returns, in order, with inferred types."""
+        """What ``run`` returns, in order: inferred types, and declared ones where inference knows nothing."""
         g = self._base.portable
-        return [ValueInfo.of(v, n) for v, n in zip(g.outputs, g.output_names, strict=True)]
+        found = zip(g.outputs, g.output_names, self._model.graph.outputs, strict=True)
+        return [ValueInfo.of(Value(n, merge_types(v.type, declared.type))) for v, n, declared in found]
 
     @property
     def metadata(self) -> Metadata:

@@ -20,6 +20,7 @@ from ronn.frontend.types import read_type
 from ronn.frontend.weights import Weights
 from ronn.ir.graph import Attr, AttrRef, Function, Graph, Node, Value
 from ronn.ir.types import DType, TensorType, Type
+from ronn.ops.infer import without_shape
 
 if TYPE_CHECKING:
     import onnx
@@ -292,7 +293,8 @@ class GraphReader:
         domain, function = canonical_domain(text(proto.domain)), text(proto.name)
         scope = Scope()
         body = Graph(function)
-        declared = self._declared(proto)
+        # The dims of a function's types are named for its own use: a caller's N is another N.
+        declared = {name: without_shape(type) for name, type in self._declared(proto).items()}
         for name in map(text, proto.input):
             with self.about(f"input {name!r} of function {function!r}"):
                 self._name(name)

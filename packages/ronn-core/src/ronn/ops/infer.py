@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ronn.errors import ModelError, RonnError
 from ronn.ir.dims import Dim, Shape
 from ronn.ir.graph import Graph, Node, Value
-from ronn.ir.types import DType, TensorType, Type
+from ronn.ir.types import DType, OptionalType, SequenceType, TensorType, Type
 from ronn.ops.schema import OpSchema, schema_of
 
 if TYPE_CHECKING:
@@ -127,6 +127,33 @@ def merge_types(new: Type | None, old: Type | None) -> Type | None:
     if new.shape is None or old.shape is None or len(new.shape) != len(old.shape):
         return TensorType(dtype, new.shape if new.shape is not None else old.shape)
     return TensorType(dtype, tuple(o if n is None else n for n, o in zip(new.shape, old.shape, strict=True)))
+
+
+def forget_declared_shapes(graph: Graph) -> None:
+    """Drops the shapes that a model file declares for what its nodes make, and for the inputs of its subgraphs.
+
+    Files get them wrong, and kernels and buffers rely on inferred shapes: only what follows from the graph's inputs
+    counts. Dtypes stay: they are all that is known of an operator without a rule.
+    """
+    for node in graph:
+        for value in node.outputs:
+            value.type = without_shape(value.type)
+        for sub in node.subgraphs():
+            for value in sub.inputs:
+                value.type = without_shape(value.type)
+            forget_declared_shapes(sub)
+
+
+def without_shape(type: Type | None) -> Type | None:
+    """``type`` with nothing said about the shapes of the tensors in it."""
+    match type:
+        case TensorType():
+            return TensorType(type.dtype, None)
+        case SequenceType():
+            return SequenceType(without_shape(type.element))
+        case OptionalType():
+            return OptionalType(without_shape(type.element))
+    return type
 
 
 Rule = Callable[[InferContext], None]
