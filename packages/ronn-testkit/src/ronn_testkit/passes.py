@@ -5,7 +5,7 @@
     test_if   since:11  fallback
 
 ``native``: passes with every node on the provider; ``fallback``: passes with the reference provider behind it. ``since``
-is the opset that the test's model imports. The list is held against the suite of the onnx that it names; with another
+is the opset that the test's model imports. ``# columns: native`` in the head leaves the other column out. The list is held against the suite of the onnx that it names; with another
 onnx, tests that one of the two does not have are left out.
 
 A line of ``known_failures.txt`` is a name, then why it fails.
@@ -31,6 +31,7 @@ class PassList:
     """The names that pass, by column, and the onnx series whose suite was run."""
 
     series: str = ""
+    columns: tuple[str, ...] = COLUMNS
     native: set[str] = field(default_factory=set)
     fallback: set[str] = field(default_factory=set)
     since: dict[str, int] = field(default_factory=dict)
@@ -45,6 +46,8 @@ class PassList:
             line = raw.strip()
             if line.startswith("# onnx "):
                 out.series = line.removeprefix("# onnx ").strip()
+            if line.startswith("# columns: "):
+                out.columns = tuple(line.removeprefix("# columns: ").replace(" ", "").split(","))
             if not line or line.startswith("#"):
                 continue
             words = line.split()
@@ -61,12 +64,15 @@ class PassList:
 
     def write(self, path: Path) -> None:
         """Writes the list, sorted."""
-        names = sorted(self.native | self.fallback)
+        names = sorted(set().union(*(getattr(self, c) for c in self.columns)))
         width = max((len(n) for n in names), default=0)
-        lines = [f"# onnx {self.series}", f"# native: {len(self.native)}, with fallback: {len(self.fallback)}"]
+        lines = [f"# onnx {self.series}"]
+        if self.columns != COLUMNS:
+            lines.append(f"# columns: {','.join(self.columns)}")
+        lines.append("# " + ", ".join(f"{c}: {len(getattr(self, c))}" for c in self.columns))
         for name in names:
-            columns = ",".join(c for c in COLUMNS if name in getattr(self, c))
-            lines.append(f"{name:{width}}  since:{self.since.get(name, 0):<3} {columns}")
+            held = ",".join(c for c in self.columns if name in getattr(self, c))
+            lines.append(f"{name:{width}}  since:{self.since.get(name, 0):<3} {held}")
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -71,14 +71,18 @@ class ProviderSuite:
         if subject.available:
             pytest.skip(f"{subject.name} is unavailable: {subject.available}")
         folder = Path(sys.modules[type(self).__module__].__file__ or ".").parent
-        native, fallback = run_onnx(subject)
-        findings.onnx = {"native": onnx_cases.counts(native), "fallback": onnx_cases.counts(fallback)}
         path, listed = folder / "passes.txt", PassList.read(folder / "passes.txt")
-        passed = {"native": {r.name for r in native if r.passed}, "fallback": {r.name for r in fallback if r.passed}}
+        native = run_native(subject)
+        results = {"native": native}
+        if "fallback" in listed.columns:
+            results["fallback"] = run_with_fallback(subject, native)
+        findings.onnx = {column: onnx_cases.counts(r) for column, r in results.items()}
+        passed = {column: {r.name for r in rs if r.passed} for column, rs in results.items()}
         if request.config.getoption("--ronn-update-passes"):
             opsets = onnx_cases.opsets()
-            since = {n: opsets.get(n, 0) for n in passed["native"] | passed["fallback"]}
-            PassList(onnx_series(), passed["native"], passed["fallback"], since).write(path)
+            since = {name: opsets.get(name, 0) for names in passed.values() for name in names}
+            new = PassList(onnx_series(), listed.columns, since=since, **passed)
+            new.write(path)
             return
         known = read_known_failures(folder / "known_failures.txt")
         ran = {r.name for r in native}
@@ -96,21 +100,30 @@ class ProviderSuite:
             )  # fmt: skip
 
 
-def run_onnx(subject: Subject) -> tuple[list[onnx_cases.Result], list[onnx_cases.Result]]:
-    """Results native, and with the reference behind. A test that passes natively is the same run with a fallback
-    listed, for every node stays where it is: only the others are run again."""
+def _backend(*names: str) -> Any:
     from ronn.compat.backend import Backend
 
-    def backend(*names: str) -> Any:
-        return type("Backend", (Backend,), {"providers": list(names)})
+    return type("Backend", (Backend,), {"providers": list(names)})
 
+
+def run_native(subject: Subject) -> list[onnx_cases.Result]:
+    """The suite with the provider alone."""
     with subject.registered():
-        native = onnx_cases.run(backend(subject.name))
-        failed = [r.name for r in native if not r.passed]
-        again = {} if subject.name == "reference" else {
-            r.name: r for r in onnx_cases.run(backend(subject.name, "reference"), names=failed)
-        }  # fmt: skip
-    return native, [again.get(r.name, r) for r in native]
+        return onnx_cases.run(_backend(subject.name))
+
+
+def run_with_fallback(subject: Subject, native: list[onnx_cases.Result]) -> list[onnx_cases.Result]:
+    """The suite with the reference behind the provider.
+
+    A test that passes natively is the same run with a fallback listed, for every node stays where it is: only the others
+    are run again.
+    """
+    failed = [r.name for r in native if not r.passed]
+    if subject.name == "reference":
+        return native
+    with subject.registered():
+        again = {r.name: r for r in onnx_cases.run(_backend(subject.name, "reference"), names=failed)}
+    return [again.get(r.name, r) for r in native]
 
 
 FINDINGS = pytest.StashKey[dict[str, Findings]]()

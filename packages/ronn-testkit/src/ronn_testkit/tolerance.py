@@ -2,7 +2,8 @@
 
 ``exact``: the same bits (NaN equals NaN, whatever its payload). ``rounded``: at most one step of the dtype away, which is
 what a correctly rounded result computed in a wider type may differ by; small floats are compared by their bits.
-``close``: transcendental functions. ``sums``: results of many additions in some order, relative to the largest value.
+``close``: transcendental functions. ``sums``: results of many additions in some order, relative to the largest value. ``single``: the same with float32's
+figures for float64 too, for operators whose definition holds float32 constants.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-LEVELS = ("exact", "rounded", "close", "sums")
+LEVELS = ("exact", "rounded", "close", "sums", "single")
 
 # dtype -> (relative, absolute); "sums" is relative to the largest magnitude of the expected values.
 CLOSE = {"float64": (1e-9, 1e-12), "float32": (2e-5, 2e-6), "float16": (4e-3, 1e-3), "bfloat16": (3e-2, 1e-2)}
@@ -57,11 +58,13 @@ def _wrong(got: np.ndarray, want: np.ndarray, level: str) -> np.ndarray:
     if level in ("exact", "rounded") or name not in CLOSE:
         steps = _steps_apart(got, want)
         return np.asarray(steps > (0 if level == "exact" else STEPS))
+    if level == "single" and name == "float64":
+        name = "float32"
     relative, absolute = (CLOSE if level == "close" else SUMS)[name]
     g, w = got.astype(np.float64), want.astype(np.float64)
     finite = np.isfinite(w)
     magnitude = np.abs(w)
-    if level == "sums":
+    if level in ("sums", "single"):
         magnitude = np.full(w.shape, np.abs(w[finite]).max(initial=0.0))
     with np.errstate(invalid="ignore"):
         close = np.abs(g - w) <= absolute + relative * magnitude

@@ -41,7 +41,9 @@ def expand_functions(graph: Graph, context: PassContext) -> bool:
 
 
 def _may_expand(node: Node) -> bool:
-    return node.domain in ("", "ai.onnx.preview") and _versions(node) is not None
+    # Bodies are asked for without graphs among the attributes: one that has such is left to providers.
+    plain = node.domain in ("", "ai.onnx.preview") and next(node.subgraphs(), None) is None
+    return plain and _versions(node) is not None
 
 
 def _versions(node: Node) -> tuple[int, ...] | None:

@@ -51,10 +51,13 @@ def claims_switched_off(subject: Subject) -> None:
 
 
 def _check(subject: Subject, names: list[str], off: set[str], placed: dict[str, str], copies: int) -> None:
-    for name in names:
+    # A pass of the provider may have fused nodes: those carry other names.
+    for name in set(names) & set(placed):
         want = "reference" if name in off else subject.name
-        if placed.get(name) != want:
-            raise CheckFailed(f"node {name!r} runs on {placed.get(name)}, not on {want}")
+        if placed[name] != want:
+            raise CheckFailed(f"node {name!r} runs on {placed[name]}, not on {want}")
+    if not off and "reference" in placed.values():
+        raise CheckFailed("a node that the provider claims runs on the reference")
     if registry().get(subject.name).devices()[0].memory == "host":
         if copies:
             raise CheckFailed(f"{copies} copies between parts that are both in host memory")

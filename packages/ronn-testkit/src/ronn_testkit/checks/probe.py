@@ -74,10 +74,10 @@ def drawn(recipe: Recipe, dtype: str, count: int) -> list[Case]:
     return out
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def first_case(recipe: Recipe, dtype: str) -> Case:
     """A case with elements in it, if one of the first few has any."""
-    few = drawn(recipe, dtype, 6)
+    few = drawn(recipe, dtype, 4)
     return next((c for c in few if all(getattr(a, "size", 1) > 1 for a in c.fed)), few[-1])
 
 

@@ -1,8 +1,10 @@
-"""Operators of the current opset that ``onnx.reference`` does not implement."""
+"""Operators that ``onnx.reference`` does not implement, or fails on for some shapes."""
 
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,3 +54,33 @@ def multinomial(ctx: KernelContext, x: np.ndarray, *, sample_size: int, seed: fl
     draws = rng.random((x.shape[0], sample_size))
     picked = (draws[:, :, None] >= cumulative[:, None, :]).sum(axis=2)
     return np.minimum(picked, x.shape[1] - 1).astype(ctx.dtype())
+
+
+@kernel("Erf")
+def erf(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
+    """onnx.reference rounds to float32, of float64 inputs too."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype) if x.size else x
+
+
+@kernel("Softsign")
+def softsign(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
+    """onnx.reference fails on a 0-d input."""
+    return x / (1 + np.abs(x))
+
+
+@kernel("Mean", since=8)
+def mean(ctx: KernelContext, *inputs: np.ndarray) -> np.ndarray:
+    """onnx.reference adds into the first input, which must then have the full shape."""
+    total = functools.reduce(np.add, inputs)
+    return (total / total.dtype.type(len(inputs))).astype(total.dtype)
+
+
+@kernel("GatherElements", since=11)
+def gather_elements(ctx: KernelContext, x: np.ndarray, indices: np.ndarray, *, axis: int) -> np.ndarray:
+    """onnx.reference fails on axes of more than 32 elements."""
+    size = x.shape[axis]
+    if indices.size and (indices.min() < -size or indices.max() >= size):
+        raise IndexError(f"indices must lie in [{-size}, {size - 1}]")
+    grid = list(np.indices(indices.shape, sparse=True))
+    grid[axis % x.ndim] = np.where(indices < 0, indices + size, indices)
+    return x[tuple(grid)]
