@@ -27,7 +27,7 @@ def model_of(
     types: Any = None,
     **attributes: Any,
 ) -> onnx.ModelProto:
-    """A model of one node. ``inputs``: arrays, None where omitted; ``types``: TypeProtos of those that are no tensors."""
+    """A model of one node. ``inputs``: arrays, None where omitted; ``types``: TypeProtos of those not tensors."""
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     infos = []
     for name, value in zip(names, inputs, strict=True):

@@ -151,8 +151,8 @@ class Node:
         for attr in self.attributes.values():
             if isinstance(attr, Graph):
                 yield attr
-            elif isinstance(attr, list):
-                yield from (a for a in attr if isinstance(a, Graph))
+            elif _is_graph_list(attr):
+                yield from attr
 
     def __repr__(self) -> str:
         ins = ", ".join("_" if v is None else f"%{v.name}" for v in self.inputs)
@@ -476,9 +476,14 @@ def clone_node(node: Node, mapping: dict[Value, Value]) -> Node:
 def _clone_attr(attr: Attr, mapping: dict[Value, Value]) -> Attr:
     if isinstance(attr, Graph):
         return clone(attr, mapping)
-    if isinstance(attr, list):
-        return [_clone_attr(a, mapping) for a in attr]
-    return attr
+    if _is_graph_list(attr):
+        return [clone(g, mapping) for g in attr]
+    return list(attr) if isinstance(attr, list) else attr
+
+
+def _is_graph_list(attr: Attr) -> bool:
+    """Whether ``attr`` is a list of graphs. The elements of a list are of one kind, and there may be a million."""
+    return isinstance(attr, list) and bool(attr) and isinstance(attr[0], Graph)
 
 
 def _copy_value(value: Value, mapping: dict[Value, Value]) -> Value:

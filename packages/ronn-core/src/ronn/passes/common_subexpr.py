@@ -13,6 +13,7 @@ from ronn.passes.edit import is_pure, may_hold_graphs, replace_value
 from ronn.passes.manager import PassContext, define_pass
 
 MAX_COMPARED = 1 << 20  # bytes of a constant compared by content; larger ones are equal when they are the same memory
+MAX_LIST = 1 << 12  # elements of a list attribute that is compared; nodes with longer ones (forests) are not merged
 
 
 @define_pass("common-subexpr", keeps_types=True)
@@ -92,6 +93,8 @@ def _attr_key(value: Any) -> Hashable | None:
     if isinstance(value, np.ndarray):
         return _array_key(value)
     if isinstance(value, list):
+        if len(value) > MAX_LIST:
+            return None
         keys = tuple(_attr_key(v) for v in value)
         return None if None in keys else ("list", keys)
     if isinstance(value, AttrRef):
