@@ -232,16 +232,7 @@ class Graph:
         node.set_inputs(())
         for sub in node.subgraphs():
             sub.detach()
-        if node._prev is not None:
-            node._prev._next = node._next
-        else:
-            self._first = node._next
-        if node._next is not None:
-            node._next._prev = node._prev
-        else:
-            self._last = node._prev
-        node._graph = None
-        self._count -= 1
+        self._unlink(node)
         self._nested.pop(node, None)
 
     def move_before(self, anchor: Node, node: Node) -> None:
@@ -250,16 +241,7 @@ class Graph:
         self._own(node)
         if anchor is node:
             return
-        if node._prev is not None:
-            node._prev._next = node._next
-        else:
-            self._first = node._next
-        if node._next is not None:
-            node._next._prev = node._prev
-        else:
-            self._last = node._prev
-        node._graph = None
-        self._count -= 1
+        self._unlink(node)
         self._link(node, anchor._prev, anchor)
 
     def _own(self, node: Node) -> None:
@@ -282,6 +264,18 @@ class Graph:
         if any(True for _ in node.subgraphs()):
             self._nested[node] = None
         return node
+
+    def _unlink(self, node: Node) -> None:
+        if node._prev is not None:
+            node._prev._next = node._next
+        else:
+            self._first = node._next
+        if node._next is not None:
+            node._next._prev = node._prev
+        else:
+            self._last = node._prev
+        node._graph = None
+        self._count -= 1
 
     def detach(self) -> None:
         """Drops every use that this graph (going away) makes of values, its own subgraphs included."""
