@@ -82,7 +82,8 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
 
 def _may_hold(call: Call, output: int, holds: dict[Value, frozenset[Storage]]) -> frozenset[Storage]:
     viewed = call.view_of.get(output)
-    sources = call.inputs if viewed is None else (call.inputs[viewed],)
+    # An input that may be viewed may also be omitted from the end of the list.
+    sources = call.inputs if viewed is None else call.inputs[viewed : viewed + 1]
     return frozenset().union(*(holds.get(v, frozenset()) for v in sources if v is not None))
 
 
