@@ -189,7 +189,6 @@ def fuzz(args: argparse.Namespace) -> int:
     end = time.monotonic() + args.seconds if args.seconds is not None else float("inf")
     outcomes: Counter[str] = Counter()
     findings: dict[tuple[str, str], tuple[int, str]] = {}
-    models = corpus(args.corpus, args.seed)
     index = 0
     while time.monotonic() < end and (args.cases is None or index < args.cases):
         with contextlib.ExitStack() as stack:
@@ -199,6 +198,7 @@ def fuzz(args: argparse.Namespace) -> int:
             outcomes[finding] += 1
             index += 1
     save = Path(args.save)
+    models = corpus(args.corpus, args.seed) if findings else []
     for (kind, where), (number, text) in findings.items():
         save.mkdir(parents=True, exist_ok=True)
         file = save / f"{kind}-{where.replace(':', '-')}-{args.seed}-{number}.onnx"

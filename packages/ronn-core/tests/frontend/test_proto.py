@@ -133,7 +133,11 @@ def test_attribute_kinds_without_a_schema() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [object(), {"a": 1}, [1, "a"], 2**70, np.zeros(1, "datetime64[s]")], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {"a": 1}, [1, "a"], 2**70, np.zeros(1, "datetime64[s]")],
+    ids=["object", "dict", "mixed list", "too large", "datetime"],
+)
 def test_attributes_that_onnx_cannot_hold(value: object) -> None:
     with pytest.raises(ModelError, match="attribute 'bad' cannot be written as ONNX"):
         attributes("NoSuchOp", bad=value)

@@ -295,7 +295,8 @@ class KernelProvider(Provider):
             if k is None:
                 raise ValueError(f"{self.name} was handed {node!r}, which it refuses: {verdict}")
             fn = k.bind(KernelContext(node, schema_of(node), options))
-            view_of = {} if k.view is None else dict.fromkeys(range(len(node.outputs)), k.view)
+            viewed = k.view if k.view is not None and k.view < len(node.inputs) else None
+            view_of = {} if viewed is None else dict.fromkeys(range(len(node.outputs)), viewed)
             calls.append(Call(fn, node.inputs, node.outputs, (node,), k.into, k.inplace, view_of))
         return CompiledPart(calls)
 
