@@ -1,4 +1,4 @@
-"""Makes a new provider package: what ``ronn new-provider NAME`` writes, and what ``examples/provider-template`` holds."""
+"""Makes a new provider package: what ``ronn new-provider NAME`` writes; ``examples/provider-template`` is one."""
 
 from __future__ import annotations
 

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from ronn.ir.graph import Graph
+
 
 @dataclass(frozen=True)
 class Case:
@@ -91,7 +93,7 @@ def assemble(
 
 
 def chain(ops: Sequence[str], shape: Sequence[int | str], opset: int = 21) -> onnx.ModelProto:
-    """float32 ``x`` through unary and binary operators one after the other; binary ones take ``x`` again. Output ``y``."""
+    """float32 ``x`` through unary and binary operators in turn; binary ones take ``x`` again. Output ``y``."""
     from onnx import TensorProto
 
     nodes, last = [], "x"
@@ -110,23 +112,38 @@ def reference(case: Case) -> list[Any]:
     narrow = next((a.dtype for a in case.inputs if _is_narrow(a)), None)
     if narrow is not None and case.level in ("close", "sums", "single"):
         wide = tuple(a.astype(np.float32) if _is_narrow(a) else a for a in case.inputs)
+        declared = [v.dtype for v in _graph(case).outputs]
         results = _run_reference(replace(case, inputs=wide))
         with np.errstate(all="ignore"):
-            return [r.astype(narrow) if isinstance(r, np.ndarray) and r.dtype == np.float32 else r for r in results]
+            return [
+                r if dtype is not None and dtype.numpy == np.float32 else _narrowed(r, narrow)
+                for r, dtype in zip(results, declared, strict=True)
+            ]
     return _run_reference(case)
+
+
+def _narrowed(value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, list):
+        return [_narrowed(v, dtype) for v in value]
+    return value.astype(dtype) if isinstance(value, np.ndarray) and value.dtype == np.float32 else value
 
 
 def _is_narrow(array: Any) -> bool:
     return isinstance(array, np.ndarray) and array.dtype.name in ("float16", "bfloat16")
 
 
-def _run_reference(case: Case) -> list[Any]:
+def _graph(case: Case) -> Graph:
     from ronn.frontend.onnx import load
     from ronn.ops.infer import infer_types
-    from ronn.providers.reference import node_function
 
     graph = load(case.model()).graph
     infer_types(graph)
-    (node,) = graph
+    return graph
+
+
+def _run_reference(case: Case) -> list[Any]:
+    from ronn.providers.reference import node_function
+
+    (node,) = _graph(case)
     result = node_function(node)(*case.inputs)
     return [result] if len(node.outputs) == 1 else list(result)

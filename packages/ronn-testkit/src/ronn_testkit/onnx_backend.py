@@ -36,7 +36,7 @@ def backend_of(name: str, providers: Sequence[str] | None) -> Any:
 
 
 def has_locale() -> bool:
-    """Whether the locale that onnx's StringNormalizer tests name is installed; ONNX Runtime needs it for eight of them."""
+    """Whether the locale of onnx's StringNormalizer tests is installed; ONNX Runtime needs it for eight of them."""
     before = locale.setlocale(locale.LC_CTYPE)
     try:
         locale.setlocale(locale.LC_CTYPE, LOCALE)
@@ -75,7 +75,7 @@ def markdown(runs: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# ONNX conformance",
         "",
-        f"`onnx.backend.test` of {first['suite']}, CPU half: passes of each group. `nox -s conformance` makes this page.",
+        f"`onnx.backend.test` of {first['suite']}, CPU half: passes by group. `nox -s conformance` makes this page.",
         "",
         "| backend | " + " | ".join(f"{g} (of {first['counts'].get(g, {}).get('total', 0)})" for g in groups) + " |",
         "| --- |" + " ---: |" * len(groups),

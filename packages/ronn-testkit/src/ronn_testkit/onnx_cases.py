@@ -113,7 +113,8 @@ def attempt(case: Case) -> Result:
 
 def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = next((line for line in lines if "Mismatched elements" in line or "dtypes" in line), lines[0] if lines else "")
+    telling = [line for line in lines if "Mismatched elements" in line or "dtypes" in line]
+    text = next(iter([*telling, *lines]), "")
     if type(error).__name__ == "PlacementError" and len(lines) > 1:
         refusals = [line for line in lines if "(opset " in line and ": " in line]
         text = refusals[-1] if refusals else text

@@ -4,9 +4,10 @@
     test_abs  since:13  native,fallback
     test_if   since:11  fallback
 
-``native``: passes with every node on the provider; ``fallback``: passes with the reference provider behind it. ``since``
-is the opset that the test's model imports. ``# columns: native`` in the head leaves the other column out. The list is held against the suite of the onnx that it names; with another
-onnx, tests that one of the two does not have are left out.
+``native``: passes with every node on the provider; ``fallback``: passes with the reference provider behind it.
+``since`` is the opset that the test's model imports. ``# columns: native`` in the head leaves the other column out. The
+list is held against the suite of the onnx that it names; with another onnx, tests that one of the two does not have are
+left out.
 
 A line of ``known_failures.txt`` is a name, then why it fails.
 """
@@ -77,7 +78,7 @@ class PassList:
 
 
 def differences(listed: PassList, column: str, passed: set[str], ran: set[str]) -> list[str]:
-    """What is wrong with a column of the list: listed tests that failed, unlisted ones that pass, names unknown here."""
+    """What is wrong with a column: listed tests that fail, unlisted ones that pass, names not in the suite."""
     wanted: set[str] = getattr(listed, column)
     same_suite = listed.series == onnx_series()
     out = [f"{name} is listed as {column} but fails" for name in sorted(wanted & (ran - passed))]
@@ -107,4 +108,5 @@ def read_known_failures(path: Path) -> dict[str, str]:
 
 def fixed(known: Mapping[str, str], passed: set[str]) -> list[str]:
     """Complaints about known failures that pass."""
-    return [f"{name} is a known failure ({known[name]}) but passes: take it out" for name in sorted(set(known) & passed)]
+    found = sorted(set(known) & passed)
+    return [f"{name} is a known failure ({known[name]}) but passes: take it out" for name in found]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the conformance kit."""
     group = parser.getgroup("ronn-testkit", "RONN provider conformance")
-    group.addoption("--ronn-report", metavar="DIR", default=None, help="write JSON, Markdown and a badge for each provider")
+    group.addoption("--ronn-report", metavar="DIR", help="write JSON, Markdown and a badge for each provider")
     group.addoption(
         "--ronn-update-passes", action="store_true", default=False, help="rewrite passes.txt beside each ProviderSuite"
     )

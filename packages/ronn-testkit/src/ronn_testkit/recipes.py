@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,11 @@ RECIPES: dict[str, Recipe] = {}
 
 def _add(ops: str, dtypes: Sequence[str], make: Callable[[Draw, str, str], Case]) -> None:
     for op in ops.split():
-        RECIPES[op] = Recipe(op, tuple(dtypes), lambda draw, dtype, op=op: make(draw, dtype, op))
+        RECIPES[op] = Recipe(op, tuple(dtypes), functools.partial(_of_op, make, op))
+
+
+def _of_op(make: Callable[[Draw, str, str], Case], op: str, draw: Draw, dtype: str) -> Case:
+    return make(draw, dtype, op)
 
 
 def _seed(draw: Draw) -> int:
@@ -196,7 +201,8 @@ def _cumsum(draw: Draw, dtype: str, op: str) -> Case:
 
 
 _add(
-    "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare",
+    "ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
+    "ReduceSumSquare",
     ("float32", "float64"),
     _reduction,
 )

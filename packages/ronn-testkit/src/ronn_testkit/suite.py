@@ -115,8 +115,8 @@ def run_native(subject: Subject) -> list[onnx_cases.Result]:
 def run_with_fallback(subject: Subject, native: list[onnx_cases.Result]) -> list[onnx_cases.Result]:
     """The suite with the reference behind the provider.
 
-    A test that passes natively is the same run with a fallback listed, for every node stays where it is: only the others
-    are run again.
+    A test that passes natively is the same run with a fallback listed, for every node stays where it is: only the
+    others are run again.
     """
     failed = [r.name for r in native if not r.passed]
     if subject.name == "reference":

@@ -1,11 +1,12 @@
 """How close a result must be: named levels, with their figures for each dtype.
 
-``exact``: the same bits (NaN equals NaN, whatever its payload). ``rounded``: at most one step of the dtype away, which is
-what a correctly rounded result computed in a wider type may differ by; small floats are compared by their bits.
-``close``: transcendental functions. ``sums``: results of many additions in some order, relative to the largest value. ``single``: the same with float32's
-figures for float64 too, for operators whose definition holds float32 constants.
+``exact``: the same bits (NaN equals NaN, whatever its payload). ``rounded``: at most one step of the dtype away, which
+is what a correctly rounded result computed in a wider type may differ by; small floats are compared by their bits.
+``close``: transcendental functions. ``sums``: results of many additions in some order, relative to the largest value.
+``single``: the same with float32's figures for float64 too, for operators whose definition holds float32 constants.
 """
 
+# mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
 from typing import Any
@@ -83,4 +84,5 @@ def _steps_apart(got: np.ndarray, want: np.ndarray) -> np.ndarray:
 
     g, w = got.astype(np.float64), want.astype(np.float64)
     nan = np.isnan(g) & np.isnan(w)
-    return np.where(nan | (g == w), 0, np.where(np.isnan(g) | np.isnan(w), 1 << 30, np.abs(ordered(got) - ordered(want))))
+    steps = np.where(np.isnan(g) | np.isnan(w), 1 << 30, np.abs(ordered(got) - ordered(want)))
+    return np.where(nan | (g == w), 0, steps)

@@ -22,7 +22,9 @@ def numpy_dtype(name: str) -> np.dtype:
     return DType.from_name(name).numpy
 
 
-def fill(shape: Sequence[int], dtype: str, seed: int, *, low: float = -3, high: float = 3, specials: bool = False) -> Any:
+def fill(
+    shape: Sequence[int], dtype: str, seed: int, *, low: float = -3, high: float = 3, specials: bool = False
+) -> Any:
     """An array of ``shape``: floats in [low, high], integers over their whole range where no bounds are narrower."""
     rng = np.random.default_rng(seed)
     size = tuple(shape)

@@ -12,7 +12,10 @@ from ronn_testkit.subject import CheckFailed, Subject
 
 
 def run(subject: Subject, case: Case, **options: Any) -> list[Any] | None:
-    """The outputs of a case on the provider alone; None when it refuses the node. CheckFailed when it claims and fails."""
+    """The outputs of a case on the provider alone; None where it refuses the node.
+
+    CheckFailed when it claims the node and fails.
+    """
     try:
         session = subject.session(case.model(), **options)
     except PlacementError:

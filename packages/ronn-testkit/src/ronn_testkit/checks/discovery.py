@@ -13,6 +13,13 @@ from ronn_testkit.subject import CheckFailed, Subject
 IMPORT_SECONDS = 5.0
 """What importing a provider's module and asking for its devices may take, beyond importing ronn and NumPy."""
 
+NOTHING_VISIBLE = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "OCL_ICD_VENDORS": "/nonexistent",
+    "ONEAPI_DEVICE_SELECTOR": "*:nothing",
+}
+"""Environment in which the usual drivers show no device."""
+
 _SCRIPT = r"""
 import json, os, signal, sys, threading, time, importlib
 import numpy, ronn.provider
@@ -65,7 +72,7 @@ def discover(subject: Subject, **environment: str) -> dict[str, Any]:
     )  # fmt: skip
     last = result.stdout.strip().splitlines()[-1:] or [""]
     if not last[0].startswith("@"):
-        raise CheckFailed(f"a process that imports {subject.target} ends with {result.returncode}: {result.stderr[-400:]}")
+        raise CheckFailed(f"importing {subject.target} ends with {result.returncode}: {result.stderr[-400:]}")
     found: dict[str, Any] = json.loads(last[0][1:])
     return found
 
@@ -90,7 +97,7 @@ def imports_cleanly(subject: Subject) -> None:
 
 def absence_is_a_reason(subject: Subject) -> None:
     """Without its hardware the provider says Unavailable("why"): no exception of another kind, no crash."""
-    report = discover(subject, CUDA_VISIBLE_DEVICES="", OCL_ICD_VENDORS="/nonexistent", ONEAPI_DEVICE_SELECTOR="*:nothing")
+    report = discover(subject, **NOTHING_VISIBLE)
     if report["error"]:
         raise CheckFailed(f"with no accelerator visible, {subject.target} fails: {report['error']}")
     if report["reason"] == "unavailable, without a reason":

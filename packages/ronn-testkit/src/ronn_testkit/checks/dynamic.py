@@ -30,7 +30,7 @@ def fifty_shapes(subject: Subject) -> None:
             compiled += 1
             return original(*args)
 
-        provider.compile = counting  # type: ignore[method-assign]
+        provider.compile = counting  # type: ignore[method-assign, assignment]
         try:
             with subject.session(model, plan_cache=len(SIZES)) as session:
                 for round_ in range(2):

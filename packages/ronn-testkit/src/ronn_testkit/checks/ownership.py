@@ -28,8 +28,8 @@ def _check(subject: Subject, case: Case) -> None:
         for out in arrays:
             if any(np.may_share_memory(out, a) for a in case.fed):
                 raise CheckFailed(f"{case!r} returned memory of an input")
-        kept = [a.copy() for a in arrays]
-        other = case.with_fed([a[::-1].copy() if a.ndim else a.copy() for a in case.fed])
+        kept = [np.array(a) for a in arrays]
+        other = case.with_fed([np.array(a[::-1] if a.ndim else a) for a in case.fed])
         second = [o for o in session.run(_valid(case, other)) if isinstance(o, np.ndarray)]
         for index, (now, then) in enumerate(zip(arrays, kept, strict=True)):
             if explain_difference(now, then, "exact"):

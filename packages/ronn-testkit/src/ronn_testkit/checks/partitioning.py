@@ -1,4 +1,4 @@
-"""Partitioning: with some claims switched off, the rest of a model still runs right, and copies are the expected ones."""
+"""Partitioning: with some claims switched off a model still runs right, with the copies that it needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUBSETS = 8
 
 
 def claims_switched_off(subject: Subject) -> None:
-    """Random subsets of a chain's nodes are refused: each node runs where it should, and the result is the reference's."""
+    """Random subsets of a chain are refused: each node runs where it should, the result is the reference's."""
     if subject.name == "reference":
         raise NotApplicable("the reference is what stands behind the others")
     with subject.registered() as provider:

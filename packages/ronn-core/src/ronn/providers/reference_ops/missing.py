@@ -62,6 +62,17 @@ def erf(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
     return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype) if x.size else x
 
 
+@kernel("Gelu", since=20)
+def gelu(ctx: KernelContext, x: np.ndarray, *, approximate: str) -> np.ndarray:
+    """In float64, for the function body rests on onnx.reference's Erf."""
+    v = x.astype(np.float64)
+    if approximate == "tanh":
+        inner = np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3))
+    else:
+        inner = np.vectorize(math.erf, otypes=[np.float64])(v / np.sqrt(2.0)) if v.size else v
+    return (0.5 * v * (1 + inner)).astype(x.dtype)
+
+
 @kernel("Softsign")
 def softsign(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
     """onnx.reference fails on a 0-d input."""
@@ -81,6 +92,6 @@ def gather_elements(ctx: KernelContext, x: np.ndarray, indices: np.ndarray, *, a
     size = x.shape[axis]
     if indices.size and (indices.min() < -size or indices.max() >= size):
         raise IndexError(f"indices must lie in [{-size}, {size - 1}]")
-    grid = list(np.indices(indices.shape, sparse=True))
+    grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     grid[axis % x.ndim] = np.where(indices < 0, indices + size, indices)
     return x[tuple(grid)]
