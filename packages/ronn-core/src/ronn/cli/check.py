@@ -1,0 +1,96 @@
+"""``ronn check``: what of a model cannot run here, by node, before a session is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ronn.cli import EXIT_UNSUPPORTED
+from ronn.cli.common import (
+    DimOpt,
+    JsonOpt,
+    ModelArg,
+    ProviderOpt,
+    add,
+    check_dims,
+    console,
+    parse_dims,
+    session_options,
+    table,
+    write_json,
+)
+
+
+def check(model: ModelArg, provider: ProviderOpt = None, dim: DimOpt = None, json: JsonOpt = False) -> None:
+    """List the nodes of MODEL that no listed provider runs. Exit code 0: all run; 3: some do not; 1: a bad model.
+
+    Examples:
+
+        ronn check model.onnx
+
+        ronn check model.onnx --provider cpu && echo "runs on cpu alone"
+    """
+    found = unsupported(model, provider, dim)
+    if json:
+        write_json(found)
+    else:
+        show(found)
+    if found["unsupported"]:
+        raise typer.Exit(EXIT_UNSUPPORTED)
+
+
+def unsupported(model: Path, providers: list[str] | None, dims: list[str] | None) -> dict[str, Any]:
+    """Nodes without a provider, with every provider's reason, and the warnings that loading gave.
+
+    Raises ModelError for a file that is no well-formed model.
+    """
+    import warnings
+
+    from ronn.compile import Request, to_portable, to_specialised
+    from ronn.partition import collect_bids
+    from ronn.provider import No, Yes
+    from ronn.session import Model, resolve_targets
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = Model.load(model)
+        check_dims(parse_dims(dims), loaded.inputs)
+        request = Request(loaded.ir, resolve_targets(providers), session_options("full", None, dims))
+        graph = to_specialised(to_portable(request), None, request)
+        bids = collect_bids(graph, request.targets)
+    rows = [
+        {
+            "node": node.label,
+            "op": node.op_id,
+            "opset": node.version,
+            "inputs": ["_" if v is None else str(v.type or "?") for v in node.inputs],
+            "reasons": {b.target.name: b.support.reason for b in offers if isinstance(b.support, No)},
+        }
+        for node, offers in bids.items()
+        if not any(isinstance(b.support, Yes) for b in offers)
+    ]
+    return {
+        "model": str(model),
+        "providers": [t.name for t in request.targets],
+        "nodes": sum(1 for _ in loaded.graph.all_nodes()),
+        "warnings": [str(w.message) for w in caught],
+        "unsupported": rows,
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    out = console()
+    for text in found["warnings"]:
+        out.print(f"warning: {text}", style="yellow", markup=False)
+    listed = ", ".join(found["providers"])
+    rows = found["unsupported"]
+    if not rows:
+        out.print(f"every node runs on {listed} ({found['nodes']} nodes in the file)", markup=False)
+        return
+    shown = table(f"{len(rows)} node(s) that {listed} cannot run", "node", "operator", "opset", "inputs", "why")
+    for row in rows:
+        why = "; ".join(f"{p}: {reason}" for p, reason in row["reasons"].items())
+        add(shown, row["node"], row["op"], row["opset"], ", ".join(row["inputs"]), why or "no provider listed")
+    out.print(shown)
