@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
-from ronn.ir.graph import Node
+from ronn.ir.graph import Node, Value
+from ronn.passes.edit import Builder
 from ronn.passes.eliminate_dead import eliminate_dead
-from ronn.passes.expand_functions import expand_functions, function_body
+from ronn.passes.expand_functions import expand_functions, function_body, register_body
 from ronn.passes.fold_constants import fold_constants
 from ronn.passes.lift_constants import lift_constants
 from ronn.passes.pipelines import all_passes
@@ -87,6 +89,25 @@ def test_inside_a_branch(apply: Any) -> None:
     done = apply(ALL, text(body), takes=everything_but("Softplus"), rtol=1e-5)
     branch = done.graph.nodes[-1].attributes["then_branch"]
     assert "Softplus" not in [n.op for n in branch]
+
+
+def test_registered_body(apply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[expand_functions.fn.__module__]
+    monkeypatch.setattr(module, "_bodies", {})
+
+    @register_body("me", "Twice")
+    def twice(b: Builder, node: Node) -> list[Value] | None:
+        x = node.inputs[0]
+        if node.attributes.get("odd"):
+            b.op("Abs", x)
+            return None
+        return [b.op("Add", x, x)]
+
+    source = text("%y = me::Twice(%x)").replace('opset {"": 22}', 'opset {"": 22, "me": 1}')
+    assert apply(ALL, source, takes="Add", compare=False).ops == ["Add"]
+    assert not apply(ALL, source, takes="Add Twice", compare=False).changed
+    odd = source.replace("(%x)\n", "(%x) {odd=1}\n")
+    assert apply(ALL, odd, takes="Add", compare=False).ops == ["me::Twice"]
 
 
 def test_operator_without_a_body() -> None:

@@ -1,18 +1,19 @@
-"""Expands operators that no provider takes into the function bodies that ONNX itself ships."""
+"""Expands operators that no provider takes: into ONNX's own function bodies, or into bodies that were registered."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ronn.errors import ModelError
-from ronn.ir.graph import Function, Graph, Node
+from ronn.ir.graph import Function, Graph, Node, Value
 from ronn.ir.types import TensorType
 from ronn.ops.infer import infer_node
 from ronn.ops.schema import max_opset, schema_of
-from ronn.passes.edit import is_pure, remove_dead, walk
+from ronn.passes.edit import Builder, is_pure, remove_dead, walk
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.splice import replace_node, splice
 
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
     import onnx
 
 MAX_DEPTH = 8
+Body = Callable[[Builder, Node], Sequence[Value] | None]
+_bodies: dict[tuple[str, str], Body] = {}
+
+
+def register_body(domain: str, op: str) -> Callable[[Body], Body]:
+    """Declares what an operator of another domain than ONNX's stands for: ``body(builder, node)`` builds it and returns
+    the values of the outputs, or None where it cannot say. It is used for nodes that no provider takes."""
+
+    def register(body: Body) -> Body:
+        _bodies[(domain, op)] = body
+        return body
+
+    return register
+
+
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # the plan runs these itself
 
 
@@ -32,12 +48,26 @@ def expand_functions(graph: Graph, context: PassContext) -> bool:
     for owner, node in walk(graph, context):
         if node.op in _CONTROL_FLOW and node.domain == "":
             continue
-        if _may_expand(node) and not context.takes(node):
+        body = _bodies.get((node.domain, node.op))
+        if body is not None:
+            if not context.takes(node) and _build(owner, node, body, context):
+                changed = True
+        elif _may_expand(node) and not context.takes(node):
             made = _expand(owner, node, context, 0)
             if made is not None:
                 context.rewrote(made, detail=f"expanded {node.label}")
                 changed = True
     return changed
+
+
+def _build(graph: Graph, node: Node, body: Body, context: PassContext) -> bool:
+    builder = Builder(graph, node, context)
+    outputs = body(builder, node)
+    if outputs is None:
+        builder.discard()
+        return False
+    context.rewrote(replace_node(graph, node, builder.nodes, outputs, context), detail=f"expanded {node.label}")
+    return True
 
 
 def _may_expand(node: Node) -> bool:
