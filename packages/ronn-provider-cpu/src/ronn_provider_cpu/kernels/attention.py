@@ -184,7 +184,7 @@ def rotary_embedding(
 
 
 def rotate(x: Array, cos: Array, sin: Array, width: int, interleaved: bool) -> Array:
-    """Rotates the first ``width`` elements of the last axis in pairs, by angles of given cos and sin (..., width / 2)."""
+    """Rotates the first ``width`` elements of the last axis in pairs; cos and sin are (..., width / 2)."""
     out = np.array(x)
     if interleaved:
         first, second = slice(0, width, 2), slice(1, width, 2)
