@@ -54,7 +54,7 @@ def test_two_outputs_stay_two_values(apply: Any) -> None:
         ("f32[1] = const {0x0000c07f}", "f32[1] = const {0x0100c07f}", False),
         ("f32[1] = const {1.0}", "f32[] = const {1.0}", False),
         ("i32[1] = const {1}", "i64[1] = const {1}", False),
-        ("str[1] = const {\"a\"}", "str[1] = const {\"a\"}", True),
+        ('str[1] = const {"a"}', 'str[1] = const {"a"}', True),
     ],
 )
 def test_constants_by_content(apply: Any, one: str, other: str, merged: bool) -> None:

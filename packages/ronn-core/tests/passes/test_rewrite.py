@@ -151,9 +151,7 @@ def test_refusal_leaves_no_trace_but_its_reason() -> None:
     before = str(graph)
     context = run(graph)
     assert str(graph) == before
-    assert [(r.rule, r.node, r.reason) for r in context.refusals] == [
-        ("exp-log", "Exp->%o", "log of negatives is NaN")
-    ]
+    assert [(r.rule, r.node, r.reason) for r in context.refusals] == [("exp-log", "Exp->%o", "log of negatives is NaN")]
 
 
 def test_rules_apply_inside_subgraphs_to_values_from_outside() -> None:

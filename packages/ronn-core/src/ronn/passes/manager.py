@@ -253,9 +253,7 @@ class PassManager:
         report.rewrites = context.rewrites - before
         return report
 
-    def _run_group(
-        self, group: Group, graph: Graph, context: PassContext, report: PassReport, state: _State
-    ) -> None:
+    def _run_group(self, group: Group, graph: Graph, context: PassContext, report: PassReport, state: _State) -> None:
         passes = [p for p in group.passes if p.name not in self.disabled]
         # A pass need not run again when nothing has changed since its own last run.
         settled: set[str] = set()

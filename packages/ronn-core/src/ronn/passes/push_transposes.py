@@ -107,9 +107,7 @@ def _plan(graph: Graph, value: Value, perm: Perm, plan: _Plan, depth: int) -> bo
             return True
     if node is not None and depth < MAX_DEPTH and _passes(graph, node, value, perm):
         plan.steps[value] = perm
-        return all(
-            _plan(graph, v, perm, plan, depth + 1) for v in _moved_inputs(node) if v is not None
-        )
+        return all(_plan(graph, v, perm, plan, depth + 1) for v in _moved_inputs(node) if v is not None)
     if value.tensor.rank != len(perm):
         return False
     plan.gain -= 1
@@ -259,5 +257,3 @@ def _transposed_matrix(graph: Graph, value: Value | None) -> Value | None:
     if node is None or node.op != "Transpose" or node.domain != "" or perm_of(node) != (1, 0):
         return None
     return node.input(0)
-
-

@@ -118,5 +118,3 @@ def _merge_reshape(graph: Graph, node: Node, context: PassContext) -> bool:
     remove_dead([inner], graph)
     context.rewrote([node], detail=f"merged into {node.label}")
     return True
-
-
