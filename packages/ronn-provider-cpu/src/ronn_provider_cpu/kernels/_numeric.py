@@ -17,7 +17,7 @@ ROUNDED = "computed in float32 and rounded back"
 BLOCK = 1 << 14  # elements worked on at a time, so that temporaries stay in cache
 
 _FLOAT32 = np.dtype(np.float32)
-_WIDER = {
+_WIDER: dict[np.dtype, np.dtype] = {
     **{np.dtype(getattr(np, n, None) or getattr(ml_dtypes, n)): _FLOAT32 for n in SMALL_FLOATS.split()},
     **{np.dtype(getattr(ml_dtypes, n)): np.dtype(np.int8) for n in ("int2", "int4")},
     **{np.dtype(getattr(ml_dtypes, n)): np.dtype(np.uint8) for n in ("uint2", "uint4")},

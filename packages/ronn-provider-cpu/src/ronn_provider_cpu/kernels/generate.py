@@ -75,7 +75,7 @@ def eye_like(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """EyeLike: ones on the k-th diagonal."""
     given, k = ctx.attr("dtype"), ctx.attr("k", 0)
     dtype = ctx.dtype() if given is None else DType.from_code(given).numpy
-    return lambda x: np.eye(*x.shape, k=k, dtype=wider(dtype)).astype(dtype, copy=False)
+    return lambda x: np.eye(x.shape[0], x.shape[1], k, wider(dtype)).astype(dtype, copy=False)
 
 
 def _generator(ctx: KernelContext) -> np.random.RandomState:

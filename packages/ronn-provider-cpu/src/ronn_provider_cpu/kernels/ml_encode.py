@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.ir.types import MapType, TensorType
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels.cast import format_number
 from ronn_provider_cpu.kernels.strings import objects
@@ -106,9 +107,12 @@ def dict_vectorizer(
     """DictVectorizer: the values of a map in the order of the vocabulary, ``[1, len]``, zero where a key is absent."""
     vocabulary = string_vocabulary if string_vocabulary is not None else int64_vocabulary
     assert vocabulary is not None
-    value = ctx.inputs[0].type.value if ctx.inputs[0] is not None and hasattr(ctx.inputs[0].type, "value") else None
-    dtype = getattr(value, "dtype", None)
-    made = np.dtype(dtype.numpy) if dtype is not None else np.asarray(list(x.values())).dtype
+    declared = None if ctx.inputs[0] is None else ctx.inputs[0].type
+    value = declared.value if isinstance(declared, MapType) else None
+    if isinstance(value, TensorType) and value.dtype is not None:
+        made = value.dtype.numpy
+    else:
+        made = np.asarray(list(x.values())).dtype
     missing = "" if made.kind == "O" else 0
     return objects((x.get(k, missing) for k in vocabulary), (1, len(vocabulary))).astype(made)
 

@@ -41,7 +41,7 @@ def reshape(ctx: KernelContext) -> Callable[..., np.ndarray]:
 
     def call(x: np.ndarray, shape: np.ndarray) -> np.ndarray:
         if simple and x.size:
-            return x.reshape(fixed)  # type: ignore[arg-type]
+            return x.reshape(fixed)
         return x.reshape(resolve_shape(x, fixed if fixed is not None else shape.reshape(-1).tolist(), allowzero))
 
     return call

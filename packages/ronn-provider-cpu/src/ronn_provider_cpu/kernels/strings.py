@@ -73,6 +73,7 @@ def tokenizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """com.microsoft Tokenizer of ``[C]`` or ``[N, C]``: tokens in a new last axis, padded with ``pad_value``."""
     separators, expression = ctx.attr("separators"), ctx.attr("tokenexp")
     mark, pad, shortest = bool(ctx.attr("mark", 0)), ctx.attr("pad_value", ""), ctx.attr("mincharnum", 1)
+    cut: Callable[[str], list[str]]
     if expression:
         token = re.compile(expression)
 
