@@ -13,7 +13,8 @@ class ExternalData:
     """The external files of one model, each mapped once, read-only.
 
     A location may only name a regular file below the model's folder (symlinks resolved). Where the model file is
-    itself a symlink, as in download caches, the folder that it leads to counts too.
+    itself a symlink, as in download caches, the folder that it leads to counts too. Hard links are read: package installers
+    put files in place with them.
     """
 
     def __init__(self, model: Path | None) -> None:
@@ -76,11 +77,6 @@ def _map(path: Path) -> np.ndarray:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             raise ValueError(f"external data file {path.name!r} is not a regular file")
-        if info.st_nlink > 1:
-            raise ValueError(
-                f"external data file {path.name!r} has {info.st_nlink} hard links, so it may be a file of somebody "
-                "else: copy it"
-            )
         if info.st_size == 0:
             return np.empty(0, np.uint8)
         with os.fdopen(fd, "rb", closefd=False) as file:
