@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ronn.errors import PlacementError
+from ronn.errors import PlacementError, ProviderError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType, TensorType
 from ronn.partition import CONTROL, Target, assign, insert_copies, is_copy, partition
@@ -118,3 +118,16 @@ def test_two_device_memories_meet_on_the_host():
     insert_copies(g, targets)
     assert [n.attributes.get("to", n.op) for n in g] == ["m1", "A", "host", "m2", "B", "host"]
     assert [n.attributes["via"] for n in g if is_copy(n)] == ["g1", "g1", "g2", "g2"]
+
+
+@pytest.mark.parametrize("answer", [ZeroDivisionError("oops"), None, True])
+def test_a_provider_that_answers_badly_is_named(answer):
+    class Bad(Only):
+        def supports(self, node, device):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    with pytest.raises(ProviderError, match="supports\\(\\)") as e:
+        assign(chain("Relu"), [Target(Bad("bad", set()), Device("bad"), {})])
+    assert "bad" in str(e.value) and "Relu" in str(e.value)

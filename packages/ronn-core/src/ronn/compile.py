@@ -22,6 +22,7 @@ from ronn.options import SessionOptions
 from ronn.partition import (
     CONTROL,
     Target,
+    ask,
     assign,
     insert_copies,
     is_control_flow,
@@ -208,7 +209,7 @@ def pass_context(request: Request) -> PassContext:
     native = [t for t in request.targets if t.name != "reference"]
 
     def claimed(node: Node) -> bool:
-        return any(isinstance(t.provider.supports(node, t.device), Yes) for t in native)
+        return any(isinstance(ask(t, node), Yes) for t in native)
 
     return PassContext(
         options={"fold_limit": request.options.fold_limit},
@@ -229,7 +230,7 @@ def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list
 
     def evaluate(node: Node, arrays: Sequence[Any]) -> list[Any]:
         for target in folding:
-            if isinstance(target.provider.supports(node, target.device), Yes):
+            if isinstance(ask(target, node), Yes):
                 inputs = tuple(v for v in node.inputs if v is not None)
                 compiled = _compile(target, Part((node,), inputs, node.outputs))
                 plan = Plan(compiled.calls, inputs, [v for v in node.outputs if v.name])

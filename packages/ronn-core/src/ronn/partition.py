@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ronn.errors import PlacementError
+from ronn.errors import PlacementError, ProviderError, RonnError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.plugins import registry
 from ronn.provider import Device, No, Part, Provider, Support, Yes
@@ -48,10 +48,23 @@ def is_control_flow(node: Node) -> bool:
 def collect_bids(graph: Graph, targets: Sequence[Target]) -> dict[Node, list[Bid]]:
     """Asks every target about every node, those of subgraphs too; control flow belongs to the plan."""
     return {
-        node: [Bid(t, t.provider.supports(node, t.device)) for t in targets]
+        node: [Bid(t, ask(t, node)) for t in targets]
         for node in graph.all_nodes()
         if not is_control_flow(node) and not is_copy(node)
     }
+
+
+def ask(target: Target, node: Node) -> Support:
+    """What a target says about a node. ProviderError when it raises, or says neither Yes nor No."""
+    try:
+        support = target.provider.supports(node, target.device)
+    except RonnError:
+        raise
+    except Exception as e:
+        raise ProviderError(f"provider {target.name!r} failed in supports(): {type(e).__name__}: {e}", node=node) from e
+    if not isinstance(support, (Yes, No)):
+        raise ProviderError(f"supports() of provider {target.name!r} returned {support!r}, neither Yes nor No", node=node)
+    return support
 
 
 def assign(graph: Graph, targets: Sequence[Target]) -> None:
