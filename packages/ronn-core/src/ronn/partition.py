@@ -63,7 +63,7 @@ def ask(target: Target, node: Node) -> Support:
     except Exception as e:
         raise ProviderError(f"provider {target.name!r} failed in supports(): {type(e).__name__}: {e}", node=node) from e
     if not isinstance(support, (Yes, No)):
-        raise ProviderError(f"supports() of provider {target.name!r} returned {support!r}, neither Yes nor No", node=node)
+        raise ProviderError(f"supports() of provider {target.name!r} returned {support!r}, not Yes or No", node=node)
     return support
 
 

@@ -63,10 +63,11 @@ _add("Round", ("float32", "float64", "float16"), _unary("exact"))
 _add("Sqrt Reciprocal", FLOATS, _unary("rounded"))
 _add(
     "Exp Log Sigmoid Tanh Sin Cos Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh Erf Softplus Softsign Elu Selu Mish "
-    "Gelu HardSigmoid HardSwish Celu LeakyRelu ThresholdedRelu Shrink",
+    "Gelu HardSigmoid Celu LeakyRelu ThresholdedRelu Shrink",
     ("float32", "float64", "float16"),
     _unary("close", specials=False),
 )
+_add("HardSwish", ("float32", "float64", "float16"), _unary("single", specials=False))
 _add("IsNaN IsInf", ("float32", "float64"), _unary("exact"))
 _add("Not", ("bool",), _unary("exact"))
 _add("BitwiseNot", INTS, _unary("exact"))
