@@ -77,18 +77,22 @@ def group(*names: str) -> list[str]:
 
 
 def needs_of(package: str) -> list[str]:
-    """What the tests of a package ask for: its ``test`` dependency group, and its own extras (the CLI is tested too)."""
+    """What the tests of a package ask for: the package with its extras, and its ``test`` dependency group."""
     if package == REPOSITORY:
-        return [*(f"{name}[{','.join(p['project'].get('optional-dependencies', {}))}]" for name, p in PROJECTS.items())]
-    extras = ",".join(PROJECTS[package]["project"].get("optional-dependencies", {}))
-    return [f"{package}[{extras}]" if extras else package, *PROJECTS[package].get("dependency-groups", {}).get("test", [])]
+        return [with_extras(name) for name in PROJECTS]
+    return [with_extras(package), *PROJECTS[package].get("dependency-groups", {}).get("test", [])]
+
+
+def with_extras(name: str) -> str:
+    extras = ",".join(PROJECTS[name]["project"].get("optional-dependencies", {}))
+    return f"{name}[{extras}]" if extras else name
 
 
 def install_for_tests(session: nox.Session, package: str, *options: str) -> None:
     needs = needs_of(package)
     foreign = [n for n in needs if re.split(r"[\[<>=~! ]", n)[0] not in PROJECTS]
     benchmarks = ["-r", "benchmarks/requirements.txt"] if package == REPOSITORY else []
-    session.install(*options, *closure([n.replace("[]", "") for n in needs]), *group("test"), *foreign, *benchmarks)
+    session.install(*options, *closure(needs), *group("test"), *foreign, *benchmarks)
 
 
 def workers() -> str:
@@ -104,7 +108,7 @@ def workers() -> str:
 def run_tests(session: nox.Session, package: str) -> None:
     folders = ["examples", "benchmarks", "docs"] if package == REPOSITORY else [f"packages/{package}/tests"]
     present = [f for f in folders if any((ROOT / f).rglob("test_*.py"))]
-    one_thread = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     session.run("pytest", "-q", "-n", workers(), *present, *session.posargs, env=one_thread)
 
 
@@ -135,9 +139,10 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests and the conformance kit, on each provider; writes docs/conformance.md and build/."""
+    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md and benchmarks/results/."""
     session.install(*closure(["ronn", "ronn-testkit"]), *group("test"))
-    session.run("python", "-m", "ronn_testkit.onnx_backend", *session.posargs)
+    results = ["--all", "--json", "benchmarks/results/conformance.json", "--markdown", "docs/conformance.md"]
+    session.run("python", "-m", "ronn_testkit.onnx_backend", *(session.posargs or results))
 
 
 @nox.session(python=CURRENT)
@@ -187,7 +192,7 @@ def models(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def changelog(session: nox.Session) -> None:
-    """Puts the fragments of packages/NAME/changelog into its CHANGELOG.md: ``-- NAME VERSION`` (``--draft`` to look)."""
+    """Puts the fragments of packages/NAME/changelog into its CHANGELOG.md: ``-- NAME VERSION [--draft]``."""
     if len(session.posargs) < 2:
         session.error("which package and version? nox -s changelog -- ronn-core 0.2.0")
     name, version, *rest = session.posargs

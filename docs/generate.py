@@ -1,0 +1,230 @@
+"""Writes the pages that say what the code says: `python docs/generate.py`; `--check` fails when one is stale."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+MARK = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
+
+
+def knobs_page() -> str:
+    from ronn import knobs
+
+    lines = [
+        "# Settings of the environment",
+        "",
+        "Every variable that RONN reads. Values are read at each use; a value that a setting cannot have is an `OptionError`.",
+        "`ronn doctor` shows what is set, and `RONN_` variables that nothing reads.",
+    ]
+    for knob in knobs.all_knobs():
+        kind = {bool: "1 or 0", int: "whole number", str: "text"}[type(knob.default)]
+        plain = int(knob.default) if isinstance(knob.default, bool) else knob.default
+        default = "empty" if plain == "" else str(plain)
+        lines += ["", f"## {knob.name}", "", f"{knob.help}", "", f"Type: {kind}. Default: {default}."]
+    return "\n".join(lines)
+
+
+def passes_page() -> str:
+    from ronn.cli.passes import pass_rows
+    from ronn.passes.pipelines import names
+
+    lines = [
+        "# Passes",
+        "",
+        f"In the order in which they first run. Levels: {', '.join(names())} (`SessionOptions(optimization=...)`). *Portable*",
+        "passes run once a model, *specialised* ones once for each set of input sizes. Every pass that is not *required* can",
+        "be left out by name: `SessionOptions(disabled_passes=[...])`, `ronn run --disable-pass NAME`. Passes of providers and",
+        "plugins come on top.",
+    ]
+    for row in pass_rows():
+        where = "; ".join(f"{level}: {', '.join(stages)}" for level, stages in row["runs"].items())
+        required = " Required." if row["required"] else ""
+        summary = "\n".join(f"- {_plain(part)}" for part in row["summary"].split("; "))
+        lines += ["", f"## {row['name']}", "", f"Runs at {where}.{required}", "", summary]
+    return "\n".join(lines)
+
+
+def hooks_page() -> str:
+    from ronn import hookspecs
+
+    lines = [
+        "# Hooks",
+        "",
+        "A plugin is a module or object with functions marked `@ronn.hookimpl`, named by an entry point of group `ronn`. (A",
+        "provider alone needs no hook: the entry point may name its class.) Hooks are called at discovery, load and compile",
+        "time, never while a model runs.",
+    ]
+    for name, spec in hook_specs().items():
+        arguments = ", ".join(f"{p.name}: {p.annotation}" for p in inspect.signature(spec).parameters.values())
+        returns = inspect.signature(spec).return_annotation
+        lines += ["", f"## {name}", "", "```python", f"def {name}({arguments}) -> {returns}", "```", "", _doc(spec)]
+        if getattr(spec, "ronn_spec", {}).get("firstresult"):
+            lines.append("The first plugin that returns something decides.")
+    assert hookspecs.__doc__
+    return "\n".join(lines)
+
+
+def hook_specs() -> dict[str, Callable[..., Any]]:
+    """The hooks by name, in the order of their file."""
+    from ronn import hookspecs
+
+    return {name: f for name, f in vars(hookspecs).items() if name.startswith("ronn_") and callable(f)}
+
+
+def operators_page() -> str:
+    from ronn.plugins import registry
+    from ronn.provider import KernelProvider
+
+    provider = registry().get("cpu").provider
+    assert isinstance(provider, KernelProvider)
+    kernels: dict[str, dict[str, list[Any]]] = {}
+    for kernel in provider.kernel_set:
+        kernels.setdefault(kernel.domain, {}).setdefault(kernel.op, []).append(kernel)
+    lines = [
+        "# Operators of the cpu provider",
+        "",
+        "Each line is a kernel: the versions of the operator that it takes, and dtypes where it is bound to some (by type",
+        "variable of the operator's schema; plain names are those of the first input). Operators that are not here run on the",
+        "`reference` provider where it is listed, and composite ones are expanded into operators that are.",
+    ]
+    for domain in sorted(kernels):
+        lines += ["", f"## {domain or 'ai.onnx'}", "", "| operator | versions | dtypes | note |", "| --- | --- | --- | --- |"]
+        for op in sorted(kernels[domain]):
+            for kernel in sorted(kernels[domain][op], key=lambda k: (k.since, k.until or 0)):
+                until = "" if kernel.until is None else kernel.until
+                versions = f"{kernel.since}+" if kernel.until is None else f"{kernel.since}-{until}"
+                dtypes = "; ".join(
+                    f"{variable}: {', '.join(sorted(allowed))}" if variable else ", ".join(sorted(allowed))
+                    for variable, allowed in kernel.dtypes.items()
+                )
+                lines.append(f"| {op} | {versions} | {dtypes or 'any'} | {_plain(kernel.note)} |")
+    return "\n".join(lines)
+
+
+def errors_page() -> str:
+    from ronn import errors
+
+    lines = [
+        "# Errors",
+        "",
+        "Everything that RONN raises on purpose is a `RonnError`. Its text names the node, the operator and its version, the",
+        "provider, the inputs with types and producers, and a hint; `.message`, `.node_label`, `.op` and `.hint` hold the parts.",
+        "The cause, where there is one, is `__cause__`. All can be pickled.",
+    ]
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and c.__module__ == errors.__name__]
+    for cls in classes:
+        bases = ", ".join(f"`{b.__name__}`" for b in cls.__bases__)
+        lines += ["", f"## {cls.__name__}", "", _doc(cls), "", f"Is a {bases}."]
+    return "\n".join(lines)
+
+
+def cli_page() -> str:
+    from ronn.cli.app import COMMANDS, EPILOG
+
+    lines = [
+        "# Command line",
+        "",
+        'Comes with the extra `cli` (`pip install "ronn-core[cli]"`; `pip install ronn` has it). `python -m ronn` is the same.',
+        f"{EPILOG} With `RONN_DEBUG=1` or higher an error shows its traceback.",
+    ]
+    for name, command in COMMANDS.items():
+        text, _, examples = inspect.cleandoc(command.__doc__ or "").partition("Example")
+        lines += ["", f"## ronn {name}", "", text.strip()]
+        shown = [line.strip() for line in examples.splitlines()[1:] if line.strip()]
+        if shown:
+            lines += ["", "```", *shown, "```"]
+        lines += ["", "| option | what it does | default |", "| --- | --- | --- |", *_options(command)]
+    return "\n".join(lines)
+
+
+def decisions_page() -> str:
+    lines = [
+        "# Decisions",
+        "",
+        "What was decided and could have been decided otherwise: context, decision, alternatives, cost. Later ones may replace",
+        "earlier ones; nothing is rewritten afterwards.",
+        "",
+    ]
+    for page in sorted((DOCS / "adr").glob("0*.md")):
+        title = page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        lines.append(f"- [{title}]({page.name})")
+    return "\n".join(lines)
+
+
+def _options(command: Callable[..., Any]) -> list[str]:
+    rows = []
+    hints = typing.get_type_hints(command, include_extras=True)
+    for name, parameter in inspect.signature(command).parameters.items():
+        info = hints[name].__metadata__[0]
+        flag = "--" + name.replace("_", "-")
+        # In an Annotated hint, typer keeps the first flag where the default would stand.
+        first = [info.default] if isinstance(info.default, str) and info.default.startswith("-") else []
+        words = [f"`{d}`" for d in ([*first, *(info.param_decls or ())] or [flag])]
+        if type(info).__name__ == "ArgumentInfo":
+            words = [f"`{info.metavar or name.upper()}`"]
+        elif info.metavar:
+            words[-1] = f"`{words[-1].strip('`')} {info.metavar}`"
+        default = parameter.default
+        shown = info.show_default if isinstance(info.show_default, str) else ""
+        if not shown and default is not None and default is not False and default is not inspect.Parameter.empty:
+            shown = str(default)
+        rows.append(f"| {', '.join(words)} | {_plain(info.help or '').replace('|', chr(92) + '|')} | {_plain(shown)} |")
+    return rows
+
+
+def _doc(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "").replace("``", "`")
+
+
+def _plain(text: str) -> str:
+    """Text in which Markdown finds nothing to format."""
+    for sign in ("*", "_", "<", ">"):
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "knobs.md": knobs_page,
+    "passes.md": passes_page,
+    "hooks.md": hooks_page,
+    "operators.md": operators_page,
+    "errors.md": errors_page,
+    "cli.md": cli_page,
+    "adr/index.md": decisions_page,
+}
+
+
+def render(name: str) -> str:
+    """The text that a page should have."""
+    return MARK + PAGES[name]().rstrip() + "\n"
+
+
+def stale() -> list[str]:
+    """The pages whose file is not what the code says."""
+    return [n for n in PAGES if not (DOCS / n).is_file() or (DOCS / n).read_text(encoding="utf-8") != render(n)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 when a page is stale")
+    options = parser.parse_args()
+    old = stale()
+    if options.check:
+        for name in old:
+            print(f"docs/{name} is stale: run python docs/generate.py", file=sys.stderr)
+        return 1 if old else 0
+    for name in old:
+        (DOCS / name).write_text(render(name), encoding="utf-8")
+        print(f"wrote docs/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

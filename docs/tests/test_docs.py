@@ -1,0 +1,94 @@
+"""The docs say what the code says: generated pages are fresh, hooks have headings, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parent.parent
+ROOT = DOCS.parent
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_pages_are_fresh(generate: ModuleType) -> None:
+    assert generate.stale() == [], "run: python docs/generate.py"
+
+
+def test_every_hook_has_a_heading_with_its_arguments(generate: ModuleType) -> None:
+    page = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    specs = generate.hook_specs()
+    assert "ronn_providers" in specs
+    for name, spec in specs.items():
+        assert f"\n## {name}\n" in page
+        for argument in spec.__code__.co_varnames[: spec.__code__.co_argcount]:
+            assert re.search(rf"def {name}\(.*\b{argument}\b", page)
+
+
+def test_every_setting_and_pass_has_a_heading() -> None:
+    from ronn.knobs import all_knobs
+    from ronn.passes.pipelines import all_passes
+
+    knobs, passes = ((DOCS / f"{n}.md").read_text(encoding="utf-8") for n in ("knobs", "passes"))
+    assert [k.name for k in all_knobs() if f"\n## {k.name}\n" not in knobs] == []
+    assert [p for p in all_passes() if f"\n## {p}\n" not in passes] == []
+
+
+def test_nothing_but_knobs_reads_the_environment() -> None:
+    # The two that set and restore a variable, or list foreign ones, are about the environment itself.
+    allowed = {"knobs.py", "cli/doctor.py", "cli/machine.py", "cli/inspect.py"}
+    source = ROOT / "packages" / "ronn-core" / "src" / "ronn"
+    readers = {
+        str(path.relative_to(source))
+        for path in source.rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv)\b", path.read_text(encoding="utf-8").replace('reads ``os.environ``', ""))
+    }
+    assert readers <= allowed
+
+
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^    (python3 -m venv .*)$", text, flags=re.M)
+    assert [c.rsplit(" ", 1)[1] for c in commands] == ["demo", "tests"]
+    assert "no network code, no telemetry" in text.splitlines()[0].lower()
+
+
+def test_modules_stay_small() -> None:
+    long = {
+        str(path.relative_to(ROOT)): n
+        for path in ROOT.glob("packages/*/src/**/*.py")
+        if (n := len(path.read_text(encoding="utf-8").splitlines())) > 600
+    }
+    assert long == {}
+
+
+def test_core_imports_no_provider_and_no_testkit() -> None:
+    source = ROOT / "packages" / "ronn-core" / "src" / "ronn"
+    guilty = [
+        path.name
+        for path in source.rglob("*.py")
+        if re.search(r"^\s*(from|import) ronn_\w+", path.read_text(encoding="utf-8"), flags=re.M)
+    ]
+    assert guilty == []
