@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 # Attributes of early opsets that say nothing about the result.
-_MEANINGLESS = frozenset({"consumed_inputs", "is_test"})
+_MEANINGLESS = frozenset({"consumed_inputs"})
 
 _DOMAINS = ("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 

@@ -113,6 +113,23 @@ def cast(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
     return x.astype(ctx.dtype())
 
 
+@kernel("BatchNormalization", until=7, when=lambda node: len(node.outputs) == 1)
+def batch_normalization(
+    ctx: KernelContext,
+    x: np.ndarray,
+    scale: np.ndarray,
+    bias: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    *,
+    epsilon: float,
+) -> np.ndarray:
+    """Inference. With ``spatial=0`` the statistics have one value for each element, not for each channel."""
+    shape = x.shape[1:] if not ctx.attr("spatial", 1) else (-1, *(1,) * (x.ndim - 2))
+    s, b, m, v = (p.reshape(shape) for p in (scale, bias, mean, variance))
+    return (s * (x - m) / np.sqrt(v + x.dtype.type(epsilon)) + b).astype(x.dtype)
+
+
 @kernel("Upsample", until=1)
 def upsample_2d(ctx: KernelContext, x: np.ndarray, *, height_scale: float, width_scale: float, mode: str) -> np.ndarray:
     return upsampled(x, (1.0, 1.0, height_scale, width_scale), mode)
