@@ -44,7 +44,7 @@ class Request:
     """What to compile for: the imported model, the targets in order of preference, the options.
 
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
-    default (IR 4 and newer) that a run feeds.
+    default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
     """
 
     model: IRModel
@@ -72,7 +72,8 @@ def to_portable(request: Request) -> Graph:
     graph = _imported(request)
     _stage("imported", graph)
     infer_types(graph)
-    _run_passes("portable", graph, request)
+    request.reports.clear()
+    _run_passes("portable", graph, request, request.reports)
     infer_types(graph)
     _stage("portable", graph)
     return graph
@@ -83,9 +84,10 @@ def to_specialised(portable: Graph, signature: Signature | None, request: Reques
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
     infer_types(graph)
+    reports = list(request.reports)
     for target in request.targets:
-        _run_pass_list(f"provider {target.name}", target.provider.passes(target.device), graph, request)
-    _run_passes("specialised", graph, request)
+        _run_pass_list(f"provider {target.name}", target.provider.passes(target.device), graph, request, reports)
+    _run_passes("specialised", graph, request, reports)
     infer_types(graph)
     _stage("specialised", graph)
     return graph
@@ -168,13 +170,14 @@ def _stage(name: Literal["imported", "portable", "specialised", "assigned"], gra
     say(5, lambda: f"--- {name}\n{graph}")
 
 
-def _run_passes(stage: Stage, graph: Graph, request: Request) -> None:
-    _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request)
+def _run_passes(stage: Stage, graph: Graph, request: Request, reports: list[PassReport]) -> None:
+    _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request, reports)
     extra = [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
-    _run_pass_list(f"plugins at {stage}", extra, graph, request)
+    _run_pass_list(f"plugins at {stage}", extra, graph, request, reports)
 
 
-def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Request) -> None:
+def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Request, reports: list[PassReport]) -> None:
+    """Runs passes and appends their report; rewrites are counted on from the reports before."""
     if not passes:
         return
     limit = knobs.PASS_LIMIT.get()
@@ -187,9 +190,9 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
         limit=None if limit < 0 else limit,
     )
     context = pass_context(request)
-    context.rewrites = sum(sum(r.counts().values()) for r in request.reports)
+    context.rewrites = sum(r.rewrites for r in reports)
     report = manager.run(graph, context)
-    request.reports.append(report)
+    reports.append(report)
     say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
 
 

@@ -19,7 +19,7 @@ class SessionOptions:
     optimization: named list of passes: ``none`` (only what running needs), ``basic`` (no fusions), ``full``.
     disabled_passes: names of passes to leave out (``ronn passes`` lists them).
     dimensions: sizes for symbolic dims, fixed for the whole session: ``{"batch": 1}``.
-    fold_limit: bytes that one folded constant may take.
+    fold_limit: bytes by which a folded constant may be larger than what it was computed from.
     plan_cache: how many input signatures keep their plan (least recently used goes first).
 
     Raises OptionError for a value that an option cannot have.
