@@ -91,7 +91,7 @@ def with_extras(name: str) -> str:
 def install_for_tests(session: nox.Session, package: str, *options: str) -> None:
     needs = needs_of(package)
     foreign = [n for n in needs if re.split(r"[\[<>=~! ]", n)[0] not in PROJECTS]
-    benchmarks = ["-r", "benchmarks/requirements.txt"] if package == REPOSITORY else []
+    benchmarks = ["-r", "benchmarks/requirements.txt", "pip"] if package == REPOSITORY else []
     session.install(*options, *closure(needs), *group("test"), *foreign, *benchmarks)
 
 
@@ -173,7 +173,8 @@ def docs(session: nox.Session) -> None:
     """Builds the documentation into site/, strictly. ``-- serve`` shows it while it is written."""
     session.install(*closure(["ronn", "ronn-core[cli]", "ronn-testkit"]), *group("docs"))
     session.run("python", "docs/generate.py", "--check")
-    session.run("mkdocs", *(session.posargs or ["build", "--strict", "--quiet"]))
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
 
 
 @nox.session(python=CURRENT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def _is_the_input(given: Any, declared: Type | None) -> bool:
         return True
     if not isinstance(declared, TensorType):
         return False
-    depth, first = 0, given
+    depth, first = 0, cast(Any, given)
     while isinstance(first, (list, tuple)):
         depth, first = depth + 1, first[0] if first else None
     if hasattr(first, "__array__") or hasattr(first, "__dlpack__"):

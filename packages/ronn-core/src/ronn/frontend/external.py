@@ -13,8 +13,8 @@ class ExternalData:
     """The external files of one model, each mapped once, read-only.
 
     A location may only name a regular file below the model's folder (symlinks resolved). Where the model file is
-    itself a symlink, as in download caches, the folder that it leads to counts too. Hard links are read: package installers
-    put files in place with them.
+    itself a symlink, as in download caches, the folder that it leads to counts too. Hard links are read: package
+    installers put files in place with them.
     """
 
     def __init__(self, model: Path | None) -> None:
