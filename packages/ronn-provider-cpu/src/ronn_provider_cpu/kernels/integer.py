@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +60,8 @@ class RightHand:
 
 def product(a: np.ndarray, b: np.ndarray, bound: float) -> np.ndarray:
     if a.ndim > 2 and b.ndim == 2:
-        return exact_matmul(a.reshape(-1, a.shape[-1]), b, bound).reshape(*a.shape[:-1], b.shape[1])
+        rows = math.prod(a.shape[:-1])
+        return exact_matmul(a.reshape(rows, a.shape[-1]), b, bound).reshape(*a.shape[:-1], b.shape[1])
     return exact_matmul(a, b, bound)
 
 
