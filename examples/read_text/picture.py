@@ -20,7 +20,7 @@ def draw_sample() -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, 0, 900, 84), fill=(33, 55, 92))
     draw.rectangle((40, 268, 860, 330), outline=(180, 120, 60), width=3)
-    places = ((40, 18, 44, "white"), (40, 112, 36, "black"), (40, 188, 30, "darkred"), (60, 282, 28, "darkgreen"))
+    places = ((40, 18, 44, "white"), (40, 112, 36, "#1e1e1e"), (40, 188, 30, "#962828"), (60, 282, 28, "#1e5028"))
     for text, (x, y, size, colour) in zip(SAMPLE_LINES, places, strict=True):
         draw.text((x, y), text, font=ImageFont.load_default(size), fill=colour)
     strip = Image.new("RGBA", (520, 60), (0, 0, 0, 0))
