@@ -109,7 +109,7 @@ class ChangesEnvironment(Correct):
         super().__init__()
         import os
 
-        os.environ["OMP_NUM_THREADS"] = "1"
+        os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "") + "1"
 
 
 @caught_by("import")

@@ -1,0 +1,1 @@
+"""Tells what files are from their bytes, with the model of magika."""
