@@ -10,7 +10,8 @@ import onnx
 import pytest
 
 from ronn.frontend.onnx import load
-from ronn.ir.graph import Graph
+from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.types import DType, TensorType
 from ronn.ops import contrib
 from ronn.ops.contrib.schemas import SCHEMAS
 from ronn.ops.infer import infer_types
@@ -265,3 +266,17 @@ def test_every_operator_has_a_case() -> None:
     without = set(SCHEMAS) - {c[1] for c in CASES}
     # Kernels that ONNX Runtime has on GPUs only, and one that it removed: nothing here to compare with.
     assert without == {"BiasAdd", "BiasSplitGelu", "BiasSoftmax", "GroupNorm", "TransposeMatMul"}
+
+
+@pytest.mark.parametrize(
+    "op, attribute",
+    [("Attention", "do_rotary"), ("QAttention", "past_present_share_buffer"), ("GroupQueryAttention", "smooth_softmax")],
+)
+def test_what_is_not_implemented_is_not_claimed(op: str, attribute: str) -> None:
+    from ronn.ops.contrib import kernels
+
+    x = Value("x", TensorType(DType.FLOAT32, (1, 2, 4)))
+    make = lambda attributes: Node(op, [x], [Value("y")], attributes, domain="com.microsoft", version=1)
+    assert kernels().select(make({"num_heads": 2}))[0] is not None
+    found, verdict = kernels().select(make({"num_heads": 2, attribute: 1}))
+    assert found is None and attribute in str(verdict)

@@ -13,7 +13,7 @@ from ronn.provider.contract import (
     Unavailable,
     Yes,
 )
-from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel
+from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel, without
 
 __all__ = [
     "API_VERSION",
@@ -32,4 +32,5 @@ __all__ = [
     "Unavailable",
     "Yes",
     "kernel",
+    "without",
 ]

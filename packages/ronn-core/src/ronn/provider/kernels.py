@@ -216,6 +216,16 @@ def kernel(
     return mark
 
 
+def without(*attributes: str) -> Callable[[Node], bool | str]:
+    """A condition for ``when=``: the node sets none of these attributes."""
+
+    def condition(node: Node) -> bool | str:
+        given = [a for a in attributes if node.attributes.get(a)]
+        return f"attribute {given[0]} is not implemented" if given else True
+
+    return condition
+
+
 class KernelSet:
     """Kernels by operator. ``select`` finds the one for a node."""
 

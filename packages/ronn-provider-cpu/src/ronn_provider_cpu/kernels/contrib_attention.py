@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ronn.ir.graph import Node
-from ronn.provider.kernels import KernelContext
+from ronn.provider.kernels import KernelContext, without
 from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
 from ronn_provider_cpu.kernels.attention import grouped_matmul, merge_heads, rotate, split_heads
 from ronn_provider_cpu.kernels.softmax import softmax_last
@@ -17,14 +16,6 @@ from ronn_provider_cpu.kernels.softmax import softmax_last
 Array = np.ndarray
 MS = "com.microsoft"
 _HIDDEN = np.finfo(np.float32).min
-
-
-def _without(*attributes: str) -> Callable[[Node], bool | str]:
-    def check(node: Node) -> bool | str:
-        given = [a for a in attributes if node.attributes.get(a)]
-        return f"attribute {given[0]} is not supported" if given else True
-
-    return check
 
 
 def _mask_bias(mask: Array | None, n: int, steps: int, total: int, filler: float, dtype: Any) -> Array | None:
@@ -63,7 +54,7 @@ def _attend(
     return merge_heads(grouped_matmul(softmax_last(scores), v)), scores
 
 
-@float_kernel("Attention", domain=MS, prepare=True, when=_without("do_rotary", "past_present_share_buffer"))
+@float_kernel("Attention", domain=MS, prepare=True, when=without("do_rotary", "past_present_share_buffer"))
 def attention(
     ctx: KernelContext,
     *,
@@ -147,7 +138,7 @@ def _unpack(
     return q, k, v
 
 
-@float_kernel("RotaryEmbedding", domain=MS, when=_without("is_packed_batching"))
+@float_kernel("RotaryEmbedding", domain=MS, when=without("is_packed_batching"))
 def rotary_embedding(
     ctx: KernelContext,
     x: Array,

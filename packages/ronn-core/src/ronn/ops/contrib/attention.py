@@ -11,7 +11,7 @@ import numpy as np
 from ronn.ops.contrib.dense import MS, softmax, wide
 from ronn.ops.contrib.embed import rotate
 from ronn.ops.contrib.integer import integer_product
-from ronn.provider import KernelContext, kernel
+from ronn.provider import KernelContext, kernel, without
 
 
 def split_heads(x: np.ndarray, heads: int) -> np.ndarray:
@@ -87,13 +87,7 @@ def _self_attention(
     return out, present
 
 
-def _refuse(ctx: KernelContext, *names: str) -> None:
-    for name in names:
-        if ctx.attr(name, 0):
-            raise NotImplementedError(f"attribute {name} of {ctx.node.op_id} is not supported")
-
-
-@kernel("Attention", domain=MS)
+@kernel("Attention", domain=MS, when=without("do_rotary", "past_present_share_buffer"))
 def attention(
     ctx: KernelContext,
     x: np.ndarray,
@@ -106,7 +100,6 @@ def attention(
     *,
     qkv_hidden_sizes: list[int] | None,
 ) -> Any:
-    _refuse(ctx, "do_rotary", "past_present_share_buffer")
     third = weights.shape[1] // 3
     widths = (third, third, third) if not qkv_hidden_sizes else (*qkv_hidden_sizes[:3],)
     projected = wide(x) @ wide(weights)
@@ -116,7 +109,7 @@ def attention(
     return out.astype(x.dtype) if ctx.n_outputs == 1 else (out.astype(x.dtype), present.astype(x.dtype))
 
 
-@kernel("QAttention", domain=MS)
+@kernel("QAttention", domain=MS, when=without("do_rotary", "past_present_share_buffer"))
 def quantised_attention(
     ctx: KernelContext,
     x: np.ndarray,
@@ -129,7 +122,6 @@ def quantised_attention(
     w_zero: np.ndarray | None = None,
     past: np.ndarray | None = None,
 ) -> Any:
-    _refuse(ctx, "do_rotary", "past_present_share_buffer")
     third = weights.shape[1] // 3
     total = integer_product(x, weights, 0 if x_zero is None else x_zero, 0 if w_zero is None else w_zero)
     projected = total.astype(np.float32) * (wide(x_scale) * wide(w_scale)) + wide(bias)
@@ -188,7 +180,7 @@ def _query_key_value(
     return q, k, v
 
 
-@kernel("GroupQueryAttention", domain=MS)
+@kernel("GroupQueryAttention", domain=MS, when=without("smooth_softmax"))
 def group_query_attention(
     ctx: KernelContext,
     query: np.ndarray,
@@ -213,7 +205,6 @@ def group_query_attention(
     softcap: float,
 ) -> Any:
     """query [B, S, heads * size] (or packed with keys and values); ``last`` [B]: index of each row's last position."""
-    _refuse(ctx, "smooth_softmax")
     batch, steps = query.shape[:2]
     if key is None or value is None:
         size = query.shape[2] // (num_heads + 2 * kv_num_heads)
