@@ -270,7 +270,11 @@ def test_every_operator_has_a_case() -> None:
 
 @pytest.mark.parametrize(
     "op, attribute",
-    [("Attention", "do_rotary"), ("QAttention", "past_present_share_buffer"), ("GroupQueryAttention", "smooth_softmax")],
+    [
+        ("Attention", "do_rotary"),
+        ("QAttention", "past_present_share_buffer"),
+        ("GroupQueryAttention", "smooth_softmax"),
+    ],
 )
 def test_what_is_not_implemented_is_not_claimed(op: str, attribute: str) -> None:
     from ronn.ops.contrib import kernels
