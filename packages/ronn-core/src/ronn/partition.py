@@ -96,7 +96,8 @@ def _score(bid: Bid) -> float:
 
 
 def _reason(best: Bid, bids: Sequence[Bid], by_plugin: bool) -> str:
-    refused = [f"{b.target.name}: {b.support.reason}" for b in bids if isinstance(b.support, No)]
+    preferred = bids[: bids.index(best)]
+    refused = [f"{b.target.name}: {b.support.reason}" for b in preferred if isinstance(b.support, No)]
     note = best.support.note if isinstance(best.support, Yes) else ""
     words = [w for w in (note, "; ".join(refused), "chosen by a plugin" if by_plugin else "") if w]
     return "; ".join(words) or "first in the list that takes it"
