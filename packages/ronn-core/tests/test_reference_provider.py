@@ -162,3 +162,11 @@ def test_null_refuses_what_it_knows_no_type_of() -> None:
     assert isinstance(NullProvider().supports(node, NullProvider().devices()[0]), No)
     with pytest.raises(PlacementError):
         ronn.Session(unknown, providers=["null"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "flat"),
+    [((0,), 1, (0, 1)), ((0, 3), 1, (0, 3)), ((2, 0, 3), 1, (2, 0)), ((2, 3, 4), -1, (6, 4)), ((), 0, (1, 1))],
+)
+def test_flatten_of_any_shape(shape: tuple[int, ...], axis: int, flat: tuple[int, int]) -> None:
+    assert run("Flatten", np.zeros(shape, np.float32), axis=axis).shape == flat

@@ -20,7 +20,7 @@ version = "0.1.0"
 description = "The $name execution provider for RONN"
 readme = "README.md"
 requires-python = ">=3.11"
-dependencies = ["ronn-core>=0.1", "numpy>=2.1"]
+dependencies = ["ronn-core>=0.1", "numpy>=2.2"]
 
 [project.optional-dependencies]
 test = ["ronn-testkit>=0.1"]
