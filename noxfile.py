@@ -163,9 +163,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def typecheck(session: nox.Session) -> None:
-    """mypy --strict over ronn-core, and over the other packages by their own settings."""
+    """mypy --strict over ronn-core and ronn-testkit."""
     session.install(*closure(list(PROJECTS)), *group("typecheck"))
-    session.run("mypy", "packages/ronn-core/src/ronn")
+    session.run("mypy", "packages/ronn-core/src/ronn", "packages/ronn-testkit/src/ronn_testkit")
 
 
 @nox.session(python=CURRENT)
