@@ -163,9 +163,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def typecheck(session: nox.Session) -> None:
-    """mypy --strict over ronn-core and ronn-testkit."""
+    """mypy --strict over ronn-core and ronn-testkit, and over the other packages by their own settings."""
     session.install(*closure(list(PROJECTS)), *group("typecheck"))
     session.run("mypy", "packages/ronn-core/src/ronn", "packages/ronn-testkit/src/ronn_testkit")
+    for name, project in PROJECTS.items():
+        if "mypy" in project.get("tool", {}):
+            session.run("mypy", "--config-file", f"packages/{name}/pyproject.toml", f"packages/{name}/src")
 
 
 @nox.session(python=CURRENT)

@@ -1,0 +1,1 @@
+"""Kernels written by hand once for numba, generated for each register tile."""
