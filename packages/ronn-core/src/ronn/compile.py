@@ -29,7 +29,7 @@ from ronn.partition import (
     is_copy,
     partition,
 )
-from ronn.passes.manager import PassContext, PassManager, PassReport
+from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow
 from ronn.passes.pipelines import Stage, all_passes, pipeline
 from ronn.placement import Placement
 from ronn.plan.control import control_call
@@ -45,6 +45,7 @@ class Request:
 
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
     default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
+    ``observe`` is called after each run of a pass.
     """
 
     model: IRModel
@@ -53,6 +54,7 @@ class Request:
     trace: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     reports: list[PassReport] = field(default_factory=list, compare=False)
+    observe: Callable[[PassRow, Graph], None] | None = field(default=None, compare=False)
 
 
 Signature = tuple[Type | None, ...]
@@ -188,6 +190,7 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
         verify=knobs.VERIFY.get(),
         print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
         limit=None if limit < 0 else limit,
+        observe=request.observe,
     )
     context = pass_context(request)
     context.rewrites = sum(r.rewrites for r in reports)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +29,7 @@ from ronn.errors import OptionError, nearest
 if TYPE_CHECKING:
     from ronn.compile import Request
     from ronn.ir.graph import Graph, IRModel
+    from ronn.passes.manager import PassRow
     from ronn.session import Model
 
 STAGES = ("imported", "portable", "specialised", "assigned")
@@ -60,7 +60,7 @@ def inspect(
 
         ronn inspect model.onnx --ir
 
-        ronn inspect model.onnx --after fuse_conv_bn
+        ronn inspect model.onnx --after fuse-conv-bn
 
         ronn inspect model.onnx --after assigned --dim batch=1
     """
@@ -108,32 +108,23 @@ def text_after(request: Request, after: str) -> str:
 
 
 def _after_pass(request: Request, name: str) -> str:
-    import os
-
     from ronn import compile as stages
-    from ronn import knobs
 
-    # The manager prints to stderr what RONN_PRINT_AFTER asks for; that is what is caught here.
-    printed = io.StringIO()
-    before = os.environ.get(knobs.PRINT_AFTER.name)
-    os.environ[knobs.PRINT_AFTER.name] = name
-    try:
-        with contextlib.redirect_stderr(printed):
-            stages.to_specialised(stages.to_portable(request), None, request)
-    finally:
-        if before is None:
-            del os.environ[knobs.PRINT_AFTER.name]
-        else:
-            os.environ[knobs.PRINT_AFTER.name] = before
-    blocks = printed.getvalue().split(f"--- after {name} (")[1:]
-    if not blocks:
+    rewrites, text = [], ""
+
+    def observe(row: PassRow, graph: Graph) -> None:
+        nonlocal text
+        if row.name == name:
+            rewrites.append(row.rewrites)
+            text = str(graph)
+
+    watched = replace(request, observe=observe)
+    stages.to_specialised(stages.to_portable(watched), None, watched)
+    if not rewrites:
         raise OptionError(
             f"pass {name!r} does not run with these options", hint="`ronn passes` shows which level runs it"
         )
-    head, _, graph = blocks[-1].partition("\n")
-    rewrites = sum(int(b.partition(")")[0].split(", ")[1].split()[0]) for b in blocks)
-    del head
-    return f"# after {name}: {len(blocks)} run(s), {rewrites} rewrite(s)\n{graph.rstrip()}"
+    return f"# after {name}: {len(rewrites)} run(s), {sum(rewrites)} rewrite(s)\n{text.rstrip()}"
 
 
 def facts(model: Model, path: Path) -> dict[str, Any]:

@@ -211,6 +211,7 @@ class PassManager:
     verify: check the graph after each pass that changed it (InternalError names the pass).
     print_after: names of passes after which the graph is printed to ``stream`` (stderr by default); ``all`` for each.
     limit: stop after so many rewrites.
+    observe: called after each run of a pass with its report row and the graph as it then stands.
     """
 
     def __init__(
@@ -223,12 +224,14 @@ class PassManager:
         print_after: Collection[str] = frozenset(),
         limit: int | None = None,
         stream: TextIO | None = None,
+        observe: Callable[[PassRow, Graph], None] | None = None,
     ) -> None:
         self.items = tuple(passes)
         self.verify = verify
         self.print_after = frozenset(print_after)
         self.limit = limit
         self.stream = stream
+        self.observe = observe
         flat = [p for item in self.items for p in _passes_of(item)]
         check_disabled(disabled, flat, known)
         self.disabled = frozenset(disabled)
@@ -299,12 +302,15 @@ class PassManager:
             context.exempt = False
         state.types_stale = state.types_stale or (changed and not getattr(p, "keeps_types", False))
         made = len(context.log) - before
-        report.rows.append(PassRow(p.name, iteration, changed, made, time.perf_counter() - started))
+        row = PassRow(p.name, iteration, changed, made, time.perf_counter() - started)
+        report.rows.append(row)
         if changed:
             self._check(p, graph)
         if self.print_after and ("all" in self.print_after or p.name in self.print_after):
             stream = self.stream if self.stream is not None else sys.stderr
             print(f"--- after {p.name} (round {iteration}, {made} rewrites)\n{graph}", file=stream)
+        if self.observe is not None:
+            self.observe(row, graph)
         return changed
 
     def _check(self, p: Pass, graph: Graph) -> None:
