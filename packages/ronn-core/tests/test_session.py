@@ -270,13 +270,20 @@ def test_errors_keep_their_words_through_pickle(affine):
 
 
 def test_import_is_light():
+    """Neither onnx, numpy nor a provider; and quick, even where the machine is busy (the best of a few tries)."""
     code = (
-        "import sys, time; t=time.perf_counter(); import ronn; dt=time.perf_counter()-t;"
-        "bad=[m for m in ('onnx','numba','numpy','pluggy','ronn_provider_cpu') if m in sys.modules];"
-        "print(bad, dt); sys.exit(bool(bad) or dt > 0.1)"
+        "import sys, time; t=time.perf_counter(); import ronn; print(time.perf_counter()-t);"
+        "print(*[m for m in ('onnx','numba','numpy','pluggy','ronn_provider_cpu') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    best = 1.0
+    for _ in range(10):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds, heavy = done.stdout.split("\n")[:2]
+        assert heavy == ""
+        best = min(best, float(seconds))
+        if best < 0.1:
+            return
+    pytest.fail(f"import ronn took {best:.3f} s")
 
 
 def test_absurd_sizes_are_refused_before_allocation():
