@@ -258,6 +258,8 @@ def _plan(
         if first.provider != CONTROL:
             target = targets[first.provider or ""]
             compiled = _compile(target, part)
+            for call in compiled.calls:
+                call.on_host = target.device.memory == "host"
             calls += compiled.calls
             if compiled.close is not None:
                 closers.append(compiled.close)
@@ -284,6 +286,7 @@ def _compile(target: Target, part: Part) -> CompiledPart:
 def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:
     allocator = targets[node.attributes["via"]].device.allocator
     if allocator is None:
-        raise ModelError(f"device of {node.attributes['via']!r} has its own memory but no allocator", node=node)
-    move = allocator.to_host if node.attributes["to"] == "host" else allocator.to_device
-    return Call(move, node.inputs, node.outputs, (node,))
+        raise ProviderError(f"device of {node.attributes['via']!r} has its own memory but no allocator", node=node)
+    home = node.attributes["to"] == "host"
+    move = allocator.to_host if home else allocator.to_device
+    return Call(move, node.inputs, node.outputs, (node,), on_host=home)

@@ -165,7 +165,7 @@ class Plan:
                         slots[outs[0]] = np.asarray(result) if isinstance(result, np.generic) else result
                 else:
                     self._store(step, result, slots)
-                if self.check:
+                if self.check and step.call.on_host:
                     _check_types(step, slots)
                 for slot in step.frees:
                     slots[slot] = None

@@ -98,7 +98,8 @@ class Call:
     ``into``: fn also takes ``out=`` (an array for one output, a list for several; an entry may be None: then fn
     allocates) and must fill and return it. ``inplace`` lists inputs whose memory output 0 may overwrite (same dtype
     and shape; the plan decides). ``view_of`` says that an output may alias the memory of that one input and no other;
-    without it, an output that fn allocates may alias any input.
+    without it, an output that fn allocates may alias any input. ``on_host``: the outputs are host arrays (the plan's
+    maker sets it to False for devices with memory of their own).
     """
 
     fn: Callable[..., Any]
@@ -108,6 +109,7 @@ class Call:
     into: bool = False
     inplace: tuple[int, ...] = ()
     view_of: Mapping[int, int] = field(default_factory=dict)
+    on_host: bool = True
 
 
 @dataclass(slots=True)
