@@ -170,3 +170,50 @@ def test_null_refuses_what_it_knows_no_type_of() -> None:
 )
 def test_flatten_of_any_shape(shape: tuple[int, ...], axis: int, flat: tuple[int, int]) -> None:
     assert run("Flatten", np.zeros(shape, np.float32), axis=axis).shape == flat
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [2, 3], "output_padding": [1, 2]},
+        {"strides": [2, 1], "pads": [1, 0, 0, 2], "dilations": [2, 1]},
+        {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+        {"strides": [3, 3], "output_shape": [14, 17]},
+    ],
+    ids=["plain", "output-padding", "pads", "same-upper", "same-lower", "output-shape"],
+)
+def test_conv_transpose_against_onnxruntime(group: int, attributes: dict[str, Any]) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 4, 5, 6)).astype(F)
+    w = rng.standard_normal((4, 3, 3, 2)).astype(F)
+    b = rng.standard_normal(3 * group).astype(F)
+    model = one_node("ConvTranspose", [x, w, b], opset=11, group=group, **attributes)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"x0": x, "x1": w, "x2": b})
+    np.testing.assert_allclose(
+        run("ConvTranspose", x, w, b, opset=11, group=group, **attributes), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_global_max_pool_and_shape_at_their_edges() -> None:
+    x = np.arange(24, dtype=F).reshape(2, 3, 4)
+    np.testing.assert_array_equal(run("GlobalMaxPool", x), x.max(axis=2, keepdims=True))
+    assert run("Shape", x, start=1, end=-1).tolist() == [3]
+    assert run("Shape", x, end=-5).tolist() == [] and run("Shape", x, start=-9).tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+def test_early_quantisation(opset: int) -> None:
+    x = np.array([[-1.25, 0.5, 100], [0.75, 1.25, -100]], F)
+    scale, zero = np.array(0.5, F), np.array(3, np.uint8)
+    q = run("QuantizeLinear", x, scale, zero, opset=opset)
+    np.testing.assert_array_equal(q, np.array([[1, 4, 203], [5, 5, 0]], np.uint8))
+    np.testing.assert_array_equal(run("DequantizeLinear", q, scale, zero, opset=opset), (q.astype(F) - 3) / 2)
+    if opset == 13:
+        scales, zeros = np.array([0.5, 0.25, 1], F), np.array([0, 1, -1], np.int8)
+        per_axis = run("QuantizeLinear", x, scales, zeros, opset=13, axis=1)
+        np.testing.assert_array_equal(per_axis, np.array([[-2, 3, 99], [2, 6, -101]], np.int8))

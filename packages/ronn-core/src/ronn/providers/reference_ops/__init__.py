@@ -8,8 +8,8 @@ from ronn.provider import KernelSet
 def kernel_set() -> KernelSet:
     """Every kernel of this package and of the ``com.microsoft`` operators, by operator."""
     from ronn.ops import contrib
-    from ronn.providers.reference_ops import containers, legacy, missing, recurrent
+    from ronn.providers.reference_ops import containers, convolution, legacy, missing, quantise, recurrent
 
-    found = KernelSet.from_module(containers, legacy, missing, recurrent)
+    found = KernelSet.from_module(containers, convolution, legacy, missing, quantise, recurrent)
     found.extend(contrib.kernels())
     return found

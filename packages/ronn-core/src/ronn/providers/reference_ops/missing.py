@@ -21,6 +21,12 @@ def global_lp_pool(ctx: KernelContext, x: np.ndarray) -> np.ndarray:
     return (wide.sum(axis=axes, keepdims=True) ** (1 / p)).astype(x.dtype)
 
 
+@kernel("Shape", since=15)
+def shape(ctx: KernelContext, x: np.ndarray, *, start: int, end: int | None) -> np.ndarray:
+    """The dims from ``start`` to ``end``, both clamped to the rank."""
+    return np.array(x.shape[slice(*slice(start, end).indices(x.ndim))], np.int64)
+
+
 @kernel("MaxRoiPool")
 def max_roi_pool(
     ctx: KernelContext, x: np.ndarray, rois: np.ndarray, *, pooled_shape: Sequence[int], spatial_scale: float
