@@ -69,6 +69,15 @@ PASS_LIMIT = Knob(
 )
 PROVIDERS = Knob("RONN_PROVIDERS", "", "Allow-list of providers to discover (comma-separated); empty means all.", str)
 CACHE_DIR = Knob("RONN_CACHE_DIR", "", "Folder for caches; empty means the platform's user cache folder.", str)
+THREADS = Knob(
+    "RONN_THREADS", 0, "Threads that a run may use; 0 means what affinity mask and cgroup quota leave.", _number
+)
+CPU_LEVEL = Knob(
+    "RONN_CPU_LEVEL",
+    "native",
+    "Instructions that CPU kernels use: native, avx512, avx2, baseline, or none (NumPy kernels only).",
+    str,
+)
 
 
 def all_knobs() -> list[Knob[Any]]:

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from ronn._version import __version__
-from ronn.cli import machine
+from ronn import host
 from ronn.cli.app import COMMANDS
 from ronn.plugins import Registry, registry
 
@@ -90,23 +90,23 @@ def test_cgroup_quotas(tmp_path: Path):
     own.write_text("0::/outer/inner\n")
     inner = tmp_path / "fs" / "outer" / "inner"
     inner.mkdir(parents=True)
-    assert machine.cgroup_quota(tmp_path / "fs", own) is None
+    assert host.cgroup_quota(tmp_path / "fs", own) is None
     (inner / "cpu.max").write_text("max 100000\n")
-    assert machine.cgroup_quota(tmp_path / "fs", own) is None
+    assert host.cgroup_quota(tmp_path / "fs", own) is None
     (inner.parent / "cpu.max").write_text("150000 100000\n")
-    assert machine.cgroup_quota(tmp_path / "fs", own) == 1.5
+    assert host.cgroup_quota(tmp_path / "fs", own) == 1.5
     (inner / "cpu.max").write_text("50000 100000\n")
-    assert machine.cgroup_quota(tmp_path / "fs", own) == 0.5
+    assert host.cgroup_quota(tmp_path / "fs", own) == 0.5
     old = tmp_path / "v1" / "cpu"
     old.mkdir(parents=True)
     (old / "cpu.cfs_quota_us").write_text("200000")
     (old / "cpu.cfs_period_us").write_text("100000")
-    assert machine.cgroup_quota(tmp_path / "v1", tmp_path / "none") == 2
+    assert host.cgroup_quota(tmp_path / "v1", tmp_path / "none") == 2
 
 
 def test_threads_come_from_the_tightest_source(monkeypatch):
-    monkeypatch.setattr(machine, "cgroup_quota", lambda: 0.5)
-    assert machine.threads()["number"] == 1 and machine.threads()["from"] == "cgroup quota"
+    monkeypatch.setattr(host, "cgroup_quota", lambda: 0.5)
+    assert host.threads()["number"] == 1 and host.threads()["from"] == "cgroup quota"
 
 
 def test_passes_lists_every_pass(ronn):

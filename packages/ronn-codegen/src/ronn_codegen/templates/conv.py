@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ronn_codegen.native.declare import native
 from ronn_codegen.simd import ops
 from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.target import Target
@@ -198,3 +199,8 @@ def conv_arguments(shape: ConvShape, tile: ConvTile) -> tuple[int, ...]:
         shape.n, shape.c, blocks_of(shape.k, tile.lanes), high, wide, out_high, out_wide,
         shape.r, shape.s, *shape.strides, *shape.dilations,
     )  # fmt: skip
+
+
+@native("conv_f32(n, c, kb, h, w, oh, ow, r, s, sh, sw, dh, dw, x, weights, bias, y)")
+def conv_f32(target: Target) -> Callable[..., None]:
+    return conv(tile_of(target))

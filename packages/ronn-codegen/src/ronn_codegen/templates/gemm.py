@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ronn_codegen.native.declare import native
 from ronn_codegen.simd import ops
 from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.target import Target
@@ -139,3 +140,9 @@ def gemm(tile: Tile) -> Callable[..., None]:
     exec(source + "\n", scope)
     made: Callable[..., None] = njit(error_model="numpy", nogil=True)(scope["run"])
     return made
+
+
+@native("gemm_f32(m, n, k, a, lda, packed, c, ldc)")
+def gemm_f32(target: Target) -> Callable[..., None]:
+    """The product with the tile of ``target``."""
+    return gemm(tile_of(target))

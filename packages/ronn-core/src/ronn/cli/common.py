@@ -43,9 +43,7 @@ def session_options(optimization: str, disabled: list[str] | None, dims: list[st
     """The options of a session as the command line gives them."""
     from ronn.options import SessionOptions
 
-    return SessionOptions(
-        optimization=optimization, disabled_passes=tuple(disabled or ()), dimensions=parse_dims(dims)
-    )
+    return SessionOptions(optimization=optimization, disabled_passes=tuple(disabled or ()), dimensions=parse_dims(dims))
 
 
 def open_session(

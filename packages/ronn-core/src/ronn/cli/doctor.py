@@ -27,17 +27,17 @@ def doctor(json: JsonOpt = False) -> None:
 
 def facts() -> dict[str, Any]:
     """The whole report as plain data."""
-    from ronn.cli import machine
+    from ronn import host
     from ronn.cli.providers import provider_rows
 
-    cache = machine.cache_folder()
+    cache = host.cache_folder()
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "executable": sys.executable,
         "system": platform.platform(),
         "packages": versions(),
-        "cpu": machine.cpu(),
-        "threads": machine.threads(),
+        "cpu": host.cpu(),
+        "threads": host.threads(),
         "providers": provider_rows(),
         "knobs": knob_rows(),
         "cache": {"folder": str(cache), "exists": cache.is_dir(), "bytes": _size_of(cache)},

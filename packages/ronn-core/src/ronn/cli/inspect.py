@@ -42,7 +42,8 @@ def inspect(
     after: Annotated[
         str | None,
         typer.Option(
-            "--after", metavar="PASS|STAGE",
+            "--after",
+            metavar="PASS|STAGE",
             help=f"Print the graph after the last run of a pass, or at a stage: {', '.join(STAGES)}.",
         ),
     ] = None,

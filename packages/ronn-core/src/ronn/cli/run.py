@@ -40,7 +40,9 @@ def run(
     input: Annotated[
         list[str] | None,
         typer.Option(
-            "--input", "-i", metavar="NAME=FILE",
+            "--input",
+            "-i",
+            metavar="NAME=FILE",
             help="An input: .npy, .npz, .pb, .json or a picture. The name may be left out for a one-input model.",
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""What ``ronn doctor`` tells of the machine: processor, its features, how many threads make sense and why."""
+"""What RONN knows of the host: processor, its features, how many threads make sense and why, where caches go."""
 
 from __future__ import annotations
 

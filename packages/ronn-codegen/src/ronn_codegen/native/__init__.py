@@ -1,0 +1,1 @@
+"""From numba functions to machine code that a process maps and calls without importing numba."""

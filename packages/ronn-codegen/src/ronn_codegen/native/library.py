@@ -1,0 +1,206 @@
+"""The kernel library of a machine: kernels by module and name, compiled when first needed, mapped from the cache after.
+
+Nothing here imports numba or llvmlite unless something must be compiled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from ronn_codegen.native import sources
+from ronn_codegen.native.cache import CodeCache
+from ronn_codegen.native.declare import Signature
+from ronn_codegen.native.image import Image, Mapped, link
+from ronn_codegen.native.machine import Machine, machine
+
+Progress = Callable[[int, int, str], None]
+"""Called as ``(done, total, module)`` while modules are compiled."""
+
+_ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class Generated(Protocol):
+    """A kernel made for a model: its text is its identity, ``build`` gives an object with the symbol ``kernel``."""
+
+    text: str
+    signature: Signature
+
+    def build(self, machine: Machine) -> bytes: ...
+
+
+class BuildError(Exception):
+    """A kernel module cannot be compiled; the text holds the compiler's own message."""
+
+
+class Kernel:
+    """A compiled kernel. Calling it runs it on this thread: parameters in order, then ``worker=`` and ``workers=``."""
+
+    def __init__(self, address: int, signature: Signature) -> None:
+        self.address = address
+        self.signature = signature
+        self._entry = _ENTRY(address)
+
+    def __call__(self, *arguments: float, worker: int = 0, workers: int = 1) -> None:
+        block = pack(self.signature, arguments)
+        self._entry(block.ctypes.data, worker, workers)
+
+
+def pack(signature: Signature, arguments: Sequence[Any]) -> np.ndarray:
+    """The argument block: one int64 word a parameter, floats by their bits. TypeError for a wrong number."""
+    if len(arguments) != len(signature.params):
+        raise TypeError(f"{signature} takes {len(signature.params)} arguments, not {len(arguments)}")
+    return np.array([word(kind, a) for (_, kind), a in zip(signature.params, arguments, strict=True)], np.int64)
+
+
+def word(kind: str, value: Any) -> int:
+    """The 64-bit word of an argument."""
+    if kind == "i64":
+        return int(value)
+    if kind == "f32":
+        return int(np.float32(value).view(np.uint32))
+    return int(np.float64(value).view(np.int64))
+
+
+class Library:
+    """Kernels for one machine. ``compiles`` counts modules and generated kernels compiled by this process."""
+
+    def __init__(self, for_machine: Machine) -> None:
+        self.machine = for_machine
+        self.cache = CodeCache.of(for_machine.key)
+        self.compiles = 0
+        self._mapped: dict[str, Mapped] = {}
+        self._lock = threading.RLock()
+
+    # --- modules
+
+    def signature(self, module: str, kernel: str) -> Signature:
+        """The parameters of a kernel. KeyError when the module declares no kernel of that name."""
+        found = sources.signatures(module).get(kernel)
+        if found is None:
+            raise KeyError(f"{module} declares no kernel {kernel!r}; it has {', '.join(sources.signatures(module))}")
+        return found
+
+    def kernel(self, module: str, kernel: str) -> Kernel:
+        """A kernel, compiled now if need be. Raises BuildError."""
+        self.require([module])
+        return Kernel(self.address(module, kernel), self.signature(module, kernel))
+
+    def address(self, module: str, kernel: str) -> int:
+        """Where the kernel's entry point is; the module must have been required."""
+        return self._mapped[module].symbols[kernel]
+
+    def missing(self, modules: Iterable[str]) -> list[str]:
+        """Those of ``modules`` that must be compiled; the others are mapped now."""
+        with self._lock:
+            return [m for m in dict.fromkeys(modules) if not self._find(m)]
+
+    def require(self, modules: Iterable[str], progress: Progress | None = None) -> None:
+        """Makes the kernels of ``modules`` callable. Compiles in processes of their own. Raises BuildError."""
+        if all(m in self._mapped for m in modules):
+            return
+        with self._lock:
+            missing = self.missing(modules)
+            if missing:
+                self._build(missing, progress)
+                self.compiles += len(missing)
+
+    def build_here(self, module: str) -> None:
+        """Compiles a module in this process, and stores it."""
+        from ronn_codegen.native.build import build
+
+        self._mapped[module] = self.cache.store(self._name(module), build(module, self.machine))
+
+    def _name(self, module: str) -> str:
+        return f"{module.rpartition('.')[2]}-{sources.digest(module)}"
+
+    def _find(self, module: str) -> bool:
+        if module not in self._mapped:
+            found = self.cache.load(self._name(module))
+            if found is None:
+                return False
+            self._mapped[module] = found
+        return True
+
+    def _build(self, modules: list[str], progress: Progress | None) -> None:
+        """Two processes at a time, each compiling its share; what the cache cannot keep is compiled here."""
+        shares = [modules[i::2] for i in range(min(2, len(modules)))]
+        running = [self._start(share) for share in shares]
+        done, errors = 0, []
+        if progress is not None:
+            progress(0, len(modules), modules[0])
+        threads = []
+
+        def watch(process: subprocess.Popen[str]) -> None:
+            nonlocal done
+            assert process.stdout is not None
+            for line in process.stdout:
+                name, _, verdict = line.strip().partition("\t")
+                if verdict in ("ok", "failed"):
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(modules), name)
+
+        def drain(process: subprocess.Popen[str]) -> None:
+            assert process.stderr is not None
+            text = process.stderr.read()
+            if process.wait():
+                errors.append(text)
+
+        for process in running:
+            threads += [threading.Thread(target=t, args=(process,)) for t in (watch, drain)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for module in modules:
+            if not self._find(module):
+                if errors:
+                    raise BuildError(f"{module} does not compile:\n" + "\n".join(errors))
+                self.build_here(module)
+
+    def _start(self, modules: list[str]) -> subprocess.Popen[str]:
+        level = self.machine.level
+        command = [sys.executable, "-m", "ronn_codegen.native.build", level, *modules]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    # --- generated kernels
+
+    def generated(self, kernel: Generated) -> int:
+        """The address of a generated kernel, compiled in this process when the cache has none."""
+        name = f"loop-{hashlib.sha256(kernel.text.encode()).hexdigest()[:24]}-{_renderer_digest()}"
+        with self._lock:
+            found = self._mapped.get(name)
+            if found is None:
+                found = self.cache.load(name)
+                if found is None:
+                    found = self.cache.store(name, self._link(kernel))
+                    self.compiles += 1
+                self._mapped[name] = found
+            return found.symbols["kernel"]
+
+    def _link(self, kernel: Generated) -> Image:
+        started = time.perf_counter()
+        image = link(kernel.build(self.machine), {"text": kernel.text})
+        image.info["seconds"] = round(time.perf_counter() - started, 4)
+        return image
+
+
+@lru_cache(maxsize=1)
+def _renderer_digest() -> str:
+    return sources.digest("ronn_codegen.loops")[:12]
+
+
+@lru_cache(maxsize=8)
+def library(level: str = "native") -> Library:
+    """The library for a level of instructions (see ``machine``), one per process."""
+    return Library(machine(level))

@@ -1,0 +1,89 @@
+"""What machine code depends on: the text of a kernel module and of everything of RONN's that it imports."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from ronn_codegen.native.declare import Signature
+
+_IMPORT = re.compile(
+    r"^(?:from\s+(ronn_\w+(?:\.\w+)*)\s+import\s+(\([^)]*\)|[^\n]+)|import\s+(ronn_\w+(?:\.\w+)*))", re.M
+)
+_DECLARED = re.compile(r'@native\(\s*((?:"[^"]*"\s*)+),?\s*\)')
+_ALWAYS = ("ronn_codegen.native.compiler", "ronn_codegen.native.declare", "ronn_codegen.native.machine")
+
+
+@lru_cache(maxsize=512)
+def path_of(module: str) -> Path | None:
+    """The source file of a module, found without importing it; None when there is none."""
+    parts = module.split(".")
+    search = origin = None
+    for i in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: i + 1]), search)
+        if spec is None:
+            return None
+        search = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
+        origin = spec.origin
+    return None if origin is None else Path(origin)
+
+
+@lru_cache(maxsize=512)
+def _text(module: str) -> str | None:
+    path = path_of(module)
+    return None if path is None else path.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=512)
+def _imports(module: str) -> tuple[str, ...]:
+    text = _text(module)
+    found: list[str] = []
+    for package, names, plain in _IMPORT.findall(text if text is not None else ""):
+        if plain:
+            found.append(plain)
+            continue
+        found.append(package)
+        words = re.findall(r"\w+", re.sub(r"\bas\s+\w+|#.*", "", names))
+        found += [f"{package}.{w}" for w in words if path_of(f"{package}.{w}") is not None]
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def digest(module: str) -> str:
+    """A key of the machine code of ``module``: its sources and the versions of the compilers."""
+    seen: set[str] = set()
+    todo = [module, *_ALWAYS]
+    while todo:
+        name = todo.pop()
+        if name not in seen and _text(name) is not None:
+            seen.add(name)
+            todo += _imports(name)
+    h = hashlib.sha256(_compilers().encode())
+    for name in sorted(seen):
+        h.update(f"\0{name}\0{_text(name)}".encode())
+    return h.hexdigest()[:24]
+
+
+@lru_cache(maxsize=1)
+def _compilers() -> str:
+    return " ".join(f"{name}-{metadata.version(name)}" for name in ("numba", "llvmlite"))
+
+
+@lru_cache(maxsize=256)
+def signatures(module: str) -> dict[str, Signature]:
+    """The kernels that the text of ``module`` declares, by name. ModuleNotFoundError when there is no such module."""
+    text = _text(module)
+    if text is None:
+        raise ModuleNotFoundError(f"there is no kernel module {module!r}", name=module)
+    forms = ("".join(re.findall(r'"([^"]*)"', quoted)) for quoted in _DECLARED.findall(text))
+    return {s.name: s for s in map(Signature.parse, forms)}
+
+
+def forget() -> None:
+    """Reads sources again at the next question (they changed on disk)."""
+    for cached in (path_of, _text, _imports, digest, signatures):
+        cached.cache_clear()
