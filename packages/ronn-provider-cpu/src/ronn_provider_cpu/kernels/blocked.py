@@ -1,0 +1,79 @@
+"""Block, Unblock and BlockedConv of the ``ronn.cpu`` domain (see ``ronn_provider_cpu.ops``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ronn.ir.graph import Node
+from ronn.provider.kernels import KernelContext, kernel
+from ronn_provider_cpu.kernels._activations import activate, activation, known
+from ronn_provider_cpu.kernels.conv import add_bias, convolve
+from ronn_provider_cpu.ops import DOMAIN
+
+
+def to_blocks(x: np.ndarray, lanes: int, *, fill: float = 0.0) -> np.ndarray:
+    """``x[N, C, H, W]`` as ``[N, ceil(C / lanes), H, W, lanes]``; lanes beyond C hold ``fill``."""
+    n, c, h, w = x.shape
+    blocks = -(-c // lanes)
+    if c % lanes:
+        padded = np.full((n, blocks * lanes, h, w), fill, x.dtype)
+        padded[:, :c] = x
+        x = padded
+    return np.ascontiguousarray(x.reshape(n, blocks, lanes, h, w).transpose(0, 1, 3, 4, 2))
+
+
+def from_blocks(x: np.ndarray, channels: int) -> np.ndarray:
+    """``x[N, C / L, H, W, L]`` as ``[N, channels, H, W]``, a new array."""
+    n, blocks, h, w, lanes = x.shape
+    return np.array(x.transpose(0, 1, 4, 2, 3).reshape(n, blocks * lanes, h, w)[:, :channels], order="C")
+
+
+@kernel("Block", domain=DOMAIN, dtypes="float32")
+def block(ctx: KernelContext, x: np.ndarray, *, lanes: int, nhwc: int) -> np.ndarray:
+    return to_blocks(x.transpose(0, 3, 1, 2) if nhwc else x, lanes)
+
+
+@kernel("Unblock", domain=DOMAIN, dtypes="float32")
+def unblock(ctx: KernelContext, x: np.ndarray, *, channels: int, nhwc: int) -> np.ndarray:
+    y = from_blocks(x, channels)
+    return np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
+
+
+def _known_activation(node: Node) -> bool | str:
+    name = node.attributes.get("activation", "")
+    return True if known(name) else f"activation {name!r} is not known"
+
+
+@kernel("BlockedConv", domain=DOMAIN, dtypes="float32", prepare=True, when=_known_activation)
+def blocked_conv(
+    ctx: KernelContext,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    group: int,
+    activation_params: Sequence[float],
+    lanes: int,
+    channels: int,
+    out_channels: int,
+    plain_input: int,
+    residual_last: int,
+) -> Callable[..., np.ndarray]:
+    act = activation(ctx.attr("activation"), activation_params)
+    pairs = [(pads[0], pads[2]), (pads[1], pads[3])]
+
+    def run(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, residual: Any = None) -> np.ndarray:
+        plain = x if plain_input else from_blocks(x, channels)
+        y = add_bias(convolve(plain, w, group, strides, dilations, pairs), bias)
+        more = None if residual is None else from_blocks(residual, out_channels)
+        if more is not None and not residual_last:
+            y += more
+        y = activate(y, act)
+        if more is not None and residual_last:
+            y += more
+        return to_blocks(y, lanes)
+
+    return run
