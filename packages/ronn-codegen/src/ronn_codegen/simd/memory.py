@@ -12,13 +12,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ronn_codegen.simd.emit import I32, Builder, first_lanes, llvm_call, splat, suffix
-from ronn_codegen.simd.types import BITS, SCALARS, Vec
-
-
-def _place(builder: Builder, address: Any, index: Any, elem: str) -> Any:
-    pointer = builder.inttoptr(address, ir.PointerType())
-    return builder.gep(pointer, [index], source_etype=SCALARS[elem][0])
+from ronn_codegen.simd.emit import I32, Builder, first_lanes, llvm_call, place, splat, suffix
+from ronn_codegen.simd.types import BITS, Vec
 
 
 class VectorType:
@@ -44,18 +39,18 @@ def _loads(vec: Vec) -> tuple[Any, Any]:
     @intrinsic
     def load(typing: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            return builder.load(_place(builder, args[0], args[1], vec.elem), typ=vec.llvm, align=align)
+            return builder.load(place(builder, args[0], args[1], vec.elem), typ=vec.llvm, align=align)
 
         return vec(types.intp, types.intp), generate
 
     @intrinsic
     def load_first(typing: Any, address: Any, index: Any, count: Any) -> Any:
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            place = _place(builder, args[0], args[1], vec.elem)
+            at = place(builder, args[0], args[1], vec.elem)
             mask = first_lanes(builder, args[2], vec.lanes)
             zero = ir.Constant(vec.llvm, None)
             return llvm_call(
-                builder, f"llvm.masked.load.{suffix(vec)}.p0", vec.llvm, place, ir.Constant(I32, align), mask, zero
+                builder, f"llvm.masked.load.{suffix(vec)}.p0", vec.llvm, at, ir.Constant(I32, align), mask, zero
             )
 
         return vec(types.intp, types.intp, types.intp), generate
@@ -69,7 +64,7 @@ def _stores(vec: Vec) -> tuple[Any, Any]:
     @intrinsic
     def store(typing: Any, address: Any, index: Any, value: Any) -> Any:
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            builder.store(args[2], _place(builder, args[0], args[1], vec.elem), align=align)
+            builder.store(args[2], place(builder, args[0], args[1], vec.elem), align=align)
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp, vec), generate
@@ -77,10 +72,10 @@ def _stores(vec: Vec) -> tuple[Any, Any]:
     @intrinsic
     def store_first(typing: Any, address: Any, index: Any, value: Any, count: Any) -> Any:
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            place = _place(builder, args[0], args[1], vec.elem)
+            at = place(builder, args[0], args[1], vec.elem)
             mask = first_lanes(builder, args[3], vec.lanes)
             name = f"llvm.masked.store.{suffix(vec)}.p0"
-            llvm_call(builder, name, ir.VoidType(), args[2], place, ir.Constant(I32, align), mask)
+            llvm_call(builder, name, ir.VoidType(), args[2], at, ir.Constant(I32, align), mask)
             return context.get_dummy_value()
 
         return types.void(types.intp, types.intp, vec, types.intp), generate
@@ -105,7 +100,7 @@ def _broadcast(vec: Vec) -> Any:
     @intrinsic
     def broadcast(typing: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            scalar = builder.load(_place(builder, args[0], args[1], vec.elem), typ=vec.llvm.element)
+            scalar = builder.load(place(builder, args[0], args[1], vec.elem), typ=vec.llvm.element)
             return splat(builder, scalar, vec.lanes)
 
         return vec(types.intp, types.intp), generate
@@ -133,7 +128,7 @@ def _gather(vec: Vec) -> Any:
             out = ir.Constant(vec.llvm, ir.Undefined)
             at = args[1]
             for lane in range(vec.lanes):
-                element = builder.load(_place(builder, args[0], at, vec.elem), typ=vec.llvm.element)
+                element = builder.load(place(builder, args[0], at, vec.elem), typ=vec.llvm.element)
                 out = builder.insert_element(out, element, ir.Constant(I32, lane))
                 at = builder.add(at, args[2])
             return out

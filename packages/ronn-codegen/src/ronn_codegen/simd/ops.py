@@ -11,8 +11,9 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from ronn_codegen.simd.emit import I32, Builder, llvm_call, suffix
-from ronn_codegen.simd.types import BITS, Vec
+from ronn_codegen.simd import emit
+from ronn_codegen.simd.emit import COMPARISONS, EMIT, Builder, Emit, llvm_call, suffix
+from ronn_codegen.simd.types import Vec
 
 
 def _same(*vecs: Any) -> Vec | None:
@@ -20,10 +21,7 @@ def _same(*vecs: Any) -> Vec | None:
     return first if isinstance(first, Vec) and all(v == first for v in vecs) else None
 
 
-Emit = Callable[[Builder, Vec, Any], Any]
-
-
-def _elementwise(name: str, arity: int, emit: Emit, result: Callable[[Vec], Vec] = lambda v: v) -> Any:
+def _elementwise(name: str, arity: int, generator: Emit, result: Callable[[Vec], Vec] = lambda v: v) -> Any:
     """An intrinsic on ``arity`` vectors of one type."""
 
     def type_and_generate(*vecs: Any) -> Any:
@@ -32,7 +30,7 @@ def _elementwise(name: str, arity: int, emit: Emit, result: Callable[[Vec], Vec]
             raise TypingError(f"{name} takes {arity} vectors of one type, not {', '.join(map(str, vecs))}")
 
         def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            return emit(builder, vec, args)
+            return generator(builder, vec, args)
 
         return result(vec)(*vecs), generate
 
@@ -58,81 +56,43 @@ def _elementwise(name: str, arity: int, emit: Emit, result: Callable[[Vec], Vec]
     return ternary
 
 
-def _pick(float_op: str, signed_op: str, unsigned_op: str | None = None) -> Emit:
-    def emit(builder: Builder, vec: Vec, args: Any) -> Any:
-        op = float_op if vec.is_float else signed_op if vec.is_signed or unsigned_op is None else unsigned_op
-        return getattr(builder, op)(*args)
-
-    return emit
-
-
-def _named(float_name: str | None, signed_name: str | None = None, unsigned_name: str | None = None) -> Emit:
-    def emit(builder: Builder, vec: Vec, args: Any) -> Any:
-        name = float_name if vec.is_float else signed_name if vec.is_signed else unsigned_name
-        if name is None:
-            raise TypingError(f"no such operation for {vec}")
-        return llvm_call(builder, f"llvm.{name}.{suffix(vec)}", vec.llvm, *args)
-
-    return emit
-
-
-def _compare(symbol: str) -> Emit:
-    def emit(builder: Builder, vec: Vec, args: Any) -> Any:
-        if vec.is_float:
-            compare = builder.fcmp_unordered if symbol == "!=" else builder.fcmp_ordered
-        else:
-            compare = builder.icmp_signed if vec.is_signed else builder.icmp_unsigned
-        return compare(symbol, *args)
-
-    return emit
-
-
 def _mask_of(vec: Vec) -> Vec:
     return vec.mask
 
 
-def _emit_abs(builder: Builder, vec: Vec, args: Any) -> Any:
-    if vec.is_float:
-        return llvm_call(builder, f"llvm.fabs.{suffix(vec)}", vec.llvm, *args)
-    no = ir.Constant(ir.IntType(1), 0)
-    return llvm_call(builder, f"llvm.abs.{suffix(vec)}", vec.llvm, args[0], no)
+def _named(name: str, arity: int) -> Any:
+    return _elementwise(name, arity, EMIT[name], _mask_of if name in COMPARISONS else lambda v: v)
 
 
-def _emit_neg(builder: Builder, vec: Vec, args: Any) -> Any:
-    return builder.fneg(args[0]) if vec.is_float else builder.neg(args[0])
-
-
-add = _elementwise("add", 2, _pick("fadd", "add"))
-sub = _elementwise("sub", 2, _pick("fsub", "sub"))
-mul = _elementwise("mul", 2, _pick("fmul", "mul"))
-div = _elementwise("div", 2, _pick("fdiv", "sdiv", "udiv"))
-neg = _elementwise("neg", 1, _emit_neg)
-absolute = _elementwise("absolute", 1, _emit_abs)
-sqrt = _elementwise("sqrt", 1, _named("sqrt"))
-rint = _elementwise("rint", 1, _named("rint"))
-floor = _elementwise("floor", 1, _named("floor"))
-ceil = _elementwise("ceil", 1, _named("ceil"))
-trunc = _elementwise("trunc", 1, _named("trunc"))
-copysign = _elementwise("copysign", 2, _named("copysign"))
+add = _named("add", 2)
+sub = _named("sub", 2)
+mul = _named("mul", 2)
+div = _named("div", 2)
+neg = _named("neg", 1)
+absolute = _named("absolute", 1)
+sqrt = _named("sqrt", 1)
+rint = _named("rint", 1)
+floor = _named("floor", 1)
+ceil = _named("ceil", 1)
+trunc = _named("trunc", 1)
+copysign = _named("copysign", 2)
 # Of NaN and a number: the number. ``propagating_max`` gives NaN.
-maximum = _elementwise("maximum", 2, _named("maxnum", "smax", "umax"))
-minimum = _elementwise("minimum", 2, _named("minnum", "smin", "umin"))
-propagating_max = _elementwise("propagating_max", 2, _named("maximum", "smax", "umax"))
-propagating_min = _elementwise("propagating_min", 2, _named("minimum", "smin", "umin"))
+maximum = _named("maximum", 2)
+minimum = _named("minimum", 2)
+propagating_max = _named("propagating_max", 2)
+propagating_min = _named("propagating_min", 2)
 # a * b + c: fused where the target has it, two roundings where not.
-fma = _elementwise("fma", 3, _named("fmuladd"))
-bit_and = _elementwise("bit_and", 2, lambda builder, vec, args: builder.and_(*args))
-bit_or = _elementwise("bit_or", 2, lambda builder, vec, args: builder.or_(*args))
-bit_xor = _elementwise("bit_xor", 2, lambda builder, vec, args: builder.xor(*args))
-shift_left = _elementwise("shift_left", 2, lambda builder, vec, args: builder.shl(*args))
-shift_right = _elementwise(
-    "shift_right", 2, lambda builder, vec, args: (builder.ashr if vec.is_signed else builder.lshr)(*args)
-)
-less = _elementwise("less", 2, _compare("<"), _mask_of)
-less_equal = _elementwise("less_equal", 2, _compare("<="), _mask_of)
-equal = _elementwise("equal", 2, _compare("=="), _mask_of)
-not_equal = _elementwise("not_equal", 2, _compare("!="), _mask_of)
-popcount = _elementwise("popcount", 1, _named(None, "ctpop", "ctpop"))
+fma = _named("fma", 3)
+bit_and = _named("bit_and", 2)
+bit_or = _named("bit_or", 2)
+bit_xor = _named("bit_xor", 2)
+shift_left = _named("shift_left", 2)
+shift_right = _named("shift_right", 2)
+less = _named("less", 2)
+less_equal = _named("less_equal", 2)
+equal = _named("equal", 2)
+not_equal = _named("not_equal", 2)
+popcount = _named("popcount", 1)
 
 
 @intrinsic
@@ -146,7 +106,7 @@ def select(typing: Any, mask: Any, yes: Any, no: Any) -> Any:
 # --- conversion
 
 
-def _convert(name: str, emit: Callable[[Builder, Vec, Vec, Any], Any]) -> Callable[[str], Any]:
+def _convert(name: str, generator: Callable[[Builder, Vec, Vec, Any], Any]) -> Callable[[str], Any]:
     """A family of intrinsics: ``convert("i32")`` makes the one that converts to i32."""
 
     def to(elem: str) -> Any:
@@ -157,7 +117,7 @@ def _convert(name: str, emit: Callable[[Builder, Vec, Vec, Any], Any]) -> Callab
             out = value.like(elem)
 
             def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-                return emit(builder, value, out, args[0])
+                return generator(builder, value, out, args[0])
 
             return out(value), generate
 
@@ -166,27 +126,11 @@ def _convert(name: str, emit: Callable[[Builder, Vec, Vec, Any], Any]) -> Callab
     return to
 
 
-def _emit_convert(builder: Builder, source: Vec, out: Vec, value: Any) -> Any:
-    """By value: floats to integers truncate toward zero and saturate, NaN becomes 0."""
-    a, b = BITS[source.elem], BITS[out.elem]
-    if source.is_float and out.is_float:
-        return builder.fpext(value, out.llvm) if b > a else builder.fptrunc(value, out.llvm) if b < a else value
-    if source.is_float:
-        name = "fptosi" if out.is_signed else "fptoui"
-        return llvm_call(builder, f"llvm.{name}.sat.{suffix(out)}.{suffix(source)}", out.llvm, value)
-    signed = source.is_signed
-    if out.is_float:
-        return builder.sitofp(value, out.llvm) if signed else builder.uitofp(value, out.llvm)
-    if b > a:
-        return builder.sext(value, out.llvm) if signed else builder.zext(value, out.llvm)
-    return builder.trunc(value, out.llvm) if b < a else value
-
-
 def _emit_bits(builder: Builder, source: Vec, out: Vec, value: Any) -> Any:
     return builder.bitcast(value, out.llvm)
 
 
-convert = _convert("convert", _emit_convert)
+convert = _convert("convert", emit.convert)
 bitcast = _convert("bitcast", _emit_bits)
 
 
@@ -203,34 +147,16 @@ def _reduce(name: str, float_name: str, int_name: str) -> Any:
             element = value.llvm.element
             if not value.is_float:
                 return llvm_call(builder, f"llvm.vector.reduce.{int_name}.{suffix(value)}", element, args[0])
-            return _tree(builder, value, args[0], float_name)
+            return emit.tree(builder, value, args[0], EMIT[float_name])
 
         return value.scalar(value), generate
 
     return reduced
 
 
-def _tree(builder: Builder, vec: Vec, value: Any, op: str) -> Any:
-    """Halves a vector until one lane is left: a fixed order of operations on every target."""
-    lanes = vec.lanes
-    while lanes > 1:
-        half = lanes // 2
-        undefined = ir.Constant(value.type, ir.Undefined)
-        parts = [
-            builder.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(I32, half), list(range(at, at + half))))
-            for at in (0, half)
-        ]
-        if op == "fadd":
-            value = builder.fadd(*parts)
-        else:
-            value = llvm_call(builder, f"llvm.{op}.{suffix(Vec(vec.elem, half))}", parts[0].type, *parts)
-        lanes = half
-    return builder.extract_element(value, ir.Constant(I32, 0))
-
-
-reduce_add = _reduce("reduce_add", "fadd", "add")
-reduce_max = _reduce("reduce_max", "maximum", "smax")
-reduce_min = _reduce("reduce_min", "minimum", "smin")
+reduce_add = _reduce("reduce_add", "add", "add")
+reduce_max = _reduce("reduce_max", "propagating_max", "smax")
+reduce_min = _reduce("reduce_min", "propagating_min", "smin")
 
 
 @intrinsic

@@ -4,44 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-SCALARS = {
-    "f32": (ir.FloatType(), types.float32),
-    "f64": (ir.DoubleType(), types.float64),
-    "i8": (ir.IntType(8), types.int8),
-    "u8": (ir.IntType(8), types.uint8),
-    "i16": (ir.IntType(16), types.int16),
-    "i32": (ir.IntType(32), types.int32),
-    "i64": (ir.IntType(64), types.int64),
-    "bf16": (ir.IntType(16), types.uint16),  # bits: storage only
-    "f16": (ir.HalfType(), types.uint16),
-    "mask": (ir.IntType(1), types.boolean),
-}
-BITS = {"f32": 32, "f64": 64, "i8": 8, "u8": 8, "i16": 16, "i32": 32, "i64": 64, "bf16": 16, "f16": 16, "mask": 1}
+from ronn_codegen.simd.emit import BITS, LLVM, Shaped
+
+__all__ = ["BITS", "SCALARS", "Vec", "VecModel"]
+
+_NUMBA = {
+    "f32": types.float32, "f64": types.float64, "f16": types.uint16, "bf16": types.uint16, "mask": types.boolean,
+    "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
+    "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
+}  # fmt: skip
+SCALARS = {elem: (LLVM[elem], _NUMBA[elem]) for elem in BITS}
+"""The LLVM type and the numba type of each element; f16 and bf16 are bits to numba."""
 
 
-class Vec(types.Type):
+class Vec(Shaped, types.Type):
     """A vector of ``lanes`` elements; ``elem`` is a name of ``SCALARS``. ``mask`` vectors hold one bit a lane."""
 
     def __init__(self, elem: str, lanes: int) -> None:
         self.elem = elem
         self.lanes = lanes
         super().__init__(name=f"Vec({elem}x{lanes})")
-
-    @property
-    def is_float(self) -> bool:
-        return self.elem in ("f32", "f64", "f16")
-
-    @property
-    def is_signed(self) -> bool:
-        return self.elem.startswith("i")
-
-    @property
-    def llvm(self) -> Any:
-        return ir.VectorType(SCALARS[self.elem][0], self.lanes)
 
     @property
     def scalar(self) -> Any:
