@@ -1,0 +1,240 @@
+"""Between plain layouts and blocked channels, in float32.
+
+Blocked is ``[N, ceil(C / L), P, L]``: P pixels, L lanes, lanes beyond C zero. Plain is ``[N, C, P]`` or, channels last,
+``[N, P, C]``. From and to ``[N, C, P]`` square tiles of L x L are transposed in registers, so that every load and store
+is a whole vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from ronn_codegen.native.declare import native
+from ronn_codegen.simd.emit import I32, Builder, llvm_call, splat
+from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.target import Target
+
+_TILE = 128  # pixels of one unit of work
+_FLOAT, _I64 = ir.FloatType(), ir.IntType(64)
+
+
+def _transposed(builder: Builder, rows: list[Any]) -> list[Any]:
+    """The columns of a square of as many vectors as each has lanes."""
+    lanes = len(rows)
+    step = 1
+    while step < lanes:
+        upper = ir.Constant(ir.VectorType(I32, lanes), [lanes + i - step if i & step else i for i in range(lanes)])
+        lower = ir.Constant(ir.VectorType(I32, lanes), [lanes + i if i & step else i + step for i in range(lanes)])
+        for r in range(lanes):
+            if not r & step:
+                a, b = rows[r], rows[r + step]
+                rows[r] = builder.shuffle_vector(a, b, upper)
+                rows[r + step] = builder.shuffle_vector(a, b, lower)
+        step *= 2
+    return rows
+
+
+@cache
+def transposer(lanes: int) -> tuple[Any, Any, Any]:
+    """Three intrinsics that transpose a square tile of float32, given addresses and the distance of rows in elements.
+
+    ``whole(source, source_step, target, target_step)`` reads and writes all of it. ``ragged(..., rows, rows_out)``
+    reads the first rows (others count as zero) and writes the first rows_out of the result; both are at least 1.
+    ``partial(..., rows, columns, rows_out, columns_out)`` neither reads nor writes anything else.
+    """
+    vector = ir.VectorType(_FLOAT, lanes)
+    zero = ir.Constant(vector, None)
+    iota = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+    numbers = [ir.Constant(_I64, r) for r in range(lanes)]
+
+    def place(builder: Builder, address: Any, step: Any, row: Any) -> Any:
+        pointer = builder.inttoptr(address, ir.PointerType())
+        return builder.gep(pointer, [builder.mul(step, row)], source_etype=_FLOAT)
+
+    def mask(builder: Builder, row: Any, rows: Any, columns: Any) -> Any:
+        count = builder.select(builder.icmp_signed("<", row, rows), columns, numbers[0])
+        return builder.icmp_signed("<", iota, splat(builder, builder.trunc(count, I32), lanes))
+
+    @intrinsic
+    def whole(typing: Any, source: Any, source_step: Any, target: Any, target_step: Any) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step = args
+            rows = [builder.load(place(builder, source, source_step, r), typ=vector, align=4) for r in numbers]
+            for r, row in zip(numbers, _transposed(builder, rows), strict=True):
+                builder.store(row, place(builder, target, target_step, r), align=4)
+            return context.get_dummy_value()
+
+        return types.void(*(types.intp,) * 4), generate
+
+    @intrinsic
+    def ragged(
+        typing: Any, source: Any, source_step: Any, target: Any, target_step: Any, rows: Any, rows_out: Any
+    ) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step, rows, rows_out = args
+            found = []
+            for r in numbers:
+                there = builder.icmp_signed("<", r, rows)
+                at = place(builder, source, source_step, builder.select(there, r, numbers[0]))
+                found.append(builder.select(there, builder.load(at, typ=vector, align=4), zero))
+            # The last row first: those beyond the end go where a later store puts the right one.
+            end = builder.sub(rows_out, numbers[1])
+            for r, row in zip(reversed(numbers), reversed(_transposed(builder, found)), strict=True):
+                at = builder.select(builder.icmp_signed("<", r, end), r, end)
+                builder.store(row, place(builder, target, target_step, at), align=4)
+            return context.get_dummy_value()
+
+        return types.void(*(types.intp,) * 6), generate
+
+    @intrinsic
+    def partial(
+        typing: Any, source: Any, source_step: Any, target: Any, target_step: Any,
+        rows: Any, columns: Any, rows_out: Any, columns_out: Any,
+    ) -> Any:  # fmt: skip
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            source, source_step, target, target_step, rows, columns, rows_out, columns_out = args
+            align, kind = ir.Constant(I32, 4), f"v{lanes}f32.p0"
+            found = [
+                llvm_call(
+                    builder, f"llvm.masked.load.{kind}", vector, place(builder, source, source_step, r), align,
+                    mask(builder, r, rows, columns), zero,
+                )
+                for r in numbers
+            ]  # fmt: skip
+            for r, row in zip(numbers, _transposed(builder, found), strict=True):
+                at = place(builder, target, target_step, r)
+                wanted = mask(builder, r, rows_out, columns_out)
+                llvm_call(builder, f"llvm.masked.store.{kind}", ir.VoidType(), row, at, align, wanted)
+            return context.get_dummy_value()
+
+        return types.void(*(types.intp,) * 8), generate
+
+    return whole, ragged, partial
+
+
+@native("block_f32(x, y, n, c, pixels)")
+def block_f32(target: Target) -> Callable[..., None]:
+    """``x[n, c, pixels]`` to blocked ``y``."""
+    lanes = target.lanes(32)
+    whole, ragged, partial = transposer(lanes)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
+        blocks = (c + lanes - 1) // lanes
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * blocks * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            first = work % tiles * _TILE
+            block = work // tiles % blocks
+            image = work // tiles // blocks
+            rows = min(c - block * lanes, lanes)
+            source = x + 4 * (image * c + block * lanes) * pixels
+            to = y + 4 * (image * blocks + block) * pixels * lanes
+            last = min(first + _TILE, pixels)
+            for p in range(first, last, lanes):
+                here = min(last - p, lanes)
+                if here == lanes and rows == lanes:
+                    whole(source + 4 * p, pixels, to + 4 * p * lanes, lanes)
+                elif here == lanes:
+                    ragged(source + 4 * p, pixels, to + 4 * p * lanes, lanes, rows, lanes)
+                else:
+                    partial(source + 4 * p, pixels, to + 4 * p * lanes, lanes, rows, here, here, lanes)
+
+    return run
+
+
+@native("unblock_f32(x, y, n, c, pixels)")
+def unblock_f32(target: Target) -> Callable[..., None]:
+    """Blocked ``x`` to ``y[n, c, pixels]``."""
+    lanes = target.lanes(32)
+    whole, ragged, partial = transposer(lanes)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
+        blocks = (c + lanes - 1) // lanes
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * blocks * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            first = work % tiles * _TILE
+            block = work // tiles % blocks
+            image = work // tiles // blocks
+            rows = min(c - block * lanes, lanes)
+            source = x + 4 * (image * blocks + block) * pixels * lanes
+            to = y + 4 * (image * c + block * lanes) * pixels
+            last = min(first + _TILE, pixels)
+            for p in range(first, last, lanes):
+                here = min(last - p, lanes)
+                if here == lanes and rows == lanes:
+                    whole(source + 4 * p * lanes, lanes, to + 4 * p, pixels)
+                elif here == lanes:
+                    ragged(source + 4 * p * lanes, lanes, to + 4 * p, pixels, lanes, rows)
+                else:
+                    partial(source + 4 * p * lanes, lanes, to + 4 * p, pixels, here, lanes, rows, here)
+
+    return run
+
+
+@native("block_last_f32(x, y, n, c, pixels)")
+def block_last_f32(target: Target) -> Callable[..., None]:
+    """``x[n, pixels, c]`` to blocked ``y``."""
+    lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    load, load_first, store = vector.load, vector.load_first, vector.store
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
+        blocks = (c + lanes - 1) // lanes
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            first = work % tiles * _TILE
+            image = work // tiles
+            last = min(first + _TILE, pixels)
+            for block in range(blocks):
+                source = x + 4 * (image * pixels * c + block * lanes)
+                to = y + 4 * (image * blocks + block) * pixels * lanes
+                left = c - block * lanes
+                if left >= lanes:
+                    for p in range(first, last):
+                        store(to, p * lanes, load(source, p * c))
+                else:
+                    for p in range(first, last):
+                        store(to, p * lanes, load_first(source, p * c, left))
+
+    return run
+
+
+@native("unblock_last_f32(x, y, n, c, pixels)")
+def unblock_last_f32(target: Target) -> Callable[..., None]:
+    """Blocked ``x`` to ``y[n, pixels, c]``."""
+    lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    load, store, store_first = vector.load, vector.store, vector.store_first
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
+        blocks = (c + lanes - 1) // lanes
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            first = work % tiles * _TILE
+            image = work // tiles
+            last = min(first + _TILE, pixels)
+            for block in range(blocks):
+                source = x + 4 * (image * blocks + block) * pixels * lanes
+                to = y + 4 * (image * pixels * c + block * lanes)
+                left = c - block * lanes
+                if left >= lanes:
+                    for p in range(first, last):
+                        store(to, p * c, load(source, p * lanes))
+                else:
+                    for p in range(first, last):
+                        store_first(to, p * c, load(source, p * lanes), left)
+
+    return run
