@@ -1,0 +1,255 @@
+"""Register tiles of int8 products, emitted as LLVM IR: ``rows`` pixels by ``vectors`` vectors of output channels.
+
+The left side is unsigned bytes: rows of ``[taps, 4 * groups]`` where row m begins at ``x + table[m]`` and tap (i, j)
+lies ``i * row_step + j * col_step`` bytes on. The right side is signed bytes in panels ``[tap, group, column, 4]``.
+A matrix product has one tap; a convolution over NHWC has one tap a filter row (neighbouring columns are contiguous).
+
+The sums start at ``init[n] - zero * colsum[n]``. They leave as bytes (scaled per column, rounded, with an optional
+second operand added), as float32, or as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from ronn_codegen.simd.dot import ByteDot
+from ronn_codegen.simd.emit import Builder, llvm_call, splat
+from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import I64, emitted, loop, when
+
+I8, I32, F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
+POINTER = ir.PointerType()
+UNIT = 12  # rows are shared out in multiples of this; tables of rows are padded by as many
+# Adding it rounds |x| < 2**22 to the nearest integer, ties to even, which then stands in the low bits.
+ROUNDER, ROUNDER_BITS = 12582912.0, 0x4B400000
+
+COMMON = (
+    "x", "table", "first", "last", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "columns",
+    "init", "colsum", "zero", "scale",
+)  # fmt: skip
+# add: address of the second operand's bytes (0: none), in rows of its own pitch.
+BYTES = (*COMMON, "low", "high", "out_zero", "add", "add_pitch", "gain", "add_gain", "add_bias", "add_low", "add_high")
+# rowsum: address of int32 sums of the left rows (0: none), col_zero: int32 per column; raw: store the sums themselves.
+WORDS = (*COMMON, "factor", "bias", "low", "high", "rowsum", "col_zero", "raw")
+FLOATS = frozenset({"low", "high", "gain", "add_gain", "add_bias", "add_low", "add_high", "factor"})
+
+
+@dataclass(frozen=True)
+class Int8Tile:
+    """The register tiles of a target: ``rows[v - 1]`` rows by v vectors of ``lanes`` columns, v up to ``vectors``."""
+
+    rows: tuple[int, ...]
+    lanes: int
+    few: tuple[int, ...]  # heights of the widest tile for what is left
+
+    @property
+    def vectors(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> int:
+        """Columns of a whole panel."""
+        return self.vectors * self.lanes
+
+
+@cache
+def tile_of(target: Target) -> Int8Tile:
+    lanes = target.lanes(32)
+    if target.registers >= 32:
+        rows = (12, 12, 8, 6) if ByteDot(target).native else (12, 8, 6, 4)
+    else:
+        rows = (6, 6) if ByteDot(target).native else (6, 4)
+    return Int8Tile(rows, lanes, (1, 3) if rows[-1] > 4 else (1, 2))
+
+
+@cache
+def panel(target: Target, vectors: int, kind: str) -> Any:
+    """The intrinsic that computes rows ``first`` to ``last`` of one panel; arguments as in ``BYTES`` or ``WORDS``."""
+    names = BYTES if kind == "bytes" else WORDS
+
+    def emit(builder: Builder, *values: Any) -> None:
+        _Panel(builder, target, vectors, kind, dict(zip(names, values, strict=True))).emit()
+
+    kinds = " ".join("f32" if n in FLOATS else "i64" for n in names)
+    return emitted(f"int8_{kind}_{vectors}_{target.name}", kinds, emit)
+
+
+class _Panel:
+    """Emits the body of one panel width and kind of output."""
+
+    def __init__(self, builder: Builder, target: Target, vectors: int, kind: str, arg: dict[str, Any]) -> None:
+        self.b, self.vectors, self.kind, self.arg = builder, vectors, kind, arg
+        self.byte_dot, self.tile = ByteDot(target), tile_of(target)
+        self.lanes = self.tile.lanes
+        self.ints = ir.VectorType(I32, self.lanes)
+        self.floats = ir.VectorType(F32, self.lanes)
+        self.small = ir.VectorType(I8, self.lanes)
+
+    def emit(self) -> None:
+        """Whole tiles, then a lower one for what is left."""
+        b, first, last = self.b, self.arg["first"], self.arg["last"]
+        buffer = cgutils.alloca_once(b, ir.ArrayType(self.ints, self.vectors))
+        self.buffer = b.ptrtoint(buffer, I64)
+        self.full = b.icmp_signed("==", self.arg["columns"], I64(self.vectors * self.lanes))
+        height = self.tile.rows[self.vectors - 1]
+        lower = self.tile.few if self.vectors == self.tile.vectors else ()
+        count = b.sub(last, first)
+        rest = b.srem(count, I64(height))
+        low = b.icmp_signed("<=", rest, I64(lower[-1])) if lower else ir.Constant(ir.IntType(1), 0)
+        whole = b.add(count, I64(height - 1))
+        whole = b.sdiv(b.select(low, count, whole), I64(height))
+
+        def tile(i: Any, carried: Any) -> Any:
+            m = b.add(first, b.mul(i, I64(height)))
+            self._tile(height, m, b.sub(last, m))
+            return carried
+
+        loop(b, whole, [], tile)
+        m = b.add(first, b.mul(whole, I64(height)))
+        left = b.sub(last, m)
+        floor = 0
+        for rows in lower:
+            fits = b.and_(b.icmp_signed(">", left, I64(floor)), b.icmp_signed("<=", left, I64(rows)))
+            with b.if_then(fits):
+                self._tile(rows, m, left)
+            floor = rows
+
+    # --- one tile
+
+    def _tile(self, rows: int, m: Any, left: Any) -> None:
+        b, arg = self.b, self.arg
+        starts = [b.sext(self._load(arg["table"], b.add(m, I64(i)), I32), I64) for i in range(rows)]
+        bases = [self._pointer(b.add(arg["x"], s), I64(0), I8) for s in starts]
+        zero = self._splat(b.trunc(arg["zero"], I32))
+        first = []
+        for v in range(self.vectors):
+            less = b.mul(zero, self._vector("colsum", v, self.ints))
+            first.append(b.sub(self._vector("init", v, self.ints), less))
+        sums = self._accumulate(bases, [first] * rows)
+        store = self._store_bytes if self.kind == "bytes" else self._store_words
+        for i in range(rows):
+            with b.if_then(b.icmp_signed(">", left, I64(i))):
+                store(sums[i], b.add(m, I64(i)))
+
+    def _accumulate(self, bases: list[Any], sums: list[list[Any]]) -> Any:
+        b, arg = self.b, self.arg
+        step = 4 * self.vectors * self.lanes
+
+        def group(_: Any, carried: Any) -> Any:
+            at, w, sums = carried
+            right = []
+            for v in range(self.vectors):
+                right.append(self.byte_dot.weights(b, self._load(w, I64(v * self.lanes), self.ints, I32)))
+            out = []
+            for base, row in zip(bases, sums, strict=True):
+                four = b.load(b.gep(base, [at], source_etype=I8), typ=I32, align=1)
+                left = self.byte_dot.activations(b, self._splat(four))
+                out.append([self.byte_dot.dot(b, acc, left, w4) for acc, w4 in zip(row, right, strict=True)])
+            return [b.add(at, I64(4)), b.add(w, I64(step)), out]
+
+        def tap(i: Any, carried: Any) -> Any:
+            def column(j: Any, inner: Any) -> Any:
+                at = b.add(b.mul(i, arg["row_step"]), b.mul(j, arg["col_step"]))
+                return loop(b, arg["groups"], [at, *inner], group)[1:]
+
+            return loop(b, arg["cols"], carried, column)
+
+        return loop(b, arg["taps"], [arg["w"], sums], tap)[1]
+
+    # --- what becomes of the sums
+
+    def _store_bytes(self, sums: list[Any], row: Any) -> None:
+        b, arg = self.b, self.arg
+        low, high, rounder = (self._splat(v) for v in (arg["low"], arg["high"], F32(ROUNDER)))
+        scaled = []
+        for v, acc in enumerate(sums):
+            f = b.fmul(b.sitofp(acc, self.floats), self._vector("scale", v, self.floats))
+            scaled.append(b.fadd(self._clamp(f, low, high), rounder))
+
+        def add(carried: Any) -> Any:
+            source = b.add(arg["add"], b.mul(row, arg["add_pitch"]))
+
+            def safe(_: Any) -> Any:
+                self._copy(self.buffer, source, arg["columns"], I8)
+                return [self.buffer]
+
+            (place,) = when(b, b.not_(self.full), [source], safe)
+            gain, add_gain, add_bias, floor, ceiling = (
+                self._splat(arg[n]) for n in ("gain", "add_gain", "add_bias", "add_low", "add_high")
+            )
+            out = []
+            for v, s in enumerate(carried):
+                other = b.zext(self._load(place, I64(v * self.lanes), self.small, I8), self.ints)
+                f = b.fadd(b.fmul(b.sitofp(other, self.floats), add_gain), add_bias)
+                f = b.fadd(f, b.fmul(b.fsub(s, rounder), gain))
+                out.append(b.fadd(self._clamp(f, floor, ceiling), rounder))
+            return out
+
+        scaled = when(b, b.icmp_signed("!=", arg["add"], I64(0)), scaled, add)
+        bias = self._splat(b.sub(I32(ROUNDER_BITS), b.trunc(arg["out_zero"], I32)))
+        whole = [b.sub(b.bitcast(s, self.ints), bias) for s in scaled]
+        self._put([b.trunc(x, self.small) for x in whole], row, I8)
+
+    def _store_words(self, sums: list[Any], row: Any) -> None:
+        b, arg = self.b, self.arg
+
+        def correct(carried: Any) -> Any:
+            total = self._splat(self._load(arg["rowsum"], row, I32))
+            return [b.sub(s, b.mul(self._vector("col_zero", v, self.ints), total)) for v, s in enumerate(carried)]
+
+        def scale(carried: Any) -> Any:
+            low, high, factor = (self._splat(arg[n]) for n in ("low", "high", "factor"))
+            out = []
+            for v, s in enumerate(carried):
+                f = b.fmul(b.sitofp(s, self.floats), b.fmul(factor, self._vector("scale", v, self.floats)))
+                f = b.fadd(f, self._vector("bias", v, self.floats))
+                out.append(b.bitcast(self._clamp(f, low, high), self.ints))
+            return out
+
+        sums = when(b, b.icmp_signed("!=", arg["rowsum"], I64(0)), sums, correct)
+        sums = when(b, b.icmp_signed("==", arg["raw"], I64(0)), sums, scale)
+        self._put(sums, row, I32)
+
+    def _put(self, vectors: list[Any], row: Any, elem: Any) -> None:
+        """Stores a row of vectors; of the last panel only the columns that there are."""
+        b = self.b
+        to = b.add(self.arg["y"], b.mul(row, self.arg["pitch"]))
+        with b.if_else(self.full) as (whole, part):
+            with whole:
+                for v, x in enumerate(vectors):
+                    b.store(x, self._pointer(to, I64(v * self.lanes), elem), align=1)
+            with part:
+                for v, x in enumerate(vectors):
+                    b.store(x, self._pointer(self.buffer, I64(v * self.lanes), elem), align=1)
+                self._copy(to, self.buffer, self.arg["columns"], elem)
+
+    # --- pieces
+
+    def _copy(self, to: Any, source: Any, count: Any, elem: Any) -> None:
+        def one(i: Any, carried: Any) -> Any:
+            self.b.store(self._load(source, i, elem), self._pointer(to, i, elem), align=1)
+            return carried
+
+        loop(self.b, count, [], one)
+
+    def _clamp(self, value: Any, low: Any, high: Any) -> Any:
+        name = f"v{self.lanes}f32"
+        value = llvm_call(self.b, f"llvm.maxnum.{name}", self.floats, value, low)
+        return llvm_call(self.b, f"llvm.minnum.{name}", self.floats, value, high)
+
+    def _vector(self, name: str, index: int, kind: Any) -> Any:
+        return self._load(self.arg[name], I64(index * self.lanes), kind, I32)
+
+    def _splat(self, value: Any) -> Any:
+        return splat(self.b, value, self.lanes)
+
+    def _pointer(self, address: Any, index: Any, elem: Any) -> Any:
+        return self.b.gep(self.b.inttoptr(address, POINTER), [index], source_etype=elem)
+
+    def _load(self, address: Any, index: Any, kind: Any, elem: Any = None) -> Any:
+        return self.b.load(self._pointer(address, index, kind if elem is None else elem), typ=kind, align=1)

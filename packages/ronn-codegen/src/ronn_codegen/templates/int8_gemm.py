@@ -1,0 +1,135 @@
+"""Products of unsigned by signed bytes with int32 sums: matrix products and, through a table of rows, convolutions.
+
+The right side is packed once: panels of ``tile.columns`` columns, each ``[taps, K / 4, columns, 4]`` (K padded to a
+multiple of 4 with zeros); the last panel is as many vectors wide as it needs. Left rows are bytes whose length is a
+multiple of 4. Signed left sides are shifted by 128 before, unsigned right sides by -128 when packed; zero points of
+both sides become corrections of the sums, so every result is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ronn_codegen.native.declare import native
+from ronn_codegen.simd.scalar import peek
+from ronn_codegen.simd.target import Target
+from ronn_codegen.templates._int8_tile import BYTES, FLOATS, UNIT, WORDS, Int8Tile, panel, tile_of
+
+__all__ = ["UNIT", "Int8Tile", "int8_bytes", "int8_words", "pack", "pad_columns", "row_sums", "rows_table", "tile_of"]
+
+Array = np.ndarray
+_GEOMETRY = (
+    "x", "table", "m", "n", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "init", "colsum",
+    "zero", "scale",
+)  # fmt: skip
+
+
+def pack(weights: Array, tile: Int8Tile) -> Array:
+    """weights[taps, K, N] (int8) as panels, flat."""
+    taps, k, n = weights.shape
+    groups = -(-k // 4)
+    padded_n = -(-n // tile.lanes) * tile.lanes
+    padded = np.zeros((taps, groups * 4, padded_n), np.int8)
+    padded[:, :k, :n] = weights
+    grouped = padded.reshape(taps, groups, 4, padded_n).transpose(0, 1, 3, 2)
+    parts = [grouped[:, :, at : at + tile.columns].reshape(-1) for at in range(0, padded_n, tile.columns)]
+    return np.concatenate(parts) if parts else np.empty(0, np.int8)
+
+
+def pad_columns(values: Array, n: int, tile: Int8Tile, dtype: Any) -> Array:
+    """A value per column, or one for all, with zeros up to whole vectors."""
+    out = np.zeros(-(-n // tile.lanes) * tile.lanes, dtype)
+    out[:n] = values
+    return out
+
+
+def rows_table(offsets: Array) -> Array:
+    """Byte offsets of left rows (int32) with the last one repeated, as tiles may read past the end."""
+    flat = np.asarray(offsets, np.int32).reshape(-1)
+    return np.concatenate([flat, np.full(UNIT, flat[-1] if flat.size else 0, np.int32)])
+
+
+def row_sums(weights: Array, zeros: Array | int = 0) -> Array:
+    """Sums over K of weights[taps, K, N] less their zero points: int32 [N]."""
+    return (weights.astype(np.int64) - zeros).sum(axis=(0, 1)).astype(np.int32)
+
+
+def _driver(target: Target, kind: str) -> Callable[..., None]:
+    """Shares out (panel, unit of rows) pairs and calls the panel of the right width."""
+    tile = tile_of(target)
+    names = BYTES if kind == "bytes" else WORDS
+    scope: dict[str, Any] = {
+        "min": min, "lanes": tile.lanes, "width": tile.columns, "unit": UNIT, "one": np.float32(1),
+        "byte": peek("u8"), "real": peek("f32"),
+    }  # fmt: skip
+    size = 1 if kind == "bytes" else 4
+    values = {n: f"{n} + 4 * at" if n in ("init", "colsum", "scale", "bias", "col_zero") else n for n in names}
+    values |= {"first": "begin", "last": "end", "w": "here", "y": f"y + {size} * at"}
+    if kind == "bytes":
+        values["add"] = "add + at if add != 0 else 0"
+    calls = []
+    for v in range(tile.vectors, 0, -1):
+        scope[f"panel{v}"] = panel(target, v, kind)
+        test = "else:" if v == 1 else f"{'if' if v == tile.vectors else 'elif'} vectors == {v}:"
+        calls += [f"        {test}", f"            panel{v}({', '.join(values[n] for n in names)})"]
+    words = [
+        "    zero = byte(zero_at, 0) if zero_at != 0 else 0",
+        "    factor = real(factor_at, 0) if factor_at != 0 else one",
+    ]  # fmt: skip
+    source = "\n".join([
+        f"def run({', '.join(_parameters(kind))}, worker, workers):",
+        *(words if kind == "words" else []),
+        "    panels = (n + width - 1) // width",
+        "    units = (m + unit - 1) // unit",
+        "    at_work = panels * units * worker // workers",
+        "    until = panels * units * (worker + 1) // workers",
+        "    while at_work < until:",
+        "        p = at_work // units",
+        "        first = at_work - p * units",
+        "        count = min(units - first, until - at_work)",
+        "        begin = first * unit",
+        "        end = min((first + count) * unit, m)",
+        "        at = p * width",
+        "        columns = min(width, n - at)",
+        "        vectors = (columns + lanes - 1) // lanes",
+        "        here = w + taps * cols * groups * 4 * at",
+        *calls,
+        "        at_work += count",
+    ])  # fmt: skip
+    exec(source + "\n", scope)
+    made: Callable[..., None] = njit(error_model="numpy", nogil=True)(scope["run"])
+    return made
+
+
+def _parameters(kind: str) -> list[str]:
+    names = BYTES if kind == "bytes" else WORDS
+    renamed = {"zero": "zero_at", "factor": "factor_at"} if kind == "words" else {}
+    extra = names[names.index("scale") + 1 :]
+    return [renamed.get(n, n) for n in (*_GEOMETRY, *extra)]
+
+
+def _form(name: str, kind: str) -> str:
+    return f"{name}({', '.join(f'{n}: f32' if n in FLOATS else n for n in _parameters(kind))})"
+
+
+@native(_form("int8_bytes", "bytes"))
+def int8_bytes(target: Target) -> Callable[..., None]:
+    """y = round(sums * scale) clamped to [low, high], plus ``out_zero``, as bytes.
+
+    With ``add``, the rounded r becomes round(r * gain + add * add_gain + add_bias), clamped to [add_low, add_high].
+    """
+    return _driver(target, "bytes")
+
+
+@native(_form("int8_words", "words"))
+def int8_words(target: Target) -> Callable[..., None]:
+    """y = sums * factor * scale + bias clamped to [low, high] in float32, or the int32 sums themselves (``raw``).
+
+    zero_at, factor_at: addresses of the left side's zero point (uint8) and scale (float32), known only at run time;
+    0 stands for 0 and 1.
+    """
+    return _driver(target, "words")
