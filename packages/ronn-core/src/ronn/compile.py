@@ -238,7 +238,8 @@ def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list
         for target in folding:
             if isinstance(ask(target, node), Yes):
                 inputs = tuple(v for v in node.inputs if v is not None)
-                compiled = _compile(target, Part((node,), inputs, node.outputs))
+                part = Part((node,), inputs, node.outputs)
+                compiled = target.provider.compile_for_folding(part, target.device, target.options)
                 plan = Plan(compiled.calls, inputs, [v for v in node.outputs if v.name])
                 given = [a for a, v in zip(arrays, node.inputs, strict=False) if v is not None]
                 results = iter(plan.run(given))

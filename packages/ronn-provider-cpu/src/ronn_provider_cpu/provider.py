@@ -1,13 +1,13 @@
-"""``CpuProvider``: every ``@kernel`` of the modules of ``ronn_provider_cpu.kernels``."""
+"""``CpuProvider``: native kernels where there are any, NumPy kernels for everything else."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ronn.provider.contract import Device
+from ronn.provider.contract import CompiledPart, Device, Part
 from ronn.provider.kernels import KernelProvider, KernelSet
 
 if TYPE_CHECKING:
@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 
 class CpuProvider(KernelProvider):
-    """Runs nodes on the host CPU, in NumPy. A new file in ``kernels/`` is found without being listed anywhere."""
+    """Runs nodes on the host CPU. A new file in ``kernels/`` or ``lower/`` is found without being listed anywhere.
+
+    Options: ``threads`` (0: what the process may use), ``kernels`` (``native`` or ``numpy``), ``precision``
+    (``float32``, or ``bf16``: products of matrices may be taken in bfloat16).
+    """
 
     name: ClassVar[str] = "cpu"
     folds: ClassVar[bool] = True
+    options: ClassVar[Mapping[str, Any]] = {"threads": 0, "kernels": "native", "precision": "float32"}
 
     def devices(self) -> Sequence[Device]:
-        return (Device("cpu", "host CPU, NumPy kernels"),)
+        return (Device("cpu", _description()),)
 
     def passes(self, device: Device) -> Sequence[Pass]:
         from ronn_provider_cpu.passes.widen_half import widen_half
@@ -34,3 +39,23 @@ class CpuProvider(KernelProvider):
         names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
         modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names if not name.startswith("_")]
         return KernelSet.from_module(*modules)
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        from ronn_provider_cpu.compiling import compile_part
+
+        compiled, _ = compile_part(part, options, lambda node: self.kernel_call(node, options))
+        return compiled
+
+    def compile_for_folding(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        return CompiledPart([self.kernel_call(node, options) for node in part.nodes])
+
+
+def _description() -> str:
+    from ronn_provider_cpu.compiling import level, unusable
+
+    at = level()
+    return f"host CPU, native kernels ({at})" if at != "none" else f"host CPU, NumPy kernels{_because(unusable())}"
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""

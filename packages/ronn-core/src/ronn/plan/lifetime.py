@@ -22,6 +22,7 @@ class Storage:
     offset: int = -1
     external: bool = False  # not the arena's: inputs, graph outputs, what kernels allocate
     values: list[Value] = field(default_factory=list)
+    home: Value | None = None  # of external storage: the value whose array holds it
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Lifetimes:
 
     storage: dict[Value, Storage]
     last_use: dict[Value, int]
+    shift: dict[Value, int] = field(default_factory=dict)  # bytes from the start of its storage, where not 0
+    scratch: dict[tuple[int, int], Storage] = field(default_factory=dict)  # (call, number) -> memory of that call only
 
     def arena_storages(self) -> list[Storage]:
         """The storages that the arena must hold, each once."""
@@ -37,7 +40,7 @@ class Lifetimes:
         for s in self.storage.values():
             if s.size is not None and not s.external:
                 seen.setdefault(id(s), s)
-        return list(seen.values())
+        return [*seen.values(), *self.scratch.values()]
 
 
 def nbytes(value: Value) -> int | None:
@@ -57,27 +60,58 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
     end = len(calls)
     last_use = _last_uses(calls, outputs, end)
     final = set(outputs)
-    storage: dict[Value, Storage] = {v: Storage(-1, end, external=True) for v in inputs}
+    escaping = _aliased_by_outputs(calls, final)
+    storage: dict[Value, Storage] = {v: Storage(-1, end, external=True, home=v) for v in inputs}
     holds: dict[Value, frozenset[Storage]] = {}  # the arena storages that a value may lie in
+    found = Lifetimes(storage, last_use)
 
     for i, call in enumerate(calls):
+        alias = {} if call.native is None else call.native.alias
+        if call.native is not None:
+            for n, wanted in enumerate(call.native.scratch):
+                found.scratch[i, n] = Storage(i, i, wanted)
         for j, out in enumerate(call.outputs):
             if not out.name:
                 continue
             last = last_use.get(out, i)
-            size = nbytes(out) if call.into and out not in final else None
-            if size is None:
-                storage[out] = Storage(i, last, external=True, values=[out])
-                held = frozenset() if call.into else _may_hold(call, j, holds)
+            if j in alias:
+                source = call.inputs[alias[j][0]]
+                assert source is not None
+                if source not in storage:
+                    storage[source] = Storage(-1, end, external=True, home=source)
+                storage[out] = storage[source]
+                found.shift[out] = found.shift.get(source, 0) + alias[j][1]
+                home = storage[out].home
+                if home is not None:  # its array must outlive what lies in it
+                    last_use[home] = max(last_use.get(home, i), last)
+                held = holds.get(source, frozenset())
             else:
-                shared = _reusable(call, out, holds, storage, last_use, i) if j == 0 else None
-                storage[out] = Storage(i, last, size) if shared is None else shared
-                held = frozenset((storage[out],))
+                fills = call.into or call.native is not None
+                size = nbytes(out) if fills and out not in final and out not in escaping else None
+                if size is None:
+                    storage[out] = Storage(i, last, external=True, values=[out], home=out)
+                    held = frozenset() if fills else _may_hold(call, j, holds)
+                else:
+                    shared = _reusable(call, out, holds, found, i) if j == 0 else None
+                    storage[out] = Storage(i, last, size) if shared is None else shared
+                    held = frozenset((storage[out],))
             holds[out] = held
             for s in held:
                 s.values.append(out)
                 s.last = max(s.last, last)
-    return Lifetimes(storage, last_use)
+    return found
+
+
+def _aliased_by_outputs(calls: Sequence[Call], final: set[Value]) -> set[Value]:
+    """Values that an output of the graph is an alias of: they live where the output does."""
+    found: set[Value] = set()
+    for call in reversed(calls):
+        if call.native is not None:
+            for j, (source, _) in call.native.alias.items():
+                value = call.inputs[source]
+                if value is not None and (call.outputs[j] in final or call.outputs[j] in found):
+                    found.add(value)
+    return found
 
 
 def _may_hold(call: Call, output: int, holds: dict[Value, frozenset[Storage]]) -> frozenset[Storage]:
@@ -99,21 +133,18 @@ def _last_uses(calls: Sequence[Call], outputs: Sequence[Value], end: int) -> dic
 
 
 def _reusable(
-    call: Call,
-    out: Value,
-    holds: dict[Value, frozenset[Storage]],
-    storage: dict[Value, Storage],
-    last_use: dict[Value, int],
-    at: int,
+    call: Call, out: Value, holds: dict[Value, frozenset[Storage]], known: Lifetimes, at: int
 ) -> Storage | None:
     """The arena storage of an input with the output's type, when everything that may lie in it dies at this call."""
     for j in call.inplace:
         value = call.inputs[j] if j < len(call.inputs) else None
-        found = None if value is None else storage.get(value)
-        if value is None or found is None or found.external or value.type != out.type:
+        found = None if value is None else known.storage.get(value)
+        if value is None or found is None or found.external or known.shift.get(value):
+            continue
+        if value.type != out.type and (call.native is None or found.size != nbytes(out)):
             continue
         if any(found in holds.get(v, ()) for v in call.inputs if v is not None and v is not value):
             continue
-        if all(last_use.get(v, at) <= at for v in found.values):
+        if all(known.last_use.get(v, at) <= at for v in found.values):
             return found
     return None

@@ -11,8 +11,9 @@ import numpy as np
 
 from ronn.errors import ExecutionError, ProviderError, RonnError
 from ronn.ir.graph import Value
-from ronn.plan.lifetime import Lifetimes, analyse
+from ronn.plan.lifetime import ALIGNMENT, Lifetimes, analyse
 from ronn.plan.memory import place
+from ronn.plan.segment import Bound, KernelFailure, Segment, address
 from ronn.provider import Call
 
 _NONE = 0  # the slot of omitted inputs
@@ -21,7 +22,10 @@ _MAX_IDLE_FRAMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call over slots: ``outs`` are slots (-1: nobody wants it); ``arena``: the outputs are there already."""
+    """One call over slots: ``outs`` are slots (-1: nobody wants it); ``arena``: the outputs are there already.
+
+    ``segment`` is the number of the segment that this step launches instead of calling ``fn``; -1 for none.
+    """
 
     fn: Callable[..., Any]
     ins: tuple[int, ...]
@@ -30,16 +34,18 @@ class Step:
     into: bool
     frees: tuple[int, ...]
     call: Call
+    segment: int = -1
 
 
 class Frame:
-    """What one run in progress owns: slots, with constants and arena views in place."""
+    """What one run in progress owns: slots (constants and arena views are in place), segments bound to the arena."""
 
-    __slots__ = ("arena", "slots")
+    __slots__ = ("arena", "segments", "slots")
 
-    def __init__(self, slots: list[Any], arena: np.ndarray | None) -> None:
+    def __init__(self, slots: list[Any], arena: np.ndarray | None, segments: Sequence[Segment]) -> None:
         self.slots = slots
         self.arena = arena
+        self.segments = [s.bind(arena) for s in segments]
 
 
 class Plan:
@@ -57,6 +63,7 @@ class Plan:
         self.check = check
         self._number(inputs, outputs)
         self._arena_slots = self._arena_views(lifetimes)
+        self.segments: list[Segment] = []
         self.steps = self._make_steps(lifetimes)
         self._clear = self._heap_slots()
         self._idle: list[Frame] = []
@@ -83,26 +90,53 @@ class Plan:
         self.output_slots = [slot(v) for v in outputs]
 
     def _arena_views(self, lifetimes: Lifetimes) -> list[tuple[int, int, int, np.dtype, tuple[int, ...]]]:
+        """Where in the arena the values lie that Python sees."""
+        seen = dict.fromkeys(
+            v for c in self.calls if c.native is None for v in (*c.inputs, *c.outputs) if v is not None
+        )
         views = []
-        for value, storage in lifetimes.storage.items():
-            if storage.offset >= 0 and storage.size is not None and value.dtype is not None:
+        for value in seen:
+            storage = lifetimes.storage.get(value)
+            if storage is not None and storage.offset >= 0 and storage.size is not None and value.dtype is not None:
                 t = value.tensor
-                views.append((self._slot[value], storage.offset, storage.size, value.dtype.numpy, t.static_shape))
+                start = storage.offset + lifetimes.shift.get(value, 0)
+                size = t.size * value.dtype.numpy.itemsize
+                views.append((self._slot[value], start, size, value.dtype.numpy, t.static_shape))
         return views
 
     def _make_steps(self, lifetimes: Lifetimes) -> tuple[Step, ...]:
         in_arena = {v[0] for v in self._arena_slots}
         keep = in_arena | {self._slot[v] for v in self._slot if v.is_const} | {_NONE} | set(self.output_slots)
-        steps = []
+        steps: list[Step] = []
+        run: list[tuple[int, Call]] = []  # native calls that wait for the end of their segment
+        frees_of = [self._frees(i, call, lifetimes, keep) for i, call in enumerate(self.calls)]
+
+        def end_segment() -> None:
+            if run:
+                engine = run[0][1].native.engine  # type: ignore[union-attr]
+                frees = tuple(sorted({slot for i, _ in run for slot in frees_of[i]}))
+                steps.append(Step(run[0][1].fn, (), (), (), False, frees, run[0][1], len(self.segments)))
+                self.segments.append(Segment(engine, run, self._slot, lifetimes))
+                run.clear()
+
         for i, call in enumerate(self.calls):
+            if call.native is not None:
+                if run and run[0][1].native.engine is not call.native.engine:  # type: ignore[union-attr]
+                    end_segment()
+                run.append((i, call))
+                continue
+            end_segment()
             ins = tuple(_NONE if v is None else self._slot[v] for v in call.inputs)
             outs = tuple(self._slot[v] if v.name else -1 for v in call.outputs)
-            dying = [v for v in call.inputs if v is not None and lifetimes.last_use.get(v) == i]
-            unused = [v for v in call.outputs if v.name and v not in lifetimes.last_use]
-            frees = tuple(sorted({self._slot[v] for v in (*dying, *unused)} - keep))
             arena = tuple(o in in_arena for o in outs)
-            steps.append(Step(call.fn, ins, outs, arena, call.into, frees, call))
+            steps.append(Step(call.fn, ins, outs, arena, call.into, frees_of[i], call))
+        end_segment()
         return tuple(steps)
+
+    def _frees(self, i: int, call: Call, lifetimes: Lifetimes, keep: set[int]) -> tuple[int, ...]:
+        dying = [v for v in call.inputs if v is not None and lifetimes.last_use.get(v) == i]
+        unused = [v for v in call.outputs if v.name and v not in lifetimes.last_use]
+        return tuple(sorted({self._slot[v] for v in (*dying, *unused)} - keep))
 
     def _heap_slots(self) -> tuple[int, ...]:
         kept = {v[0] for v in self._arena_slots} | {s for v, s in self._slot.items() if v.is_const}
@@ -112,10 +146,12 @@ class Plan:
         slots = list(self._template)
         arena = None
         if self.arena_size:
-            arena = np.empty(self.arena_size, np.uint8)
+            memory = np.empty(self.arena_size + ALIGNMENT, np.uint8)
+            start = -address(memory) % ALIGNMENT
+            arena = memory[start : start + self.arena_size]
             for slot, offset, size, dtype, shape in self._arena_slots:
                 slots[slot] = arena[offset : offset + size].view(dtype).reshape(shape)
-        return Frame(slots, arena)
+        return Frame(slots, arena, self.segments)
 
     # --- running
 
@@ -132,7 +168,7 @@ class Plan:
         for slot, value in zip(self.input_slots, values, strict=True):
             slots[slot] = value
         try:
-            self._walk(slots)
+            self._walk(slots, frame.segments)
             results = [slots[s] for s in self.output_slots]
             if frame.arena is not None:
                 results = [_detach(r, frame.arena) for r in results]
@@ -144,10 +180,15 @@ class Plan:
                     self._idle.append(frame)
         return results
 
-    def _walk(self, slots: list[Any]) -> None:
+    def _walk(self, slots: list[Any], segments: Sequence[Bound]) -> None:
         step = None
         try:
             for step in self.steps:
+                if step.segment >= 0:
+                    segments[step.segment].run(slots)
+                    for slot in step.frees:
+                        slots[slot] = None
+                    continue
                 args = [slots[i] for i in step.ins]
                 outs = step.outs
                 if step.into and len(outs) == 1:
@@ -169,13 +210,15 @@ class Plan:
                     _check_types(step, slots)
                 for slot in step.frees:
                     slots[slot] = None
+        except KernelFailure as e:
+            raise self._failure(e.call, e, slots) from None
         except RonnError as e:
             if step is not None and getattr(e, "node_label", None) is None:
-                raise self._failure(step, e, slots) from e
+                raise self._failure(step.call, e, slots) from e
             raise
         except Exception as e:
             assert step is not None
-            raise self._failure(step, e, slots) from e
+            raise self._failure(step.call, e, slots) from e
 
     def _store(self, step: Step, result: Any, slots: list[Any]) -> None:
         if not isinstance(result, (tuple, list)) or len(result) < len(step.outs):
@@ -191,14 +234,15 @@ class Plan:
     def _not_filled(self, step: Step) -> ProviderError:
         return ProviderError("the kernel takes out= but returned another array", node=step.call.nodes[0])
 
-    def _failure(self, step: Step, error: Exception, slots: Sequence[Any]) -> RonnError:
-        node = step.call.nodes[0] if step.call.nodes else None
+    def _failure(self, call: Call, error: Exception, slots: Sequence[Any]) -> RonnError:
+        node = call.nodes[0] if call.nodes else None
         got = "\n".join(
-            f"  got      %{v.name} = {describe_array(slots[s])}"
-            for v, s in zip(step.call.inputs, step.ins, strict=True)
+            f"  got      %{v.name} = {v.type if call.native is not None else describe_array(slots[self._slot[v]])}"
+            for v in call.inputs
             if v is not None
         )
-        kind = type(error) if isinstance(error, RonnError) else ExecutionError
+        keeps_kind = isinstance(error, RonnError) and not isinstance(error, KernelFailure)
+        kind: type[RonnError] = type(error) if keeps_kind else ExecutionError  # type: ignore[assignment]
         text = error.message if isinstance(error, RonnError) else f"{type(error).__name__}: {error}"
         hint = error.hint if isinstance(error, RonnError) else None
         op = node.op_id if node is not None else "a fused part"

@@ -14,20 +14,27 @@ from ronn.provider.contract import (
     Yes,
 )
 from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel, without
+from ronn.provider.native import At, Engine, KernelCall, NativeWork, Scratch, Status
 
 __all__ = [
     "API_VERSION",
     "Allocator",
+    "At",
     "Call",
     "CompiledPart",
     "Device",
+    "Engine",
     "Kernel",
+    "KernelCall",
     "KernelContext",
     "KernelProvider",
     "KernelSet",
+    "NativeWork",
     "No",
     "Part",
     "Provider",
+    "Scratch",
+    "Status",
     "Support",
     "Unavailable",
     "Yes",

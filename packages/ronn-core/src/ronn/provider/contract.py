@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.errors import OptionError, nearest
+from ronn.provider.native import NativeWork
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,8 @@ class Call:
     allocates) and must fill and return it. ``inplace`` lists inputs whose memory output 0 may overwrite (same dtype
     and shape; the plan decides). ``view_of`` says that an output may alias the memory of that one input and no other;
     without it, an output that fn allocates may alias any input. ``on_host``: the outputs are host arrays (the plan's
-    maker sets it to False for devices with memory of their own).
+    maker sets it to False for devices with memory of their own). ``native``: the call runs as machine code instead of
+    ``fn``, on values of known size; ``inplace`` holds for it too.
     """
 
     fn: Callable[..., Any]
@@ -110,6 +112,7 @@ class Call:
     inplace: tuple[int, ...] = ()
     view_of: Mapping[int, int] = field(default_factory=dict)
     on_host: bool = True
+    native: NativeWork | None = None
 
 
 @dataclass(slots=True)
@@ -149,6 +152,10 @@ class Provider:
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         """Turns a part into calls. All nodes of it were claimed by ``supports``."""
         raise NotImplementedError(f"{type(self).__name__}.compile")
+
+    def compile_for_folding(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        """Turns a part that runs once, on constants, into calls. What is cheap to make counts, not what runs fast."""
+        return self.compile(part, device, options)
 
     def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in; OptionError for an unknown one."""

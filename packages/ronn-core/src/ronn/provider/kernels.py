@@ -299,16 +299,17 @@ class KernelProvider(Provider):
         return self.kernel_set.select(node)[1]
 
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
-        calls = []
-        for node in part.nodes:
-            k, verdict = self.kernel_set.select(node)
-            if k is None:
-                raise ValueError(f"{self.name} was handed {node!r}, which it refuses: {verdict}")
-            fn = k.bind(KernelContext(node, schema_of(node), options))
-            viewed = k.view if k.view is not None and k.view < len(node.inputs) else None
-            view_of = {} if viewed is None else dict.fromkeys(range(len(node.outputs)), viewed)
-            calls.append(Call(fn, node.inputs, node.outputs, (node,), k.into, k.inplace, view_of))
-        return CompiledPart(calls)
+        return CompiledPart([self.kernel_call(node, options) for node in part.nodes])
+
+    def kernel_call(self, node: Node, options: Mapping[str, Any]) -> Call:
+        """The call of the kernel for ``node``. ValueError for a node that no kernel takes."""
+        k, verdict = self.kernel_set.select(node)
+        if k is None:
+            raise ValueError(f"{self.name} was handed {node!r}, which it refuses: {verdict}")
+        fn = k.bind(KernelContext(node, schema_of(node), options))
+        viewed = k.view if k.view is not None and k.view < len(node.inputs) else None
+        view_of = {} if viewed is None else dict.fromkeys(range(len(node.outputs)), viewed)
+        return Call(fn, node.inputs, node.outputs, (node,), k.into, k.inplace, view_of)
 
 
 def _bind_method(k: Kernel, owner: Any) -> Kernel:

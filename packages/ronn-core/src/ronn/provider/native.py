@@ -1,0 +1,88 @@
+"""Native work: calls into machine code that the plan runs without Python between them.
+
+A provider that has kernels at addresses returns ``Call``s with ``native=NativeWork(...)``. The plan gives their values
+places in its arena, writes the addresses into argument blocks, and hands runs of consecutive calls to the provider's
+``Engine`` in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ronn.ir.graph import Value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class At:
+    """A word that becomes the address of ``value``, ``offset`` bytes on."""
+
+    value: Value
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A word that becomes the address of scratch memory number ``index`` of the call, ``offset`` bytes on."""
+
+    index: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A word that becomes the address of a zeroed int64; a kernel that sets it fails the run with ``message``."""
+
+    message: str
+
+
+Word = int | At | Scratch | Status
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One kernel: where it is, the words of its argument block, and into how many shares its work may be cut.
+
+    cost: estimated nanoseconds on one core. flops, nbytes: work and traffic, for profiles.
+    """
+
+    name: str
+    address: int
+    words: Sequence[Word]
+    chunks: int = 1
+    cost: float = 0.0
+    flops: int = 0
+    nbytes: int = 0
+
+
+class Engine:
+    """Runs kernels. One instance stands for one way of running; calls of one engine are run together."""
+
+    def launch(self, steps: np.ndarray, clock: np.ndarray | None = None) -> None:
+        """Runs ``steps``, int64[n, 3]: address of a kernel, address of its argument block, number of shares.
+
+        ``clock``, int64[n + 1], takes the time before each step and at the end, in ticks of ``tick``.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.launch")
+
+    @property
+    def tick(self) -> float:
+        """Seconds of one unit of ``clock``."""
+        raise NotImplementedError(f"{type(self).__name__}.tick")
+
+
+@dataclass(slots=True)
+class NativeWork:
+    """What one call does natively. ``scratch`` are sizes in bytes. ``alias`` maps an output to the input whose bytes it
+    is, and where in them it starts: (input, byte offset); such an output needs no kernel. ``keep`` holds what the
+    addresses in the words point into."""
+
+    engine: Engine
+    kernels: Sequence[KernelCall] = ()
+    scratch: Sequence[int] = ()
+    alias: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    keep: Sequence[Any] = ()

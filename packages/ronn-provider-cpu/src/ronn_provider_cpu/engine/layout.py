@@ -1,0 +1,8 @@
+"""Words of the pool's control block; see ``executor``."""
+
+EPOCH, CLAIM, DONE, JOB, SLEEPERS, STOP, OWNER, SYSTEM = range(0, 64, 8)
+WORDS = 64
+SHARE_BITS = 20
+MAX_SHARES = (1 << SHARE_BITS) - 1
+FUTEX, YIELD = 202, 24
+WAIT_PRIVATE, WAKE_PRIVATE, EVERYBODY = 128, 129, 1 << 30

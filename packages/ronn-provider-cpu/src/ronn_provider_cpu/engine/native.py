@@ -1,0 +1,51 @@
+"""The engine: how the plan launches kernels of the CPU provider."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ronn.provider.native import Engine
+from ronn_codegen.native.library import Library
+from ronn_provider_cpu.engine.pool import pool
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+
+class NativeEngine(Engine):
+    """Launches kernels on up to ``threads`` threads of the process's pool."""
+
+    def __init__(self, library: Library, threads: int) -> None:
+        self.library = library
+        self.threads = threads
+
+    def launch(self, steps: ndarray, clock: ndarray | None = None) -> None:
+        pool(self.library).run(steps, self.threads, clock)
+
+    @property
+    def tick(self) -> float:
+        """Seconds of one cycle of the counter that ``clock`` is filled from."""
+        return _tick(self.library)
+
+
+@lru_cache(maxsize=1)
+def _tick(library: Library) -> float:
+    workers = pool(library)
+    empty, clock = np.zeros((0, 3), np.int64), np.zeros(1, np.int64)
+    marks = []
+    for wait in (0.0, 0.02):
+        time.sleep(wait)
+        workers.run(empty, 1, clock)
+        marks.append((time.perf_counter(), int(clock[0])))
+    (t0, c0), (t1, c1) = marks
+    return (t1 - t0) / max(c1 - c0, 1)
+
+
+@lru_cache(maxsize=64)
+def engine(library: Library, threads: int) -> NativeEngine:
+    """The engine for so many threads; one object for each, so that calls of several parts run together."""
+    return NativeEngine(library, threads)

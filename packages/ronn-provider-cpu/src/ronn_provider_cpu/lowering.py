@@ -1,0 +1,434 @@
+"""Lowering: from a node whose sizes are known to calls of native kernels.
+
+    @lower("Softmax", since=13)
+    def softmax(c: Lowering) -> None:
+        x, y = c.inputs[0], c.outputs[0]
+        c.require(x.dtype == F32, "only float32")
+        c.call("ronn_codegen.templates.softmax", "softmax_f32", x=x, y=y, ..., chunks=rows, cost=x.size)
+
+A lowering that refuses leaves the node to its NumPy kernel. Modules of lowerings import no numba: they name kernels.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import weakref
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import numpy as np
+
+from ronn.ops.schema import schema_of
+from ronn.plan.segment import address
+from ronn.provider.contract import Call
+from ronn.provider.native import At, KernelCall, NativeWork, Scratch, Status, Word
+from ronn_codegen.native.library import Generated, Library, word
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Node, Value
+    from ronn_codegen.native.declare import Signature
+    from ronn_codegen.native.machine import Machine
+    from ronn_provider_cpu.engine.native import NativeEngine
+
+F32 = np.dtype(np.float32)
+F64 = np.dtype(np.float64)
+F16 = np.dtype(np.float16)
+I64 = np.dtype(np.int64)
+I32 = np.dtype(np.int32)
+I8 = np.dtype(np.int8)
+U8 = np.dtype(np.uint8)
+BOOL = np.dtype(np.bool_)
+
+SERIAL = 10_000.0
+"""Nanoseconds below which a kernel is not worth sharing out."""
+_SHARES_PER_THREAD = 4
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Refused(Exception):
+    """A lowering does not take a node; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operand:
+    """A value as kernels see it: a tensor of known size in C order, at an address that the plan fills in."""
+
+    value: Value
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def size(self) -> int:
+        n = 1
+        for d in self.shape:
+            n *= d
+        return n
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def data(self) -> np.ndarray | None:
+        """The array of a constant, else None."""
+        return self.value.data
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In elements, of C order."""
+        out: list[int] = []
+        step = 1
+        for d in reversed(self.shape):
+            out.append(step)
+            step *= d
+        return tuple(reversed(out))
+
+    def at(self, offset: int) -> At:
+        """The operand's address, ``offset`` bytes on."""
+        return At(self.value, offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """Scratch memory of one call."""
+
+    index: int
+    nbytes: int
+
+    def at(self, offset: int) -> Scratch:
+        """Its address, ``offset`` bytes on."""
+        return Scratch(self.index, offset)
+
+
+Argument = Any
+"""int, float, Operand, Operand.at(n), Temporary, Temporary.at(n), np.ndarray (kept alive), Status."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    module: str
+    name: str
+    generated: Generated | None
+    words: list[Word]
+    chunks: int
+    cost: float
+    flops: int
+    nbytes: int
+
+
+class Lowering:
+    """What a lowering knows of its node, and where it puts the calls. One object per node (or fused group)."""
+
+    def __init__(self, nodes: Sequence[Node], context: Context) -> None:
+        self.context = context
+        self.nodes = tuple(nodes)
+        self.node = nodes[-1]
+        self.pending: list[_Pending] = []
+        self._scratch: list[int] = []
+        self._keep: list[Any] = []
+        self._alias: dict[int, tuple[int, int]] = {}
+        self._inplace: list[int] = []
+
+    # --- what there is
+
+    @property
+    def machine(self) -> Machine:
+        return self.context.library.machine
+
+    @property
+    def inputs(self) -> list[Operand | None]:
+        """The node's inputs; None for an omitted one."""
+        return [None if v is None else operand(v) for v in self.node.inputs]
+
+    @property
+    def outputs(self) -> list[Operand | None]:
+        """The node's outputs; None for one that nobody wants."""
+        return [operand(v) if v.name else None for v in self.node.outputs]
+
+    def input(self, index: int) -> Operand | None:
+        """An input; None when it is omitted or beyond the last."""
+        value = self.node.inputs[index] if index < len(self.node.inputs) else None
+        return None if value is None else operand(value)
+
+    def operand(self, value: Value) -> Operand:
+        """Any value of the part as an operand. Refuses one whose size is not known."""
+        return operand(value)
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """The attribute, else the schema's default, else ``default``."""
+        value = self.node.attributes.get(name)
+        if value is None:
+            schema = schema_of(self.node)
+            value = None if schema is None else schema.defaults.get(name)
+        return default if value is None else value
+
+    @property
+    def since(self) -> int:
+        """The schema version that applies to the node."""
+        schema = schema_of(self.node)
+        return self.node.version if schema is None else schema.since
+
+    @property
+    def precision(self) -> str:
+        """``float32``, or ``bf16`` where the session allows products in bfloat16."""
+        return str(self.context.options.get("precision", "float32"))
+
+    # --- refusing
+
+    def require(self, condition: Any, reason: str) -> None:
+        """Refuses the node unless ``condition`` holds."""
+        if not condition:
+            raise Refused(reason)
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Refuses the node."""
+        raise Refused(reason)
+
+    # --- calling
+
+    def call(
+        self,
+        module: str,
+        kernel: str,
+        *,
+        chunks: int = 1,
+        cost: float = 0.0,
+        flops: int = 0,
+        bytes: int = 0,  # the word of profiles
+        **arguments: Argument,
+    ) -> None:
+        """Adds a kernel call; its arguments by the names of the kernel's parameters.
+
+        chunks: most shares that make sense. cost: nanoseconds of the whole call on one core.
+        """
+        words = self._words(self.context.library.signature(module, kernel), arguments)
+        self.pending.append(_Pending(module, kernel, None, words, chunks, cost, flops, bytes))
+
+    def call_loop(
+        self,
+        kernel: Generated,
+        *,
+        chunks: int = 1,
+        cost: float = 0.0,
+        flops: int = 0,
+        bytes: int = 0,
+        **arguments: Argument,
+    ) -> None:
+        """Adds a call of a generated kernel."""
+        words = self._words(kernel.signature, arguments)
+        self.pending.append(_Pending("", kernel.signature.name, kernel, words, chunks, cost, flops, bytes))
+
+    def temp(self, nbytes: int) -> Temporary:
+        """Scratch memory, aligned to 64 bytes, that lives during this call only."""
+        self._scratch.append(max(int(nbytes), 1))
+        return Temporary(len(self._scratch) - 1, int(nbytes))
+
+    def status(self, message: str) -> Status:
+        """A zeroed word; a kernel that sets it fails the run with ``message``."""
+        return Status(message)
+
+    def alias(self, out: int, source: int, byte_offset: int = 0) -> None:
+        """Output ``out`` is the bytes of input ``source`` from ``byte_offset`` on: no kernel."""
+        self._alias[out] = (source, byte_offset)
+
+    def inplace(self, index: int) -> None:
+        """Output 0 may overwrite input ``index``: same bytes, each element read before it is written."""
+        self._inplace.append(index)
+
+    def packed(self, given: Operand, key: Hashable, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """``fn(constant)``, computed once for a constant and key, shared by everybody who holds it.
+
+        Refuses an operand that is no constant.
+        """
+        data = given.data
+        if data is None:
+            raise Refused("not a constant")
+        return packed(data, key, fn)
+
+    def _words(self, signature: Signature, arguments: Mapping[str, Argument]) -> list[Word]:
+        if len(arguments) != len(signature.params):
+            known = {name for name, _ in signature.params}
+            raise TypeError(f"{signature}: missing {known - set(arguments)}, unknown {set(arguments) - known}")
+        return [self._word(kind, arguments[name]) for name, kind in signature.params]
+
+    def _word(self, kind: str, given: Argument) -> Word:
+        if isinstance(given, Operand):
+            return At(given.value)
+        if isinstance(given, Temporary):
+            return Scratch(given.index)
+        if isinstance(given, (At, Scratch, Status)):
+            return given
+        if isinstance(given, np.ndarray):
+            if not given.flags.c_contiguous:
+                raise TypeError("a constant array must be contiguous")
+            self._keep.append(given)
+            return address(given)
+        return word(kind, given)
+
+    # --- the result
+
+    def finish(self, engine: NativeEngine) -> NativeWork:
+        """The native work; the modules of all pending kernels must have been required."""
+        library = self.context.library
+        kernels = []
+        for p in self.pending:
+            place = library.address(p.module, p.name) if p.generated is None else library.generated(p.generated)
+            chunks = shares(p.chunks, p.cost, engine.threads)
+            kernels.append(KernelCall(p.name, place, p.words, chunks, p.cost, p.flops, p.nbytes))
+        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep)
+
+    @property
+    def inplace_inputs(self) -> tuple[int, ...]:
+        return tuple(self._inplace)
+
+
+GroupLowering = Lowering
+"""The lowering of a fused group: ``nodes`` are its nodes in order, operands are asked for by value."""
+
+
+def shares(chunks: int, cost: float, threads: int) -> int:
+    """Into how many shares a kernel is cut: one where it is small, else a few per thread."""
+    if threads <= 1 or chunks <= 1 or cost < SERIAL:
+        return 1
+    wanted = min(_SHARES_PER_THREAD * threads, max(2, int(cost / (SERIAL / 4))))
+    return min(chunks, wanted)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all lowerings of a compilation share."""
+
+    library: Library
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def operand(value: Value) -> Operand:
+    """The value as an operand. Refuses one that is no tensor of known size, or whose elements have no plain memory."""
+    from ronn.ir.types import TensorType
+
+    t = value.type
+    if not isinstance(t, TensorType) or t.dtype is None or not t.is_static:
+        raise Refused(f"%{value.name} has no known size: {t}")
+    if t.dtype.bits == 0:
+        raise Refused(f"%{value.name} is {t}")
+    return Operand(value, t.static_shape, t.dtype.numpy)
+
+
+# --- packed constants
+
+_packed: dict[tuple[int, Hashable], tuple[weakref.ref[np.ndarray], weakref.ref[np.ndarray]]] = {}
+
+
+def packed(data: np.ndarray, key: Hashable, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """``fn(data)``; the same array again while both it and ``data`` are alive."""
+    place = (id(data), key)
+    found = _packed.get(place)
+    if found is not None:
+        source, result = found[0](), found[1]()
+        if source is data and result is not None:
+            return result
+    made = fn(data)
+    _packed[place] = (weakref.ref(data), weakref.ref(made, lambda _: _packed.pop(place, None)))
+    return made
+
+
+# --- the table
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A lowering and the nodes it is for."""
+
+    fn: Callable[[Lowering], None]
+    since: int
+    until: int | None
+    empty: bool
+
+
+_table: dict[tuple[str, str], list[Entry]] = {}
+
+
+def lower(
+    op: str, *, domain: str = "", since: int = 1, until: int | None = None, empty: bool = False
+) -> Callable[[F], F]:
+    """Marks the lowering of an operator for schema versions ``since`` to ``until``.
+
+    ``empty``: it also takes nodes with inputs of no elements.
+    """
+
+    def mark(fn: F) -> F:
+        entries = _table.setdefault((domain, op), [])
+        entries.append(Entry(fn, since, until, empty))
+        entries.sort(key=lambda e: -e.since)
+        return fn
+
+    return mark
+
+
+@cache
+def table() -> Mapping[tuple[str, str], list[Entry]]:
+    """Every lowering, by domain and operator."""
+    from ronn_provider_cpu import lower as package
+
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda i: i.name):
+        if not info.name.startswith("_"):
+            importlib.import_module(f"{package.__name__}.{info.name}")
+    return _table
+
+
+def lower_node(node: Node, context: Context) -> Lowering:
+    """The node's lowering, with its calls pending. Raises Refused."""
+    entries = table().get((node.domain, node.op))
+    if entries is None:
+        raise Refused(f"no native kernel for {node.op_id}")
+    c = Lowering((node,), context)
+    since = c.since
+    entry = next((e for e in entries if e.since <= since and (e.until is None or since <= e.until)), None)
+    if entry is None:
+        raise Refused(f"no native kernel for {node.op_id} of version {since}")
+    inputs, outputs = c.inputs, c.outputs
+    if outputs and all(o is None or o.size == 0 for o in outputs):
+        return c
+    if not entry.empty and any(i is not None and i.size == 0 for i in inputs):
+        raise Refused("an input has no elements")
+    entry.fn(c)
+    return c
+
+
+def unreachable(*_: Any, **__: Any) -> NoReturn:
+    """In the place of the function of a call that runs natively."""
+    raise AssertionError("a native call was run as Python")
+
+
+def to_call(c: Lowering, engine: NativeEngine, needed: Container[Value]) -> Call:
+    """The plan's call of a lowering of one node or group; ``needed`` are the values used outside of the part."""
+    inputs: tuple[Value | None, ...]
+    if len(c.nodes) == 1:
+        inputs, outputs = c.node.inputs, c.node.outputs
+    else:
+        inputs, outputs = group_interface(c.nodes, needed)
+    return Call(unreachable, inputs, outputs, c.nodes, inplace=c.inplace_inputs, native=c.finish(engine))
+
+
+def group_interface(
+    nodes: Sequence[Node], needed: Container[Value]
+) -> tuple[tuple[Value | None, ...], tuple[Value, ...]]:
+    """Values that come from outside of a group, and those of its own that are used outside of it."""
+    inside = set(nodes)
+    made = {v for n in nodes for v in n.outputs}
+    inputs = dict.fromkeys(v for n in nodes for v in n.inputs if v is not None and v not in made)
+    outputs = [
+        v
+        for n in nodes
+        for v in n.outputs
+        if v.name and (v in needed or any(user not in inside for user in v.consumers))
+    ]
+    return tuple(inputs), tuple(outputs)
