@@ -43,7 +43,7 @@ def model(op="Relu", domain=""):
 X = np.array([-1, 2], np.float32)
 
 
-@pytest.mark.parametrize("stage", ["portable", "specialised"])
+@pytest.mark.parametrize("stage", ["portable", "specialised", "late"])
 def test_hook_ronn_passes(plug, stage):
     @define_pass("relu-to-abs")
     def relu_to_abs(graph, context):
@@ -133,3 +133,44 @@ def test_hooks_stay_few_and_documented():
     hooks = {n: f for n, f in vars(hookspecs).items() if n.startswith("ronn_")}
     assert 0 < len(hooks) <= 12
     assert all(inspect.getdoc(f) for f in hooks.values())
+
+
+def test_late_passes_of_a_provider_see_what_the_pipeline_left_and_who_gets_a_node():
+    seen = {}
+
+    @define_pass("early")
+    def early(graph, context):
+        seen["early"] = [n.op for n in graph]
+        return False
+
+    @define_pass("late", late=True)
+    def late(graph, context):
+        seen["late"] = [(n.op, context.owns(n)) for n in graph]
+        return False
+
+    class Second(KernelProvider):
+        name = "second"
+
+        @kernel("Relu", since=6)
+        def relu(self, ctx, x):
+            return np.maximum(x, 0)
+
+        def passes(self, device):
+            return (early, late)
+
+    graph = h.make_graph(
+        [h.make_node("Identity", ["x"], ["i"]), h.make_node("Relu", ["i"], ["r"]), h.make_node("Neg", ["r"], ["y"])],
+        "g",
+        [h.make_tensor_value_info("x", T.FLOAT, ["N"])],
+        [h.make_tensor_value_info("y", T.FLOAT, ["N"])],
+    )
+    two = h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=9)
+    registry().add(Second())
+    try:
+        ronn.Session(two, providers=["second", "reference"], options={"optimization": "none"}).run(X)
+        assert seen["early"] == ["Identity", "Relu", "Neg"]
+        assert seen["late"] == [("Identity", False), ("Relu", True), ("Neg", False)]
+        ronn.Session(two, providers=["second", "reference"]).run(X)
+        assert seen["late"] == [("Relu", True), ("Neg", False)]
+    finally:
+        registry().remove("second")

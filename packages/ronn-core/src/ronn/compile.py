@@ -28,6 +28,7 @@ from ronn.partition import (
     is_control_flow,
     is_copy,
     partition,
+    preferred,
 )
 from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow
 from ronn.passes.pipelines import Stage, all_passes, pipeline
@@ -87,9 +88,10 @@ def to_specialised(portable: Graph, signature: Signature | None, request: Reques
     bind(graph, signature, request.options.dimensions)
     infer_types(graph)
     reports = list(request.reports)
-    for target in request.targets:
-        _run_pass_list(f"provider {target.name}", target.provider.passes(target.device), graph, request, reports)
+    _run_provider_passes(graph, request, reports, late=False)
     _run_passes("specialised", graph, request, reports)
+    _run_provider_passes(graph, request, reports, late=True)
+    _run_pass_list("plugins at late", _plugged("late"), graph, request, reports)
     infer_types(graph)
     _stage("specialised", graph)
     return graph
@@ -174,11 +176,27 @@ def _stage(name: Literal["imported", "portable", "specialised", "assigned"], gra
 
 def _run_passes(stage: Stage, graph: Graph, request: Request, reports: list[PassReport]) -> None:
     _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request, reports)
-    extra = [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
-    _run_pass_list(f"plugins at {stage}", extra, graph, request, reports)
+    _run_pass_list(f"plugins at {stage}", _plugged(stage), graph, request, reports)
 
 
-def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Request, reports: list[PassReport]) -> None:
+def _run_provider_passes(graph: Graph, request: Request, reports: list[PassReport], *, late: bool) -> None:
+    for target in request.targets:
+        passes = [p for p in target.provider.passes(target.device) if bool(getattr(p, "late", False)) == late]
+        _run_pass_list(f"provider {target.name}", passes, graph, request, reports, target)
+
+
+def _plugged(stage: str) -> list[Any]:
+    return [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
+
+
+def _run_pass_list(
+    what: str,
+    passes: Sequence[Any],
+    graph: Graph,
+    request: Request,
+    reports: list[PassReport],
+    target: Target | None = None,
+) -> None:
     """Runs passes and appends their report; rewrites are counted on from the reports before."""
     if not passes:
         return
@@ -193,6 +211,8 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
         observe=request.observe,
     )
     context = pass_context(request)
+    if target is not None:
+        context.gets = lambda node: preferred(node, request.targets) is target
     context.rewrites = sum(r.rewrites for r in reports)
     report = manager.run(graph, context)
     reports.append(report)
@@ -201,8 +221,7 @@ def _run_pass_list(what: str, passes: Sequence[Any], graph: Graph, request: Requ
 
 def known_passes(request: Request) -> set[str]:
     """Names of all passes that any stage of this request may run: RONN's own, the providers', the plugins'."""
-    hook = registry().manager.hook.ronn_passes
-    plugged = [p for stage in ("portable", "specialised") for group in hook(stage=stage) for p in group]
+    plugged = [p for stage in ("portable", "specialised", "late") for p in _plugged(stage)]
     return {
         *all_passes(),
         *(p.name for t in request.targets for p in t.provider.passes(t.device)),

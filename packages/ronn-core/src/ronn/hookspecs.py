@@ -32,7 +32,8 @@ def ronn_ops() -> Sequence[OpSchema]:
 
 @hookspec
 def ronn_passes(stage: str) -> Sequence[Pass]:
-    """Passes to run after RONN's own at ``stage``: ``portable`` (once per model) or ``specialised`` (per signature)."""
+    """Passes to run after RONN's own at ``stage``: ``portable`` (once per model), ``specialised`` (per signature), or
+    ``late`` (per signature, behind the passes of providers that go by what RONN's own left)."""
     raise NotImplementedError
 
 

@@ -67,6 +67,13 @@ def ask(target: Target, node: Node) -> Support:
     return support
 
 
+def preferred(node: Node, targets: Sequence[Target]) -> Target | None:
+    """The target that gets ``node`` when no plugin chooses otherwise; None when nobody takes it."""
+    bids = [Bid(t, ask(t, node)) for t in targets]
+    willing = [b for b in bids if isinstance(b.support, Yes)]
+    return min(willing, key=lambda b: _score(b) <= 0).target if willing else None
+
+
 def assign(graph: Graph, targets: Sequence[Target]) -> None:
     """Gives every node its provider and the reason. PlacementError when nobody listed takes a node.
 

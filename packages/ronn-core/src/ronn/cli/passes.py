@@ -36,11 +36,11 @@ def pass_rows() -> list[dict[str, Any]]:
                     if stage not in where:
                         where.append(stage)
     found = dict(all_passes())
-    for stage in stages:
-        for group in registry().manager.hook.ronn_passes(stage=stage):
+    for where_plugged in (*stages, "late"):
+        for group in registry().manager.hook.ronn_passes(stage=where_plugged):
             for p in group:
                 found[p.name] = p
-                runs.setdefault(p.name, {}).setdefault("every level", []).append(stage)
+                runs.setdefault(p.name, {}).setdefault("every level", []).append(where_plugged)
     return [
         {
             "name": name,

@@ -45,6 +45,7 @@ class FunctionPass:
     requires_types: bool = False
     required: bool = False
     keeps_types: bool = False
+    late: bool = False
 
     @property
     def summary(self) -> str:
@@ -56,15 +57,21 @@ class FunctionPass:
 
 
 def define_pass(
-    name: str, *, requires_types: bool = False, required: bool = False, keeps_types: bool = False
+    name: str,
+    *,
+    requires_types: bool = False,
+    required: bool = False,
+    keeps_types: bool = False,
+    late: bool = False,
 ) -> Callable[[PassFunction], FunctionPass]:
     """Makes a pass called ``name`` of ``fn(graph, context) -> changed``.
 
     requires_types: types are inferred before it runs, when a pass has changed the graph since they last were.
     required: a session needs it to run at all; it can be neither disabled nor cut short by a limit.
     keeps_types: it infers what it makes, and inference would find nothing new in the rest.
+    late: as a provider's pass, it runs behind RONN's own ones for a signature instead of before them.
     """
-    return lambda fn: FunctionPass(name, fn, requires_types, required, keeps_types)
+    return lambda fn: FunctionPass(name, fn, requires_types, required, keeps_types, late)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class PassContext:
     evaluate: computes a node from the arrays of its inputs; without it nothing is folded.
     claimed: whether any provider other than the reference takes a node whose types are inferred. Without it no node is
         turned into a composite or fused one, and none is expanded.
+    gets: whether the provider whose pass is running would be given a node whose types are inferred. None: not known.
     rewrites: rewrites made so far (of passes that are not required); a second manager run goes on counting.
     """
 
@@ -112,6 +120,7 @@ class PassContext:
     functions: Mapping[tuple[str, str, str], Function] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     claimed: Callable[[Node], bool] | None = None
+    gets: Callable[[Node], bool] | None = None
     log: list[Rewrite] = field(default_factory=list)
     refusals: list[RefusedRewrite] = field(default_factory=list)
     rewrites: int = 0
@@ -135,6 +144,10 @@ class PassContext:
     def takes(self, node: Node) -> bool:
         """Whether a provider is known to take ``node``."""
         return self.claimed is not None and bool(self.claimed(node))
+
+    def owns(self, node: Node) -> bool:
+        """Whether ``node`` goes to the provider whose pass is running, as far as is known."""
+        return self.gets is None or bool(self.gets(node))
 
     def may_rewrite(self) -> bool:
         """Whether one more rewrite is allowed (``RONN_PASS_LIMIT``)."""
