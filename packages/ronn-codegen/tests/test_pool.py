@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ronn_codegen.simd.target import AVX2, AVX512, BASELINE, Target
 from ronn_codegen.templates import pool
+from ronn_codegen.templates.pool_sizes import scratch_width
 
 TARGETS = [BASELINE, AVX2, AVX512]
 Ints = tuple[int, ...]
@@ -90,7 +91,7 @@ def test_plain(target: Target, geometry: list[Ints], planes: int, workers: int, 
     y = np.full(planes * int(np.prod(out)) + 32, 7, np.float32)
     tables = [counts(*g) for g in geometry]
     fields = [v for triple in (size, out, taps, strides, dilations, pads) for v in triple]
-    width = pool.scratch_width(size[2], out[2], taps[2], strides[2], dilations[2], pads[2], lanes)
+    width = scratch_width(size[2], out[2], taps[2], strides[2], dilations[2], pads[2], lanes)
     scratch = np.full(workers * width + 32, 9, np.float32)
     name = "average_pool_f32" if average else "max_pool_f32"
     for worker in range(workers):

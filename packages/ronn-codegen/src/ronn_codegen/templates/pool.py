@@ -91,8 +91,29 @@ def _blocked(target: Target, maximum: bool) -> Callable[..., None]:
             i0, i1 = _first(top, dh), _end(top, dh, kh, h)
             plane = x + 4 * (work // oh) * h * w * lanes
             to = y + 4 * work * ow * lanes
-            for ox in range(ow):
+            ox = 0
+            while ox < ow:
                 left = ox * sw - pw
+                if left >= 0 and (ox + 3) * sw - pw + (kw - 1) * dw < w and ox + 4 <= ow:
+                    a, b, c, d = splat(start), splat(start), splat(start), splat(start)
+                    for i in range(i0, i1):
+                        at = plane + 4 * ((top + i * dh) * w + left) * lanes
+                        for _ in range(kw):
+                            a, b = combine(a, load(at, 0)), combine(b, load(at, sw * lanes))
+                            c, d = combine(c, load(at, 2 * sw * lanes)), combine(d, load(at, 3 * sw * lanes))
+                            at += 4 * dw * lanes
+                    if not maximum:
+                        count = broadcast(rows_in, oy)
+                        a = ops.div(a, ops.mul(count, broadcast(columns_in, ox)))
+                        b = ops.div(b, ops.mul(count, broadcast(columns_in, ox + 1)))
+                        c = ops.div(c, ops.mul(count, broadcast(columns_in, ox + 2)))
+                        d = ops.div(d, ops.mul(count, broadcast(columns_in, ox + 3)))
+                    store(to, ox * lanes, a)
+                    store(to, (ox + 1) * lanes, b)
+                    store(to, (ox + 2) * lanes, c)
+                    store(to, (ox + 3) * lanes, d)
+                    ox += 4
+                    continue
                 j0, j1 = _first(left, dw), _end(left, dw, kw, w)
                 result = splat(start)
                 for i in range(i0, i1):
@@ -104,6 +125,7 @@ def _blocked(target: Target, maximum: bool) -> Callable[..., None]:
                 if not maximum:
                     result = ops.div(result, ops.mul(broadcast(rows_in, oy), broadcast(columns_in, ox)))
                 store(to, ox * lanes, result)
+                ox += 1
 
     return run
 
@@ -221,7 +243,7 @@ def average_pool_blocked_f32(target: Target) -> Callable[..., None]:
 
 @native(f"max_pool_f32(x, y, scratch, planes, {_GEOMETRY_3D})")
 def max_pool_f32(target: Target) -> Callable[..., None]:
-    """``scratch`` holds ``width`` floats a share: ``scratch_width`` says how many. The tables are not read."""
+    """``scratch`` holds ``width`` floats a share (``pool_sizes.scratch_width``). The tables are not read."""
     return _plain(target, True)
 
 
@@ -241,12 +263,3 @@ def global_max_f32(target: Target) -> Callable[..., None]:
 def global_average_f32(target: Target) -> Callable[..., None]:
     """``x[planes, size]`` to ``y[planes]``."""
     return _whole(target, False)
-
-
-def scratch_width(w: int, ow: int, kw: int, sw: int, dw: int, pw: int, lanes: int) -> int:
-    """Floats of the padded row that the plain kernels need, a multiple of the lanes."""
-    outputs = -(-ow // lanes) * lanes
-    read = (outputs - 1) * sw + (kw - 1) * dw + 1 + (sw - 1)
-    if sw == 2:
-        read = max(read, (outputs - lanes) * sw + (kw - 1) * dw + 2 * lanes)
-    return -(-max(read, pw + w) // lanes) * lanes
