@@ -190,12 +190,13 @@ def when(builder: Builder, condition: Value, carried: Any, body: Callable[[Any],
     inside, after = (builder.append_basic_block(name) for name in ("then", "after"))
     builder.cbranch(condition, inside, after)
     builder.position_at_end(inside)
-    results = _flatten(body(carried))
+    before_values = _flatten(carried)
+    results = _flatten(body(_rebuild(carried, iter(before_values))))
     last = builder.block
     builder.branch(after)
     builder.position_at_end(after)
     phis = []
-    for old, new in zip(_flatten(carried), results, strict=True):
+    for old, new in zip(before_values, results, strict=True):
         phi = builder.phi(old.type)
         phi.add_incoming(old, before)
         phi.add_incoming(new, last)
