@@ -24,8 +24,8 @@ def path_of(module: str) -> Path | None:
     parts = module.split(".")
     search = origin = None
     for i in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: i + 1]), search)
-        if spec is None:
+        spec = PathFinder.find_spec(".".join(parts[: i + 1]), search) if i == 0 or search is not None else None
+        if spec is None:  # also for names inside a module, which is no package
             return None
         search = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
         origin = spec.origin
