@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from ronn_codegen.native.library import library
 from ronn_codegen.simd.target import host
 from ronn_codegen.templates import conv as conv_template
 from ronn_codegen.templates.conv import ConvShape, block_input, block_weights, blocks_of, conv, conv_arguments
-from ronn_codegen.templates.gemm import gemm, pack, tile_of
+from ronn_codegen.templates.gemm_shape import block_of_steps, last_step, packed_size, tile_of
 
 SIZES = [(1024, 1024, 1024), (128, 768, 768), (64, 384, 1536), (1, 4096, 4096)]
 LAYERS = [  # of ResNet-50
@@ -50,15 +51,20 @@ def gflops(flops: int, runs: dict[str, Run]) -> dict[str, float]:
 
 
 def product_runs(m: int, n: int, k: int) -> dict[str, Run]:
-    tile = tile_of(host())
+    kernels = library()
+    tile = tile_of(kernels.machine.target)
     rng = np.random.default_rng(0)
     a = rng.standard_normal((m, k)).astype(np.float32)
     b = rng.standard_normal((k, n)).astype(np.float32)
-    c, packed = np.empty((m, n), np.float32), pack(b, tile)
-    multiply = gemm(tile)
+    c, packed = np.empty((m, n), np.float32), np.empty(packed_size(k, n, tile), np.float32)
+    pack = kernels.kernel("ronn_codegen.templates.gemm_pack", "pack_f32")
+    pack(k, n, 1, b.ctypes.data, n, 1, 0, packed.ctypes.data, 0)
+    multiply = kernels.kernel("ronn_codegen.templates.gemm", "gemm_f32")
+    sizes = (m, n, k, block_of_steps(m, k, tile), 1, 0)
+    places = (packed.ctypes.data, tile.columns, last_step(n, tile), k * tile.columns, 0)
 
     def template() -> None:
-        multiply(m, n, k, a.ctypes.data, k, packed.ctypes.data, c.ctypes.data, n, 0, 1)
+        multiply(*sizes, a.ctypes.data, k, 1, *places, c.ctypes.data, n, 0, 0, 0, 1.0, 1.0, 0, 0.0, 0.0)
 
     return {"template": template, "numpy": lambda: np.matmul(a, b, out=c)}
 

@@ -1,148 +1,108 @@
-"""Matrix product template: C[M, N] = A[M, K] @ B[K, N] in float32, with B packed once into panels.
+"""Matrix products in float32: C = activation(alpha * A @ B + beta * source), for any strides of A, and batches.
 
-A panel holds ``nr`` columns of B for ``kc`` rows, row by row, so that the inner kernel reads it in order; A is read
-where it lies (row major, any row stride). The inner kernel keeps an ``mr`` x ``nr`` tile of C in registers: per step of
-k it loads ``nr`` values of B once and ``mr`` values of A as broadcasts, for ``mr * nr`` multiply-adds.
+B is read in panels of ``Tile.columns`` columns. A *packed* B holds them one after the other, each row by row
+(``[N / nr][K][nr]``; the last panel is only as wide as its columns need, rounded up to whole vectors, zero beyond N).
+A row-major B can be read where it lies. The inner kernel keeps an ``mr`` x ``nr`` tile of C in registers.
 
-Panels of one block of k lie side by side: ``packed[k // kc][n // nr][k % kc][n % nr]``, zero beyond N.
+K is cut into blocks of ``kc``, so that a panel's block stays in the second-level cache while the tiles of a block of
+rows pass over it; sums continue in C from block to block, and the order of additions depends on the shape alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from ronn_codegen.native.declare import native
-from ronn_codegen.simd import ops
-from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.activation import activate
+from ronn_codegen.simd.modes import CLAMP
+from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import TileShape
+from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
+from ronn_codegen.templates.gemm_tile import CLAMPED, combine_call, tile_call
 
-KC = 256  # rows of B in a panel: kc * nr floats stay in the second-level cache
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The register tile: ``rows`` of C by ``vectors`` of ``lanes`` columns."""
-
-    rows: int
-    vectors: int
-    lanes: int
-
-    @property
-    def columns(self) -> int:
-        return self.vectors * self.lanes
+ROWS = 32  # tiles of a block of rows: with kc of 512 rows they take less than half of the second-level cache
 
 
-def tile_of(target: Target) -> Tile:
-    """The tile whose accumulators, one row of B and one broadcast fill the registers of ``target``."""
-    lanes = target.lanes(32)
-    return Tile(6, 4, lanes) if target.registers >= 32 else Tile(6, 2, lanes)
-
-
-def packed_size(k: int, n: int, tile: Tile) -> int:
-    """Elements of the packed form of B[k, n]."""
-    return k * -(-n // tile.columns) * tile.columns
-
-
-def pack(b: np.ndarray, tile: Tile) -> np.ndarray:
-    """B[K, N] (float32, any strides) as panels; see the module's text."""
-    k, n = b.shape
-    nr = tile.columns
-    panels = -(-n // nr)
-    padded = np.zeros((k, panels * nr), np.float32)
-    padded[:, :n] = b
-    blocks = [padded[at : at + KC].reshape(-1, panels, nr).transpose(1, 0, 2).reshape(-1) for at in range(0, k, KC)]
-    return np.concatenate(blocks) if blocks else np.empty(0, np.float32)
-
-
-def _inner_source(rows: int, vectors: int, lanes: int, masked: bool) -> str:
-    """One register tile: c[rows, nr] (+)= a[rows, kc] @ panel[kc, nr]. ``masked`` stores only the first columns."""
-    r, v, nr = range(rows), range(vectors), vectors * lanes
-    out = ["def inner(kc, a, lda, panel, c, ldc, columns, accumulate):"]
-    out += [f"    acc{i}_{j} = splat(zero)" for i in r for j in v]
-    out += [f"    row{i} = a + 4 * {i} * lda" for i in r]
-    out += ["    for k in range(kc):"]
-    out += [f"        b{j} = load(panel, k * {nr} + {j * lanes})" for j in v]
-    for i in r:
-        out += [f"        x = broadcast(row{i}, k)"]
-        out += [f"        acc{i}_{j} = fma(x, b{j}, acc{i}_{j})" for j in v]
-    for i in r:
-        for j in v:
-            at = f"{i} * ldc + {j * lanes}"
-            if masked:
-                left = f"columns - {j * lanes}"
-                out += [f"    if {left} > 0:"]
-                out += ["        if accumulate:"]
-                out += [f"            acc{i}_{j} = add(acc{i}_{j}, load_first(c, {at}, {left}))"]
-                out += [f"        store_first(c, {at}, acc{i}_{j}, {left})"]
-            else:
-                out += ["    if accumulate:", f"        acc{i}_{j} = add(acc{i}_{j}, load(c, {at}))"]
-                out += [f"    store(c, {at}, acc{i}_{j})"]
-    return "\n".join(out) + "\n"
-
-
-def _inner(tile: Tile, rows: int, masked: bool) -> Callable[..., None]:
-    vector = VectorType("f32", tile.lanes)
-    scope: dict[str, Any] = {
-        "splat": vector.splat, "load": vector.load, "load_first": vector.load_first, "store": vector.store,
-        "store_first": vector.store_first, "broadcast": vector.broadcast, "fma": ops.fma, "add": ops.add,
-        "zero": np.float32(0),
-    }  # fmt: skip
-    exec(_inner_source(rows, tile.vectors, tile.lanes, masked), scope)
-    made: Callable[..., None] = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)(scope["inner"])
-    return made
-
-
-@cache
-def gemm(tile: Tile) -> Callable[..., None]:
-    """``fn(m, n, k, a, lda, packed, c, ldc, worker, workers)``: addresses as integers, strides in elements.
-
-    Each of ``workers`` threads calls it with its own number and computes its share: whole panels where there are at
-    least as many as threads, else whole row tiles.
-    """
-    mr, nr = tile.rows, tile.columns
-    kernels = {(rows, masked): _inner(tile, rows, masked) for rows in range(1, mr + 1) for masked in (False, True)}
-    scope: dict[str, Any] = {"kc_max": KC, "mr": mr, "nr": nr, "min": min}
-    calls = []
-    for rows in range(mr, 0, -1):
-        scope[f"full{rows}"], scope[f"part{rows}"] = kernels[rows, False], kernels[rows, True]
-        test = "if" if rows == mr else "elif"
-        args = "kc, a + 4 * (i * lda + p), lda, panel, c + 4 * (i * ldc + j), ldc, n - j, p > 0"
-        calls += [
-            f"                {test} left {'>=' if rows == mr else '=='} {rows}:",
-            f"                    if n - j >= nr: full{rows}({args})",
-            f"                    else: part{rows}({args})",
-        ]
-    source = "\n".join([
-        "def run(m, n, k, a, lda, packed, c, ldc, worker, workers):",
-        "    panels = (n + nr - 1) // nr",
-        "    tiles = (m + mr - 1) // mr",
-        "    p0, p1, t0, t1 = 0, panels, 0, tiles",
-        "    if panels >= workers:",
-        "        p0, p1 = panels * worker // workers, panels * (worker + 1) // workers",
-        "    else:",
-        "        t0, t1 = tiles * worker // workers, tiles * (worker + 1) // workers",
-        "    for p in range(0, k, kc_max):",
-        "        kc = min(kc_max, k - p)",
-        "        for q in range(p0, p1):",
-        "            j = q * nr",
-        "            panel = packed + 4 * (p * panels * nr + q * kc * nr)",
-        "            for t in range(t0, t1):",
-        "                i = t * mr",
-        "                left = m - i",
-        *calls,
-    ])  # fmt: skip
-    exec(source + "\n", scope)
-    made: Callable[..., None] = njit(error_model="numpy", nogil=True)(scope["run"])
-    return made
-
-
-@native("gemm_f32(m, n, k, a, lda, packed, c, ldc)")
+@native(
+    "gemm_f32(m, n, k, kc, batch, offsets, a, a_row, a_step, b, b_step, b_last, b_panel, tail, c, c_row,"
+    " source, source_row, source_kind, alpha: f32, beta: f32, mode, p0: f32, p1: f32)"
+)
 def gemm_f32(target: Target) -> Callable[..., None]:
-    """The product with the tile of ``target``."""
-    return gemm(tile_of(target))
+    """Strides and offsets in elements. ``offsets`` is 0 or the address of int64[batch, 4], which are added to a, b, c
+    and source. Row k of panel q lies at ``b + q * b_panel + k * b_step`` (``b_last`` in the last panel); in the last
+    ``tail`` rows of the last panel nothing is read beyond column n. ``source_kind``: 0 none, 1 rows of n elements, 2
+    one element a row; ``source_row`` may be 0. ``mode``, p0 and p1: see ``ronn_codegen.simd.modes``.
+    """
+    tile_shape = tile_of(target)
+    shape = TileShape(tile_shape.rows, tile_shape.vectors, tile_shape.lanes)
+    mr, nr = shape.rows, shape.columns
+    multiply, combine = tile_call(shape), combine_call(shape.lanes, "f32")
+    finish, offset = activate(shape.lanes), peek("i64")
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        m: int, n: int, k: int, kc: int, batch: int, offsets: int, a: int, a_row: int, a_step: int,
+        b: int, b_step: int, b_last: int, b_panel: int, tail: int, c: int, c_row: int,
+        source: int, source_row: int, source_kind: int, alpha: Any, beta: Any, mode: int, p0: Any, p1: Any,
+        worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        panels, tiles = (n + nr - 1) // nr, (m + mr - 1) // mr
+        product = panels * tiles
+        simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
+        start_flags = source_kind if simple else 0
+        clamped = CLAMPED if simple and mode == CLAMP else 0
+        rest = 0 if clamped else mode
+        end = batch * product * (worker + 1) // workers
+        at = batch * product * worker // workers
+        while at < end:
+            # The next piece: tiles [at, stop) of the block of rows that starts with tile t0, panel by panel.
+            e = at // product
+            t0 = (at - e * product) // (ROWS * panels) * ROWS
+            height = min(ROWS, tiles - t0)
+            first = e * product + t0 * panels
+            stop = min(end, first + height * panels)
+            ea, eb, ec, es = a, b, c, source
+            if offsets != 0:
+                ea += 4 * offset(offsets, 4 * e)
+                eb += 4 * offset(offsets, 4 * e + 1)
+                ec += 4 * offset(offsets, 4 * e + 2)
+                es += 4 * offset(offsets, 4 * e + 3)
+            p = 0
+            while p == 0 or p < k:
+                steps = min(kc, k - p)
+                done = p + steps >= k
+                flags = (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
+                i = at - first
+                while i < stop - first:
+                    q = i // height
+                    t = i - q * height
+                    t_end = min(height, t + stop - first - i)
+                    i += t_end - t
+                    j = q * nr
+                    columns = min(nr, n - j)
+                    step = b_last if q == panels - 1 else b_step
+                    guarded = min(steps, max(0, p + steps - (k - tail))) if q == panels - 1 else 0
+                    panel = eb + 4 * (q * b_panel + p * step)
+                    for tile in range(t0 + t, t0 + t_end):
+                        row = m * tile // tiles
+                        rows = m * (tile + 1) // tiles - row
+                        to = ec + 4 * (row * c_row + j)
+                        added = es + 4 * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
+                        left = ea + 4 * (row * a_row + p * a_step)
+                        multiply(
+                            rows, columns, steps, guarded, left, a_row, a_step, panel, step, to, c_row,
+                            to if p > 0 else added, c_row if p > 0 else source_row, flags, p0, p1,
+                        )  # fmt: skip
+                        if done:
+                            if not simple:
+                                combine(rows, columns, to, c_row, added, source_row, source_kind, alpha, beta)
+                            if rest:
+                                finish(rest, to, c_row, rows, columns, p0, p1)
+                p += kc
+            at = stop
+
+    return run

@@ -1,0 +1,134 @@
+"""The register tile of matrix products: sums over k, then source, clamp and store; and what is done to a tile after."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+from ronn_codegen.simd import tile as t
+from ronn_codegen.simd.emit import Builder, splat
+from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
+from ronn_codegen.simd.vectors import Vector, largest, smallest
+from ronn_codegen.templates.gemm_shape import ROW_VECTORS
+
+CLAMPED = 2  # flag of a tile, beside ROW_VECTORS
+_TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
+_COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
+
+
+@cache
+def tile_call(shape: TileShape) -> Any:
+    """An intrinsic that computes one tile of at most ``shape``, as
+
+    ``fn(rows, columns, steps, tail, a, a_row, a_step, b, b_step, c, c_row, source, source_row, flags, low, high)``
+
+    (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
+    between low and high. B has whole vectors of columns, but for its last ``tail`` steps.
+    """
+    cases = [
+        TileShape(rows, vectors, shape.lanes, shape.elem)
+        for vectors in range(1, shape.vectors + 1)
+        for rows in range(1, shape.rows + 1)
+    ]
+    params = _TILE.replace("f32", shape.elem)
+    kinds = [t.KINDS[kind][0] for kind in params.split()][1:]
+
+    def emit(builder: Builder, rows: Value, columns: Value, *rest: Value) -> None:
+        last = builder.lshr(builder.sub(columns, t.i64(1)), t.i64(shape.lanes.bit_length() - 1))
+        number = builder.add(builder.mul(last, t.i64(shape.rows)), builder.sub(rows, t.i64(1)))
+
+        def call(case: TileShape) -> None:
+            name = f"tile_{case.elem}_{case.rows}_{case.vectors}_{case.lanes}"
+            builder.call(t.function_of(builder, name, kinds, partial(_emit_tile, case)), [columns, *rest])
+
+        t.choose(builder, number, [partial(call, case) for case in cases])
+
+    return t.emitted("gemm_tile", params, emit, inline=True)
+
+
+def _emit_tile(
+    shape: TileShape, builder: Builder, columns: Value, steps: Value, tail: Value, a: Value, a_row: Value,
+    a_step: Value, b: Value, b_step: Value, c: Value, c_row: Value, source: Value, source_row: Value, flags: Value,
+    low: Value, high: Value,
+) -> None:  # fmt: skip
+    vec, across = shape.vec, shape.lanes * shape.size
+    a_row, a_step, b_step, c_row, source_row = (
+        t.scaled(builder, stride, shape.size) for stride in (a_row, a_step, b_step, c_row, source_row)
+    )
+    a, b, c, source = (t.pointer(builder, address) for address in (a, b, c, source))
+    mask = t.mask_of(builder, builder.sub(columns, t.i64((shape.vectors - 1) * shape.lanes)), shape.lanes)
+    zeros = t.zeros(shape)
+    if vec.lanes > 4:  # masked loads cost nothing there
+        sums = t.outer_products(builder, shape, steps, Rows(a, a_row, a_step), Panel(b, b_step, mask=mask), zeros)
+    else:
+        safe = builder.sub(steps, tail)
+        sums = t.outer_products(builder, shape, safe, Rows(a, a_row, a_step), Panel(b, b_step), zeros)
+        a = t.at(builder, a, builder.mul(a_step, safe))
+        b = t.at(builder, b, builder.mul(b_step, safe))
+        sums = t.outer_products(builder, shape, tail, Rows(a, a_row, a_step), Panel(b, b_step, mask=mask), sums)
+
+    def mask_at(j: int) -> Value | None:
+        return mask if j == shape.vectors - 1 else None
+
+    def flag(bit: int) -> Value:
+        return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
+
+    def add(value: Value, place: Value, j: int) -> Value:
+        return builder.fadd(t.load(builder, vec, place, mask_at(j)), value)
+
+    def put(value: Value, place: Value, j: int) -> Value:
+        t.store(builder, vec, value, place, mask_at(j))
+        return value
+
+    sums = t.when(builder, flag(ROW_VECTORS), sums, lambda tile: t.each(builder, tile, source, source_row, across, add))
+    lows, highs = (Vector(builder, vec, splat(builder, bound, shape.lanes)) for bound in (low, high))
+
+    def clamp(value: Value) -> Value:
+        return smallest(highs, largest(lows, Vector(builder, vec, value))).value
+
+    sums = t.when(builder, flag(CLAMPED), sums, lambda tile: [[clamp(value) for value in row] for row in tile])
+    t.each(builder, sums, c, c_row, across, put)
+
+
+@cache
+def combine_call(lanes: int, elem: str) -> Any:
+    """An intrinsic ``fn(rows, columns, c, c_row, source, source_row, kind, alpha, beta)``: C = alpha * C + beta *
+    source in place, where kind is 0 (no source), ROW_VECTORS or ROW_ELEMENTS."""
+    shape = TileShape(1, 1, lanes, elem)
+    vec, size = shape.vec, shape.size
+
+    def emit(
+        builder: Builder, rows: Value, columns: Value, c: Value, c_row: Value, source: Value, source_row: Value,
+        kind: Value, alpha: Value, beta: Value,
+    ) -> None:  # fmt: skip
+        vectors = builder.lshr(builder.add(columns, t.i64(lanes - 1)), t.i64(lanes.bit_length() - 1))
+        c_row, source_row = t.scaled(builder, c_row, size), t.scaled(builder, source_row, size)
+        factor, weight = splat(builder, alpha, lanes), splat(builder, beta, lanes)
+
+        def rows_with(value_at: Any) -> None:
+            def each_row(_: Value, places: Any) -> Any:
+                to, start = places
+
+                def each_vector(j: Value, __: Any) -> Any:
+                    offset = builder.mul(j, t.i64(lanes * size))
+                    mask = t.mask_of(builder, builder.sub(columns, builder.mul(j, t.i64(lanes))), lanes)
+                    place = t.at(builder, to, offset)
+                    value = builder.fmul(t.load(builder, vec, place, mask), factor)
+                    t.store(builder, vec, value_at(value, start, offset, mask), place, mask)
+                    return []
+
+                t.loop(builder, vectors, [], each_vector)
+                return t.at(builder, to, c_row), t.at(builder, start, source_row)
+
+            t.loop(builder, rows, [t.pointer(builder, c), t.pointer(builder, source)], each_row)
+
+        def vectors_added(value: Value, start: Value, offset: Value, mask: Value) -> Value:
+            return t.multiply_add(builder, vec, weight, t.load(builder, vec, t.at(builder, start, offset), mask), value)
+
+        def elements_added(value: Value, start: Value, _: Value, __: Value) -> Value:
+            return t.multiply_add(builder, vec, weight, t.broadcast(builder, vec, start), value)
+
+        bodies = [lambda value, *_: value, vectors_added, elements_added]
+        t.choose(builder, kind, [partial(rows_with, body) for body in bodies])
+
+    return t.emitted("combine", _COMBINE.replace("f32", elem), emit)

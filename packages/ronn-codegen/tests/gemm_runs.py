@@ -1,0 +1,123 @@
+"""Runs the kernels of matrix products on arrays, with guard elements round everything that is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from ronn_codegen.native.library import Library, library
+from ronn_codegen.native.machine import machine
+from ronn_codegen.simd.modes import mode_of
+from ronn_codegen.templates.gemm_shape import (
+    ROW_ELEMENTS,
+    ROW_VECTORS,
+    block_of_steps,
+    guard,
+    last_step,
+    packed_size,
+    tile_of,
+)
+
+MODULE = "ronn_codegen.templates.gemm"
+GUARD = np.float32(7.5)
+
+
+def levels() -> list[str]:
+    """The levels of instructions that this processor runs."""
+    found = []
+    for level in ("baseline", "avx2", "avx512"):
+        try:
+            machine(level)
+        except ValueError:
+            continue
+        found.append(level)
+    return found
+
+
+LEVELS = levels()
+each_level = pytest.mark.parametrize("level", LEVELS)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """alpha * A @ B + beta * source, then an activation."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    source: np.ndarray | None = None
+    activation: str = ""
+    params: tuple[float, ...] = ()
+
+
+def strides(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(s // x.itemsize for s in x.strides)
+
+
+def pack(level: str, b: np.ndarray, workers: int = 1) -> np.ndarray:
+    """B[batch, K, N] as [batch, packed elements]."""
+    lib, (batch, k, n) = library(level), b.shape
+    size = packed_size(k, n, tile_of(lib.machine.target))
+    out = np.full((batch, size + 16), GUARD)
+    kernel = lib.kernel("ronn_codegen.templates.gemm_pack", "pack_f32")
+    s = strides(b)
+    for worker in range(workers):
+        kernel(k, n, batch, b.ctypes.data, s[1], s[2], s[0], out.ctypes.data, size + 16, worker=worker, workers=workers)
+    assert (out[:, size:] == GUARD).all()
+    return out
+
+
+def product(
+    level: str, a: np.ndarray, b: np.ndarray, epilogue: Epilogue | None = None, *, packed: bool = True,
+    workers: int = 1, kc: int | None = None,
+) -> np.ndarray:  # fmt: skip
+    """A[batch, M, K] @ B[batch, K, N] by the kernel."""
+    e = Epilogue() if epilogue is None else epilogue
+    lib: Library = library(level)
+    tile = tile_of(lib.machine.target)
+    (batch, m, k), n = a.shape, b.shape[2]
+    c = np.full((batch, m + 1, n + 3), GUARD)
+    kind, rows, source_batch = 0, 0, 0
+    if e.source is not None:
+        kind = ROW_ELEMENTS if e.source.shape[-1] == 1 and n > 1 else ROW_VECTORS
+        rows, source_batch = strides(e.source)[-2], strides(e.source)[0] if e.source.ndim == 3 else 0
+    if packed:
+        held = pack(level, b)
+        place = (tile.columns, last_step(n, tile), k * tile.columns, 0)
+    else:
+        held = b
+        row = strides(b)[1]
+        place = (row, row, tile.columns, guard(k, n, row, tile))
+    of = [np.arange(batch) * s for s in (strides(a)[0], strides(held)[0], strides(c)[0], source_batch)]
+    offsets = np.ascontiguousarray(np.stack(of, 1), np.int64)
+    kernel = lib.kernel(MODULE, "gemm_f32")
+    source = 0 if e.source is None else e.source.ctypes.data
+    for worker in range(workers):
+        kernel(
+            m, n, k, block_of_steps(m, k, tile) if kc is None else kc, batch, offsets.ctypes.data,
+            a.ctypes.data, *strides(a)[1:], held.ctypes.data, *place, c.ctypes.data, n + 3,
+            source, rows, kind, e.alpha, e.beta, *mode_of(e.activation, e.params),
+            worker=worker, workers=workers,
+        )  # fmt: skip
+    assert (c[:, m] == GUARD).all() and (c[:, :, n:] == GUARD).all()  # nothing beyond C is written
+    return c[:, :m, :n]
+
+
+def dot(level: str, a: np.ndarray, x: np.ndarray, epilogue: Epilogue | None = None, *, workers: int = 1) -> np.ndarray:
+    """A[batch, M, K] @ x[batch, K] by the kernel."""
+    e = Epilogue() if epilogue is None else epilogue
+    batch, m, k = a.shape
+    y = np.full((batch, m + 1), GUARD)
+    source = np.zeros(1, np.float32) if e.source is None else e.source
+    of = [np.arange(batch) * s for s in (strides(a)[0], strides(x)[0], m + 1, 0)]
+    offsets = np.ascontiguousarray(np.stack(of, 1), np.int64)
+    kernel = library(level).kernel("ronn_codegen.templates.gemv", "dot_f32")
+    kind = 0 if e.source is None else 2 if source.size == 1 else 1
+    for worker in range(workers):
+        kernel(
+            m, k, batch, offsets.ctypes.data, a.ctypes.data, strides(a)[1], x.ctypes.data, y.ctypes.data,
+            source.ctypes.data, kind, e.alpha, e.beta, *mode_of(e.activation, e.params), worker=worker, workers=workers,
+        )  # fmt: skip
+    assert (y[:, m] == GUARD).all()
+    return y[:, :m]
