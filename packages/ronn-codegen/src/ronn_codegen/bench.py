@@ -1,7 +1,7 @@
-"""Times the templates on this machine beside NumPy and ONNX Runtime: ``python -m ronn_codegen.bench [FILE.json]``.
+"""Times products on this machine beside NumPy: ``python -m ronn_codegen.bench [FILE.json]``.
 
-One thread each (set OPENBLAS_NUM_THREADS=1 or what your BLAS reads), in turn, medians. ONNX Runtime is timed where it
-is installed. The templates are timed on blocked or packed operands, as they will run inside chains of such kernels.
+One thread each (set OPENBLAS_NUM_THREADS=1 or what your BLAS reads), in turn, medians, on packed operands. Convolutions
+have ``ronn_codegen.bench_conv``.
 """
 
 from __future__ import annotations
@@ -20,20 +20,9 @@ import numpy as np
 
 from ronn_codegen.native.library import library
 from ronn_codegen.simd.target import host
-from ronn_codegen.templates import conv as conv_template
-from ronn_codegen.templates.conv import ConvShape, block_input, block_weights, blocks_of, conv, conv_arguments
 from ronn_codegen.templates.gemm_shape import block_of_steps, last_step, packed_size, tile_of
 
 SIZES = [(1024, 1024, 1024), (128, 768, 768), (64, 384, 1536), (1, 4096, 4096)]
-LAYERS = [  # of ResNet-50
-    ConvShape(1, 64, 56, 56, 64, 3, 3, pads=(1, 1, 1, 1)),
-    ConvShape(1, 128, 28, 28, 128, 3, 3, pads=(1, 1, 1, 1)),
-    ConvShape(1, 256, 14, 14, 256, 3, 3, pads=(1, 1, 1, 1)),
-    ConvShape(1, 512, 7, 7, 512, 3, 3, pads=(1, 1, 1, 1)),
-    ConvShape(1, 256, 56, 56, 64, 1, 1),
-    ConvShape(1, 1024, 14, 14, 256, 1, 1),
-    ConvShape(1, 3, 224, 224, 64, 7, 7, strides=(2, 2), pads=(3, 3, 3, 3)),
-]
 ROUNDS = 25
 
 Run = Callable[[], object]
@@ -69,63 +58,11 @@ def product_runs(m: int, n: int, k: int) -> dict[str, Run]:
     return {"template": template, "numpy": lambda: np.matmul(a, b, out=c)}
 
 
-def convolution_runs(shape: ConvShape) -> dict[str, Run]:
-    tile = conv_template.tile_of(host())
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((shape.n, shape.c, shape.h, shape.w)).astype(np.float32)
-    w = rng.standard_normal((shape.k, shape.c, shape.r, shape.s)).astype(np.float32)
-    kb = blocks_of(shape.k, tile.lanes)
-    arrays = [
-        block_input(x, shape, tile.lanes),
-        block_weights(w, tile.lanes),
-        np.zeros(kb * tile.lanes, np.float32),
-        np.empty((shape.n, kb, *shape.out, tile.lanes), np.float32),
-    ]
-    convolve, sizes = conv(tile), conv_arguments(shape, tile)
-
-    def template() -> None:
-        convolve(*sizes, *(a.ctypes.data for a in arrays), 0, 1)
-
-    runs: dict[str, Run] = {"template": template}
-    peer = _onnxruntime_conv(shape, x, w)
-    if peer is not None:
-        runs["onnxruntime"] = peer
-    return runs
-
-
-def _onnxruntime_conv(shape: ConvShape, x: np.ndarray, w: np.ndarray) -> Run | None:
-    try:
-        import onnxruntime
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        return None
-    top, left, bottom, right = shape.pads
-    node = helper.make_node(
-        "Conv", ["x", "w"], ["y"], pads=[top, left, bottom, right], strides=list(shape.strides),
-        dilations=list(shape.dilations),
-    )  # fmt: skip
-    graph = helper.make_graph(
-        [node],
-        "conv",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(x.shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(w, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"x": x})
-
-
 def main(arguments: list[str]) -> None:
     rows: list[dict[str, Any]] = []
     for m, n, k in SIZES:
         found = gflops(2 * m * n * k, product_runs(m, n, k))
         rows.append({"kernel": "gemm", "size": f"{m} x {n} x {k}", "gflops": found})
-    for layer in LAYERS:
-        size = f"{layer.c}x{layer.h}x{layer.w} -> {layer.k}, {layer.r}x{layer.s}/{layer.strides[0]}"
-        rows.append({"kernel": "conv", "size": size, "gflops": gflops(layer.flops, convolution_runs(layer))})
     for row in rows:
         figures = "  ".join(f"{name} {value:6.1f}" for name, value in row["gflops"].items())
         sys.stdout.write(f"{row['kernel']:5} {row['size']:28} {figures}  GFLOP/s\n")

@@ -1,206 +1,228 @@
-"""Two-dimensional convolution template on blocked channels, in float32.
+"""Convolution in float32 on blocked channels, or from a plain input to blocked channels; see ``conv_plan``.
 
-Activations are ``[N, C/L, H, W, L]`` and weights ``[K/L, C/L, R, S, L (of C), L (of K)]``, where L is the lane count:
-one vector holds L channels of one pixel. The inner kernel keeps a tile of ``pixels`` x ``blocks`` vectors of the output
-in registers: ``pixels`` neighbours of a row in ``blocks`` blocks of output channels. Per input channel and filter tap
-it loads ``blocks`` vectors of weights and broadcasts one input value a pixel: ``pixels * blocks * L`` multiply-adds.
-
-The input carries its padding (``block_input`` puts it there), so that no tap is ever out of bounds. Channels beyond C
-or K are zero.
+A unit of work is a group of output channel blocks for some rows of one image. Where the input has more channels than
+weights fit into the first-level cache for, it is swept in chunks of channel blocks, and sums wait in the output.
+The order of additions to an element depends on the shape only, never on how the work is shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
-import numpy as np
 from numba import njit
 
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd import ops
+from ronn_codegen.simd.activation import activate
 from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.modes import CLAMP
+from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.templates.conv_plan import BLOCKS, GROUP, WORDS, pixels_of
+from ronn_codegen.templates.conv_tile import conv_tile, sizes_of
+
+_get, _load, _store = peek("i64"), peek("f32"), poke("f32")
+# In the order of ``GEOMETRY`` and ``LOOPS``.
+(
+    X_PLANE, X_DEEP, X_DOWN, X_TAP, X_STEP, WIDE, STRIDE, DILATION, DEEP_TAPS, ROW_TAPS, COLUMN_TAPS, Y_STEP, Y_BLOCK,
+    IMAGES, GROUPS, ROWS, ROWS_A_UNIT, HIGH, OUT_WIDE, LAST_WIDE, ROWS_FIRST, PIXELS, IN_DEEP, IN_HIGH, FRONT, TOP,
+    LEFT, DEEP_STRIDE, HIGH_STRIDE, DEEP_DILATION, HIGH_DILATION, X_IMAGE, X_SLICE, X_ROW, X_COLUMN, Y_IMAGE, Y_SLICE,
+    Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES, PLAIN,
+) = WORDS.values()  # fmt: skip
+_TABLE, _ENTRY = len(WORDS), len(GROUP)
 
 
-@dataclass(frozen=True)
-class ConvTile:
-    """The register tile: ``pixels`` of a row by ``blocks`` blocks of ``lanes`` output channels."""
-
-    pixels: int
-    blocks: int
-    lanes: int
+@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+def _first_tap(place: int, dilation: int) -> int:
+    """The first tap whose place is not negative."""
+    return 0 if place >= 0 else (dilation - 1 - place) // dilation
 
 
-def tile_of(target: Target) -> ConvTile:
-    """The tile whose accumulators and one load of weights fill the registers of ``target``."""
-    lanes = target.lanes(32)
-    return ConvTile(7, 3, lanes) if target.registers >= 32 else ConvTile(6, 2, lanes)
-
-
-@dataclass(frozen=True)
-class ConvShape:
-    """Sizes of one convolution, without groups. ``pads`` is (top, left, bottom, right)."""
-
-    n: int
-    c: int
-    h: int
-    w: int
-    k: int
-    r: int
-    s: int
-    strides: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilations: tuple[int, int] = (1, 1)
-
-    @property
-    def padded(self) -> tuple[int, int]:
-        """Height and width of the input with its padding."""
-        top, left, bottom, right = self.pads
-        return self.h + top + bottom, self.w + left + right
-
-    @property
-    def out(self) -> tuple[int, int]:
-        """Height and width of the output."""
-        high, wide = self.padded
-        return (
-            (high - self.dilations[0] * (self.r - 1) - 1) // self.strides[0] + 1,
-            (wide - self.dilations[1] * (self.s - 1) - 1) // self.strides[1] + 1,
-        )
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations, a multiply-add counted as two."""
-        high, wide = self.out
-        return 2 * self.n * self.k * high * wide * self.c * self.r * self.s
-
-
-def blocks_of(channels: int, lanes: int) -> int:
-    return -(-channels // lanes)
-
-
-def block_input(x: np.ndarray, shape: ConvShape, lanes: int) -> np.ndarray:
-    """x[N, C, H, W] as [N, C/L, H', W', L] with the padding of ``shape``."""
-    top, left, _, _ = shape.pads
-    high, wide = shape.padded
-    out = np.zeros((shape.n, blocks_of(shape.c, lanes), high, wide, lanes), np.float32)
-    for c in range(shape.c):
-        out[:, c // lanes, top : top + shape.h, left : left + shape.w, c % lanes] = x[:, c]
-    return out
-
-
-def block_weights(weights: np.ndarray, lanes: int) -> np.ndarray:
-    """weights[K, C, R, S] as [K/L, C/L, R, S, L, L]."""
-    k, c, r, s = weights.shape
-    kb, cb = blocks_of(k, lanes), blocks_of(c, lanes)
-    padded = np.zeros((kb * lanes, cb * lanes, r, s), np.float32)
-    padded[:k, :c] = weights
-    return np.ascontiguousarray(padded.reshape(kb, lanes, cb, lanes, r, s).transpose(0, 2, 4, 5, 3, 1))
-
-
-def unblock(y: np.ndarray, channels: int) -> np.ndarray:
-    """[N, K/L, H, W, L] as [N, K, H, W]."""
-    n, kb, high, wide, lanes = y.shape
-    return y.transpose(0, 1, 4, 2, 3).reshape(n, kb * lanes, high, wide)[:, :channels]
-
-
-def _inner_source(pixels: int, blocks: int, lanes: int) -> str:
-    """One register tile: reads x from the tile's first pixel on, and all taps of its blocks of weights."""
-    p, b = range(pixels), range(blocks)
-    out = ["def inner(cb, last, r, s, x, x_plane, x_row, x_tap, x_down, x_step, w, w_block, bias, y, y_block):"]
-    out += [f"    acc{i}_{j} = load(bias, {j * lanes})" for i in p for j in b]
-    out += ["    at = 0", "    for c in range(cb):", f"        channels = last if c == cb - 1 else {lanes}"]
-    out += ["        for i in range(r):", "            for j in range(s):"]
-    out += ["                tap = x + 4 * (c * x_plane + i * x_down * x_row + j * x_tap)"]
-    out += ["                for lane in range(channels):"]
-    out += [f"                    w{j} = load(w, at + lane * {lanes} + {j} * w_block)" for j in b]
-    for i in p:
-        out += [f"                    v = broadcast(tap, {i} * x_step + lane)"]
-        out += [f"                    acc{i}_{j} = fma(v, w{j}, acc{i}_{j})" for j in b]
-    out += [f"                at += {lanes * lanes}"]
-    out += [f"    store(y, {i * lanes} + {j} * y_block, acc{i}_{j})" for i in p for j in b]
-    return "\n".join(out) + "\n"
-
-
-def _inner(pixels: int, blocks: int, lanes: int) -> Callable[..., None]:
-    vector = VectorType("f32", lanes)
-    scope: dict[str, Any] = {
-        "load": vector.load, "store": vector.store, "broadcast": vector.broadcast, "fma": ops.fma,
-    }  # fmt: skip
-    exec(_inner_source(pixels, blocks, lanes), scope)
-    made: Callable[..., None] = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)(scope["inner"])
-    return made
+@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+def _end_tap(place: int, dilation: int, size: int, taps: int) -> int:
+    """The tap behind the last one whose place is less than ``size``."""
+    return 0 if place >= size else min(taps, (size - 1 - place) // dilation + 1)
 
 
 @cache
-def conv(tile: ConvTile) -> Callable[..., None]:
-    """The kernel of one register tile, as
-    ``fn(n, c, kb, h, w, oh, ow, r, s, sh, sw, dh, dw, x, weights, bias, y, worker, workers)``.
+def _row(lanes: int, most: int) -> Callable[..., None]:
+    """One row of output for one group and one chunk of channels: its register tiles from left to right."""
+    tile = conv_tile(lanes, most)
+    _, _, *middle, half, _ = sizes_of(most, 1, False)
+    few = middle[0] if middle else half
 
-    c counts channels, kb blocks of them; x, weights, bias (``[K/L, L]``) and y are addresses of blocked arrays; h and w
-    include the padding. Each of ``workers``
-    threads calls it with its own number and computes its share of the rows of output.
-    """
-    lanes, blocks = tile.lanes, tile.blocks
-    scope: dict[str, Any] = {"lanes": lanes, "pixels": tile.pixels, "blocks": blocks}
-    arguments = "cb, last, r, s, at, plane, row, dw * lanes, dh, sw * lanes, wk, w_block, bk, to, y_block"
-    calls: list[str] = []
-    for count in range(blocks, 0, -1):
-        calls += [f"        {'if' if count == blocks else 'elif'} width == {count}:", "            while left > 0:"]
-        for pixels in range(tile.pixels, 0, -1):
-            name = f"tile{pixels}_{count}"
-            scope[name] = _inner(pixels, count, lanes)
-            test = f"left >= {pixels}" if pixels == tile.pixels else f"left == {pixels}"
-            calls += [
-                f"                {'if' if pixels == tile.pixels else 'elif'} {test}:",
-                f"                    {name}({arguments})",
-                f"                    done = {pixels}",
-            ]
-        calls += [
-            "                at += 4 * done * sw * lanes",
-            "                to += 4 * done * lanes",
-            "                left -= done",
-        ]
-    source = "\n".join([
-        "def run(n, c, kb, h, w, oh, ow, r, s, sh, sw, dh, dw, x, weights, bias, y, worker, workers):",
-        "    cb = (c + lanes - 1) // lanes",
-        "    last = c - (cb - 1) * lanes",
-        "    row = w * lanes",
-        "    plane = h * row",
-        "    y_block = oh * ow * lanes",
-        "    w_block = cb * r * s * lanes * lanes",
-        "    groups = (kb + blocks - 1) // blocks",
-        "    rows = n * groups * oh",
-        "    for work in range(rows * worker // workers, rows * (worker + 1) // workers):",
-        "        oy = work % oh",
-        "        group = work // oh % groups",
-        "        image = work // oh // groups",
-        "        k = kb * group // groups",
-        "        width = kb * (group + 1) // groups - k",
-        "        wk = weights + 4 * k * w_block",
-        "        bk = bias + 4 * k * lanes",
-        "        at = x + 4 * (image * cb * plane + oy * sh * row)",
-        "        to = y + 4 * ((image * kb + k) * y_block + oy * ow * lanes)",
-        "        left = ow",
-        *calls,
-    ])  # fmt: skip
-    exec(source + "\n", scope)
-    made: Callable[..., None] = njit(error_model="numpy", nogil=True)(scope["run"])
-    return made
+    @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+    def row(
+        plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int, last: int,
+        slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
+    ) -> None:  # fmt: skip
+        plain, edge, taps = _get(plan, PLAIN), _get(plan, EDGE), _get(plan, COLUMN_TAPS)
+        lead, trail, left = _get(plan, LEAD), min(_get(plan, TRAIL), width), _get(plan, LEFT)
+        stride, dilation, wide = _get(plan, STRIDE), _get(plan, DILATION), _get(plan, WIDE)
+        x_column, y_step = _get(plan, X_COLUMN), _get(plan, Y_STEP)
+        at = 0
+        while at < width:
+            if lead <= at < trail:
+                rest = trail - at
+                if plain == 0 and blocks == BLOCKS:
+                    tiles = (rest + most - 1) // most
+                    pixels = (rest + tiles - 1) // tiles
+                else:
+                    pixels = most if rest >= most else half if rest >= half else few if rest >= few else min(rest, 2)
+            else:
+                pixels = min(edge, (lead if at < lead else width) - at)
+            column = at * stride - left
+            first, end = 0, taps
+            if pixels == 1:
+                first, end = _first_tap(column, dilation), _end_tap(column, dilation, wide, taps)
+                column += first * dilation
+            skip = y_step * at
+            tile(
+                pixels, blocks, plain, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
+                residual + skip if residual else 0, column, channel_blocks, last, slices, rows, end - first,
+                clamp, low, high,
+            )  # fmt: skip
+            at += pixels
+
+    return row
 
 
-def conv_arguments(shape: ConvShape, tile: ConvTile) -> tuple[int, ...]:
-    """The sizes that ``conv(tile)`` takes, before the addresses."""
-    high, wide = shape.padded
-    out_high, out_wide = shape.out
-    return (
-        shape.n, shape.c, blocks_of(shape.k, tile.lanes), high, wide, out_high, out_wide,
-        shape.r, shape.s, *shape.strides, *shape.dilations,
-    )  # fmt: skip
+@cache
+def _ending(lanes: int) -> Callable[..., None]:
+    """What follows in a row of output, still in cache, for one channel block with ``valid`` channels."""
+    vector, apply, add = VectorType("f32", lanes), activate(lanes), ops.add
+    load, store = vector.load, vector.store
+
+    @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+    def ending(mode: int, p0: float, p1: float, y: int, residual: int, width: int, y_step: int, valid: int) -> None:
+        if valid == lanes and y_step == 4 * lanes:
+            apply(mode, y, 0, 1, width * lanes, p0, p1)
+        else:
+            apply(mode, y, y_step // 4, width, valid, p0, p1)
+        if residual:
+            for i in range(width):
+                at = i * y_step
+                store(y + at, 0, add(load(y + at, 0), load(residual + at, 0)))
+
+    return ending
 
 
-@native("conv_f32(n, c, kb, h, w, oh, ow, r, s, sh, sw, dh, dw, x, weights, bias, y)")
+@native("conv_f32(plan, x, w, bias, residual, y, residual_last, mode, p0: f32, p1: f32)")
 def conv_f32(target: Target) -> Callable[..., None]:
-    return conv(tile_of(target))
+    """``y = activation(conv(x, w) + bias + residual)``; with ``residual_last`` the residual is added at the end.
+
+    ``plan`` is the address of ``ConvPlan.words``, ``w`` of the packed weights, ``bias`` of a vector for each block,
+    ``mode``, ``p0`` and ``p1`` as ``simd.activation`` has them. ``y`` may be ``residual``, except with
+    ``residual_last``.
+    """
+    lanes = target.lanes(32)
+    row, ending = _row(lanes, pixels_of(target)), _ending(lanes)
+    vector_bytes = 4 * lanes
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        plan: int, x: int, w: int, bias: int, residual: int, y: int, residual_last: int, mode: int, p0: float,
+        p1: float, worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        images, groups, all_rows, step = (
+            _get(plan, IMAGES),
+            _get(plan, GROUPS),
+            _get(plan, ROWS),
+            _get(plan, ROWS_A_UNIT),
+        )
+        row_units = (all_rows + step - 1) // step
+        units = images * groups * row_units
+        # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
+        clamp = 1 if mode == CLAMP and p0 <= 0 and p1 >= 0 else 0
+        follows = mode if clamp == 0 else 0
+        for unit in range(units * worker // workers, units * (worker + 1) // workers):
+            image = unit // (groups * row_units)
+            rest = unit % (groups * row_units)
+            if _get(plan, ROWS_FIRST):
+                group, part = rest % groups, rest // groups
+            else:
+                group, part = rest // row_units, rest % row_units
+            table = _TABLE + group * _ENTRY
+            first_block, block_count = _get(plan, table), _get(plan, table + 1)
+            out_block, blocks = _get(plan, table + 3), _get(plan, table + 4)
+            inner = 1 if _get(plan, PLAIN) else lanes
+            tap_bytes = inner * blocks * vector_bytes
+            row_bytes = tap_bytes * _get(plan, COLUMN_TAPS)
+            slice_bytes = row_bytes * _get(plan, ROW_TAPS)
+            block_bytes = slice_bytes * _get(plan, DEEP_TAPS)
+            w_group = w + _get(plan, table + 2)
+            x_group = x + image * _get(plan, X_IMAGE) + first_block * _get(plan, X_PLANE)
+            y_offset = image * _get(plan, Y_IMAGE) + out_block * _get(plan, Y_BLOCK)
+            chunk = _get(plan, CHUNK)
+            for at in range(0, block_count, chunk):
+                count = min(chunk, block_count - at)
+                ends = at + count == block_count
+                last = _get(plan, LAST_LANES) if first_block + at + count == _get(plan, CHANNEL_BLOCKS) else inner
+                for r in range(part * step, min((part + 1) * step, all_rows)):
+                    deep, down = r // _get(plan, HIGH), r % _get(plan, HIGH)
+                    width = _get(plan, LAST_WIDE) if r == all_rows - 1 else _get(plan, OUT_WIDE)
+                    z = deep * _get(plan, DEEP_STRIDE) - _get(plan, FRONT)
+                    d0 = _first_tap(z, _get(plan, DEEP_DILATION))
+                    d1 = _end_tap(z, _get(plan, DEEP_DILATION), _get(plan, IN_DEEP), _get(plan, DEEP_TAPS))
+                    v = down * _get(plan, HIGH_STRIDE) - _get(plan, TOP)
+                    r0 = _first_tap(v, _get(plan, HIGH_DILATION))
+                    r1 = _end_tap(v, _get(plan, HIGH_DILATION), _get(plan, IN_HIGH), _get(plan, ROW_TAPS))
+                    x_row = (
+                        x_group + at * _get(plan, X_PLANE) + (z + d0 * _get(plan, DEEP_DILATION)) * _get(plan, X_SLICE)
+                        + (v + r0 * _get(plan, HIGH_DILATION)) * _get(plan, X_ROW)
+                    )  # fmt: skip
+                    y_row = y_offset + deep * _get(plan, Y_SLICE) + down * _get(plan, Y_ROW)
+                    row(
+                        plan, x_row, w_group + at * block_bytes + d0 * slice_bytes + r0 * row_bytes, y + y_row,
+                        bias + out_block * vector_bytes if at == 0 else 0,
+                        residual + y_row if at == 0 and residual != 0 and residual_last == 0 else 0,
+                        width, count, last, max(d1 - d0, 0), max(r1 - r0, 0), blocks, tap_bytes,
+                        clamp if ends else 0, p0, p1,
+                    )  # fmt: skip
+                    if ends and (follows or residual_last):
+                        for j in range(blocks):
+                            here = y_row + j * _get(plan, Y_BLOCK)
+                            is_last = out_block + j == _get(plan, OUT_BLOCKS) - 1
+                            ending(
+                                follows, p0, p1, y + here, residual + here if residual_last else 0, width,
+                                _get(plan, Y_STEP), _get(plan, OUT_LAST_LANES) if is_last else lanes,
+                            )  # fmt: skip
+
+    return run
+
+
+@native("conv_pack(plan, weights, packed, out_channels, in_channels, taps, per_group_out)")
+def conv_pack(target: Target) -> Callable[..., None]:
+    """Packs ``weights[K, C/group, taps]`` into zeroed ``packed``; ``in_channels`` is C/group, ``per_group_out``
+    K/group."""
+    lanes = target.lanes(32)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        plan: int, weights: int, packed: int, out_channels: int, in_channels: int, taps: int, per_group_out: int,
+        worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        inner = 1 if _get(plan, PLAIN) else lanes
+        groups = _get(plan, GROUPS)
+        for group in range(groups * worker // workers, groups * (worker + 1) // workers):
+            table = _TABLE + group * _ENTRY
+            first_channel, start = _get(plan, table) * inner, _get(plan, table + 2) // 4
+            first, blocks = _get(plan, table + 3) * lanes, _get(plan, table + 4)
+            width = blocks * lanes
+            for block in range(0, in_channels, inner):
+                for j in range(min(width, out_channels - first)):
+                    k = first + j
+                    to = k // per_group_out * in_channels - first_channel + block
+                    outer, lane = to // inner, to % inner
+                    source = (k * in_channels + block) * taps
+                    for _ in range(min(inner, in_channels - block)):
+                        base = start + (outer * taps * inner + lane) * width + j
+                        for tap in range(taps):
+                            _store(packed, base + tap * inner * width, _load(weights, source + tap))
+                        source += taps
+                        lane += 1
+                        if lane == inner:
+                            outer, lane = outer + 1, 0
+
+    return run

@@ -1,0 +1,314 @@
+"""How a convolution is cut for the kernel ``conv_f32``: its plan of sizes, and the order of its packed weights.
+
+Activations are ``[N, C/L, D, H, W, L]``, channels in blocks of L lanes (or plain ``[N, C, D, H, W]``), weights
+``[K, C/group, D, R, S]``. The output's channel blocks are taken in *groups* of up to ``BLOCKS``; each reads a range of
+the input's channel blocks. Packed weights hold, group by group, ``[channel block][d][r][s][lane][block][L]``, so that a
+register tile reads them in one sweep. With grouped convolutions a range covers the channels of all lanes of the group,
+with zeros where a lane takes no part.
+
+Nothing here needs a compiler: plans are made when a model is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ronn_codegen.simd.target import Target
+
+BLOCKS = 2  # channel blocks of output in a register tile
+
+# What one convolution hands to its register tiles, as 64-bit words; steps in bytes.
+GEOMETRY = (
+    "x_plane", "x_deep", "x_down", "x_tap", "x_step",  # between channel blocks, taps (slice, row, column), pixels
+    "wide", "stride", "dilation",  # columns of the input; from pixel to pixel and from tap to tap
+    "deep_taps", "row_taps", "column_taps",
+    "y_step", "y_block",  # between pixels, channel blocks
+)  # fmt: skip
+# The rest of the plan. Rows of output are counted through all slices; ``rows_first``: groups vary fastest.
+# Tiles before ``lead`` and from ``trail`` on have at most ``edge`` pixels.
+LOOPS = (
+    "images", "groups", "rows", "rows_a_unit", "high", "out_wide", "last_wide", "rows_first", "pixels",
+    "in_deep", "in_high", "front", "top", "left", "deep_stride", "high_stride", "deep_dilation", "high_dilation",
+    "x_image", "x_slice", "x_row", "x_column", "y_image", "y_slice", "y_row",
+    "lead", "trail", "edge", "chunk", "channel_blocks", "last_lanes", "out_blocks", "out_last_lanes", "plain",
+)  # fmt: skip
+# Behind the loops, for each group: its range of input channel blocks, where its weights are, its output blocks.
+GROUP = ("first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks")
+WORDS = {name: i for i, name in enumerate((*GEOMETRY, *LOOPS))}
+
+_PANEL_BYTES = 24 << 10  # of the weights that a sweep over pixels keeps in the first-level cache
+_RESIDENT_BYTES = 256 << 10  # of all weights or of the input of a unit that stay in the second-level cache
+_UNITS = 16  # of work at least, where there are as many, for an even split
+
+Three = tuple[int, int, int]
+
+
+def pixels_of(target: Target) -> int:
+    """The most pixels of a register tile: its sums, one step of weights and one broadcast fill the registers."""
+    return 14 if target.registers >= 32 else 6
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """Sizes of one convolution with three spatial dims (leading ones 1 where there are fewer). ``pads`` come before
+    and after each dim."""
+
+    n: int
+    c: int
+    k: int
+    size: Three
+    kernel: Three
+    strides: Three = (1, 1, 1)
+    pads: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0)
+    dilations: Three = (1, 1, 1)
+    group: int = 1
+
+    @property
+    def out(self) -> Three:
+        """Spatial dims of the output."""
+        d, h, w = (
+            (size + self.pads[i] + self.pads[i + 3] - self.dilations[i] * (self.kernel[i] - 1) - 1) // self.strides[i]
+            + 1
+            for i, size in enumerate(self.size)
+        )
+        return d, h, w
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiply-add counted as two."""
+        taps = self.kernel[0] * self.kernel[1] * self.kernel[2]
+        d, h, w = self.out
+        return 2 * self.n * self.k * d * h * w * (self.c // self.group) * taps
+
+    @property
+    def pointwise(self) -> bool:
+        """Each pixel of the output depends on the one pixel at its place."""
+        return self.kernel == (1, 1, 1) and self.strides == (1, 1, 1) and not any(self.pads)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Output channel blocks that are computed together; ``weights`` in elements of the packed weights."""
+
+    first_channel_block: int
+    channel_blocks: int
+    weights: int
+    first_block: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class ConvPlan:
+    """A convolution cut for vectors of ``lanes`` and register tiles of up to ``pixels``. ``plain``: x is not blocked.
+
+    ``y_step`` and ``y_row`` (bytes) place the output in a larger one, as transposed convolutions do; 0: densely.
+    """
+
+    shape: ConvShape
+    lanes: int
+    pixels: int
+    plain: bool = False
+    y_steps: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+
+    @cached_property
+    def channel_blocks(self) -> int:
+        """Of the input: blocks of L, or with a plain input channels."""
+        return self.shape.c if self.plain else ceil_div(self.shape.c, self.lanes)
+
+    @cached_property
+    def out_blocks(self) -> int:
+        return ceil_div(self.shape.k, self.lanes)
+
+    @cached_property
+    def taps(self) -> int:
+        d, r, s = self.shape.kernel
+        return d * r * s
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of output channel blocks, as even as their input ranges allow."""
+        found: list[Group] = []
+        at = first = 0
+        deep = 1 if self.plain else self.lanes
+        while first < self.out_blocks:
+            reach = self._reach(first)
+            blocks = 1
+            while blocks < BLOCKS and first + blocks < self.out_blocks and self._reach(first + blocks) == reach:
+                blocks += 1
+            found.append(Group(reach[0], reach[1] - reach[0], at, first, blocks))
+            at += (reach[1] - reach[0]) * self.taps * deep * blocks * self.lanes
+            first += blocks
+        return tuple(found)
+
+    def _reach(self, block: int) -> tuple[int, int]:
+        """The range of input channel blocks that an output channel block depends on."""
+        shape, lanes, deep = self.shape, self.lanes, 1 if self.plain else self.lanes
+        per, out_per = shape.c // shape.group, shape.k // shape.group
+        last = min((block + 1) * lanes, shape.k) - 1
+        return block * lanes // out_per * per // deep, ceil_div((last // out_per + 1) * per, deep)
+
+    @cached_property
+    def packed_size(self) -> int:
+        """Elements of the packed weights."""
+        last = self.groups[-1]
+        deep = 1 if self.plain else self.lanes
+        return last.weights + last.channel_blocks * self.taps * deep * last.blocks * self.lanes
+
+    @cached_property
+    def words(self) -> np.ndarray:
+        """The plan as the kernel reads it (int64)."""
+        words = self._geometry() | self._rows()
+        table = [[g.first_channel_block, g.channel_blocks, 4 * g.weights, g.first_block, g.blocks] for g in self.groups]
+        flat = [words[name] for name in WORDS] + [value for row in table for value in row]
+        return np.array(flat, np.int64)
+
+    @cached_property
+    def units(self) -> int:
+        """Pieces of work that can be handed to different threads."""
+        words = self._rows()
+        return words["images"] * words["groups"] * ceil_div(words["rows"], words["rows_a_unit"])
+
+    def _flat(self) -> bool:
+        return self.shape.pointwise and not self.plain and not any(self.y_steps)
+
+    def _geometry(self) -> dict[str, int]:
+        shape = self.shape
+        pixel = 4 if self.plain else 4 * self.lanes
+        row = shape.size[2] * pixel
+        plane = shape.size[0] * shape.size[1] * row
+        d, h, w = shape.out
+        y_step, y_block = self.y_steps[0], self.y_steps[3]
+        return {
+            "x_plane": plane,
+            "x_deep": shape.dilations[0] * shape.size[1] * row,
+            "x_down": shape.dilations[1] * row,
+            "x_tap": shape.dilations[2] * pixel,
+            "x_step": shape.strides[2] * pixel,
+            "wide": d * h * w if self._flat() else shape.size[2],
+            "stride": shape.strides[2],
+            "dilation": shape.dilations[2],
+            "deep_taps": shape.kernel[0],
+            "row_taps": shape.kernel[1],
+            "column_taps": shape.kernel[2],
+            "y_step": y_step if y_step else 4 * self.lanes,
+            "y_block": y_block if y_block else 4 * self.lanes * d * h * w,
+        }
+
+    def _rows(self) -> dict[str, int]:
+        shape, lanes = self.shape, self.lanes
+        pixel = 4 if self.plain else 4 * lanes
+        deep, high, wide = shape.out
+        rows, last_wide, in_wide = deep * high, wide, shape.size[2]
+        if self._flat():
+            # All pixels are one row, cut where register tiles end.
+            pixels = deep * high * wide
+            tiles = ceil_div(pixels, self.pixels)
+            wide = ceil_div(pixels, tiles) if tiles <= 2 * _UNITS else 4 * self.pixels
+            high = rows = ceil_div(pixels, wide)
+            deep, in_wide, last_wide = 1, wide, pixels - (rows - 1) * wide
+        y = 4 * lanes
+        steps = self.y_steps if any(self.y_steps) else (
+            y, y * wide, y * wide * high, 0, 4 * lanes * self.out_blocks * shape.out[0] * shape.out[1] * shape.out[2]
+        )  # fmt: skip
+        lead, trail = self._interior()
+        channel_blocks = max(g.channel_blocks for g in self.groups)
+        inner = 1 if self.plain else lanes
+        panel = 4 * self.taps * inner * BLOCKS * lanes
+        chunk = max(1, min(_PANEL_BYTES // panel, channel_blocks))
+        chunk = ceil_div(channel_blocks, ceil_div(channel_blocks, chunk))
+        if self.plain:
+            chunk = channel_blocks
+        rows_a_unit = self._rows_a_unit(rows, wide, in_wide * pixel * self.channel_blocks)
+        return {
+            "images": shape.n,
+            "groups": len(self.groups),
+            "rows": rows,
+            "rows_a_unit": rows_a_unit,
+            "high": high,
+            "out_wide": wide,
+            "last_wide": last_wide,
+            "rows_first": int(4 * self.packed_size <= 2 * _RESIDENT_BYTES),
+            "pixels": self.pixels,
+            "in_deep": shape.size[0],
+            "in_high": rows if self._flat() else shape.size[1],
+            "front": shape.pads[0],
+            "top": shape.pads[1],
+            "left": shape.pads[2],
+            "deep_stride": shape.strides[0],
+            "high_stride": shape.strides[1],
+            "deep_dilation": shape.dilations[0],
+            "high_dilation": shape.dilations[1],
+            "x_image": self.channel_blocks * shape.size[0] * shape.size[1] * shape.size[2] * pixel,
+            "x_slice": shape.size[1] * shape.size[2] * pixel,
+            "x_row": in_wide * pixel,
+            "x_column": pixel,
+            "y_image": steps[4],
+            "y_slice": steps[2],
+            "y_row": steps[1],
+            "lead": lead,
+            "trail": trail if not self._flat() else wide,
+            "edge": 1 if self.plain else 2,
+            "chunk": chunk,
+            "channel_blocks": self.channel_blocks,
+            "last_lanes": 1 if self.plain else shape.c - (self.channel_blocks - 1) * lanes,
+            "out_blocks": self.out_blocks,
+            "out_last_lanes": shape.k - (self.out_blocks - 1) * lanes,
+            "plain": int(self.plain),
+        }
+
+    def _interior(self) -> tuple[int, int]:
+        """Where tiles of any size start and end in a row. A blocked tile may hold one pixel on either side that has
+        taps outside of the input, a plain one none."""
+        shape = self.shape
+        wide, out = shape.size[2], shape.out[2]
+        first = ceil_div(shape.pads[2], shape.strides[2])
+        last = (wide - 1 + shape.pads[2] - (shape.kernel[2] - 1) * shape.dilations[2]) // shape.strides[2] + 1
+        first, last = min(first, out), min(last, out)
+        if last <= first:
+            return out, out
+        margin = 0 if self.plain else 1
+        return max(first - margin, 0), min(last + margin, out)
+
+    def _rows_a_unit(self, rows: int, wide: int, row_bytes: int) -> int:
+        """Enough rows that weights are used often, few enough that the input stays in cache and threads get a share."""
+        pieces = ceil_div(_UNITS, self.shape.n * len(self.groups))
+        most = max(1, _RESIDENT_BYTES // max(row_bytes, 1))
+        least = min(rows, ceil_div(2 * self.pixels, wide))
+        count = max(least, min(most, ceil_div(rows, pieces)))
+        return ceil_div(rows, ceil_div(rows, count))
+
+
+def pack_weights(plan: ConvPlan, weights: np.ndarray) -> np.ndarray:
+    """``weights[K, C/group, D, R, S]`` (or fewer spatial dims) in the order of ``plan``: what ``conv_pack`` does many
+    times as fast."""
+    shape, lanes = plan.shape, plan.lanes
+    inner = 1 if plan.plain else lanes
+    per, out_per = shape.c // shape.group, shape.k // shape.group
+    flat = weights.reshape(shape.k, per, plan.taps)
+    packed = np.zeros(plan.packed_size, np.float32)
+    for group in plan.groups:
+        first = group.first_block * lanes
+        width = group.blocks * lanes
+        size = group.channel_blocks * plan.taps * inner * width
+        to = packed[group.weights : group.weights + size].reshape(group.channel_blocks, plan.taps, inner, width)
+        whole = np.zeros((group.channel_blocks * inner, plan.taps, width), np.float32)
+        for k in range(first, min(first + width, shape.k)):
+            low = k // out_per * per - group.first_channel_block * inner
+            whole[low : low + per, :, k - first] = flat[k]
+        to[...] = whole.reshape(group.channel_blocks, inner, plan.taps, width).transpose(0, 2, 1, 3)
+    return packed
+
+
+def pack_bias(plan: ConvPlan, bias: np.ndarray | None) -> np.ndarray:
+    """``bias[K]`` as whole vectors."""
+    packed = np.zeros(plan.out_blocks * plan.lanes, np.float32)
+    if bias is not None:
+        packed[: plan.shape.k] = bias
+    return packed

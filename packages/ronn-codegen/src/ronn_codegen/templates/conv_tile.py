@@ -1,0 +1,202 @@
+"""The register tile of convolutions, emitted as LLVM IR: ``pixels`` neighbours of a row by ``blocks`` vectors.
+
+Per step of the innermost loop a tile loads ``blocks`` vectors of weights and broadcasts one input value a pixel, for
+``pixels * blocks`` multiply-adds of whole vectors. Taps outside of the input are left out by the caller for slices and
+rows; for columns they read zeros at the first and the last pixel of a tile. The caller sees to it that all pixels
+between lie inside for every tap, and for a tile of one pixel that it asks for the taps inside only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from itertools import product
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ronn_codegen.simd import tile as t
+from ronn_codegen.simd.emit import Builder, splat
+from ronn_codegen.simd.tile import I64, Value
+from ronn_codegen.simd.types import Vec
+from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
+
+# Addresses of the tile's first pixel (x and w: at the first tap). bias 0: add to what y holds; residual 0: none;
+# column: of the input, at the first tap; the last channel block has last_lanes channels; counts of taps.
+ARGUMENTS = (
+    "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "last_lanes",
+    "slices", "rows", "columns", "clamp", "low", "high",
+)  # fmt: skip
+_KINDS = "i64 " * 13 + "f32 f32"
+
+
+class _Words(dict[str, Any]):
+    """Arguments and geometry by name."""
+
+    def __init__(self, builder: Builder, arguments: tuple[Value, ...]) -> None:
+        super().__init__(zip(ARGUMENTS, arguments, strict=True))
+        table = t.pointer(builder, self["geometry"])
+        for i, word in enumerate(GEOMETRY):
+            self[word] = builder.load(t.at(builder, table, 8 * i), typ=I64, align=8)
+
+
+def _zeros(module: Any, vec: Vec) -> Value:
+    """The address of a vector of zeros."""
+    name = f"ronn.zeros{vec.lanes}"
+    if name not in module.globals:
+        kind = ir.ArrayType(ir.FloatType(), vec.lanes)
+        variable = ir.GlobalVariable(module, kind, name)
+        variable.linkage, variable.global_constant, variable.align = "internal", True, 64
+        variable.initializer = ir.Constant(kind, None)
+    return module.globals[name]
+
+
+def _emit(lanes: int, pixels: int, blocks: int, plain: bool) -> Callable[..., None]:
+    """What emits the tile of one size. ``plain``: x is not blocked; the innermost loop runs over columns of taps."""
+    vec = Vec("f32", lanes)
+    inner = 1 if plain else lanes
+    vector_bytes = 4 * lanes
+    step_bytes = blocks * vector_bytes  # of weights
+    tap_bytes = inner * step_bytes
+    p, q = range(pixels), range(blocks)
+
+    def emit(b: Builder, *arguments: Value) -> None:
+        words = _Words(b, arguments)
+        sums = [[b.alloca(vec.llvm) for _ in q] for _ in p]
+        y = t.pointer(b, words["y"])
+        places = _places(b, y, words)
+        _start(b, words, sums, places)
+        outside = _zeros(b.module, vec)
+
+        def steps(count: Value, x_step: Value, sources: list[Value], w: Value) -> None:
+            def step(i: Value, _: Any) -> list[Value]:
+                here = t.at(b, w, b.mul(i, t.i64(step_bytes)))
+                weights = [t.load(b, vec, t.at(b, here, j * vector_bytes)) for j in q]
+                down = b.mul(i, t.i64(x_step))
+                for source, row in zip(sources, sums, strict=True):
+                    value = t.broadcast(b, vec, t.at(b, source, down))
+                    for weight, place in zip(weights, row, strict=True):
+                        b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
+                return []
+
+            t.loop(b, count, [], step)
+
+        def columns(x: Value, w: Value, channels: Value) -> None:
+            """All column taps of one row of taps."""
+            if plain:
+                sources = [t.at(b, x, b.mul(words["x_step"], t.i64(i))) for i in p]
+                steps(words["columns"], words["x_tap"], sources, w)
+                return
+
+            def column(s: Value, _: Any) -> list[Value]:
+                at = t.at(b, x, b.mul(s, words["x_tap"]))
+                sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
+                if pixels > 1:
+                    place = b.add(words["column"], b.mul(s, words["dilation"]))
+                    for i in (0, pixels - 1):
+                        here = b.add(place, b.mul(words["stride"], t.i64(i)))
+                        inside = b.icmp_unsigned("<", here, words["wide"])
+                        sources[i] = b.select(inside, sources[i], outside)
+                steps(channels, 4, sources, t.at(b, w, b.mul(s, t.i64(tap_bytes))))
+                return []
+
+            t.loop(b, words["columns"], [], column)
+
+        down_bytes = b.mul(words["column_taps"], t.i64(tap_bytes))
+        deep_bytes = b.mul(words["row_taps"], down_bytes)
+        block_bytes = b.mul(words["deep_taps"], deep_bytes)
+        last = b.sub(words["channel_blocks"], t.i64(1))
+        x, w = (t.pointer(b, words[name]) for name in ("x", "w"))
+
+        def channel_block(c: Value, _: Any) -> list[Value]:
+            channels = b.select(b.icmp_signed("==", c, last), words["last_lanes"], t.i64(lanes))
+            x_c, w_c = t.at(b, x, b.mul(c, words["x_plane"])), t.at(b, w, b.mul(c, block_bytes))
+
+            def deep(d: Value, _: Any) -> list[Value]:
+                x_d, w_d = t.at(b, x_c, b.mul(d, words["x_deep"])), t.at(b, w_c, b.mul(d, deep_bytes))
+
+                def row(r: Value, _: Any) -> list[Value]:
+                    columns(t.at(b, x_d, b.mul(r, words["x_down"])), t.at(b, w_d, b.mul(r, down_bytes)), channels)
+                    return []
+
+                t.loop(b, words["rows"], [], row)
+                return []
+
+            t.loop(b, words["slices"], [], deep)
+            return []
+
+        t.loop(b, words["channel_blocks"], [], channel_block)
+        _finish(b, words, sums, places)
+
+    def _places(b: Builder, base: Value, words: _Words) -> list[list[Value]]:
+        rows = [t.at(b, base, b.mul(words["y_step"], t.i64(i))) for i in p]
+        return [[t.at(b, row, b.mul(words["y_block"], t.i64(j))) for j in q] for row in rows]
+
+    def _start(b: Builder, words: _Words, sums: list[list[Value]], places: list[list[Value]]) -> None:
+        again = b.icmp_signed("==", words["bias"], t.i64(0))
+        with b.if_else(again) as (then, otherwise):
+            with then:
+                for row, at in zip(sums, places, strict=True):
+                    for place, source in zip(row, at, strict=True):
+                        b.store(t.load(b, vec, source), place)
+            with otherwise:
+                bias = t.pointer(b, words["bias"])
+                values = [t.load(b, vec, t.at(b, bias, j * vector_bytes)) for j in q]
+                for row in sums:
+                    for place, value in zip(row, values, strict=True):
+                        b.store(value, place)
+        with b.if_then(b.icmp_signed("!=", words["residual"], t.i64(0))):
+            residual = _places(b, t.pointer(b, words["residual"]), words)
+            for row, at in zip(sums, residual, strict=True):
+                for place, source in zip(row, at, strict=True):
+                    b.store(b.fadd(b.load(place, typ=vec.llvm), t.load(b, vec, source)), place)
+
+    def _finish(b: Builder, words: _Words, sums: list[list[Value]], places: list[list[Value]]) -> None:
+        with b.if_then(b.icmp_signed("!=", words["clamp"], t.i64(0))):
+            low, high = (splat(b, words[name], lanes) for name in ("low", "high"))
+            for place in (place for row in sums for place in row):
+                value = b.load(place, typ=vec.llvm)
+                # Written so that NaN stays, at one instruction each.
+                value = b.select(b.fcmp_ordered("<", value, low), low, value)
+                b.store(b.select(b.fcmp_ordered(">", value, high), high, value), place)
+        for row, at in zip(sums, places, strict=True):
+            for place, target in zip(row, at, strict=True):
+                t.store(b, vec, b.load(place, typ=vec.llvm), target)
+
+    return emit
+
+
+def sizes_of(most: int, blocks: int, plain: bool) -> tuple[int, ...]:
+    """The pixels of the tiles that there are: all up to ``most`` in the common case, else a few."""
+    if blocks == BLOCKS and not plain:
+        return tuple(range(1, most + 1))
+    return (1, 2, 4, 7, 14) if most == 14 else (1, 2, 3, 6)
+
+
+@cache
+def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
+    """``tile(pixels, blocks, plain, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels."""
+    kinds = [t.KINDS[kind] for kind in _KINDS.split()]
+    signature = types.void(*(types.intp,) * 3, *(kind[1] for kind in kinds))
+
+    def generate(context: Any, builder: Builder, _: Any, values: Any) -> Any:
+        number = builder.add(builder.mul(values[2], t.i64(BLOCKS)), builder.sub(values[1], t.i64(1)))
+        number = builder.add(builder.mul(number, t.i64(pixels)), builder.sub(values[0], t.i64(1)))
+
+        def case(plain: bool, q: int, p: int) -> None:
+            if p in sizes_of(pixels, q, plain):
+                name = f"conv{'_plain' if plain else ''}_{lanes}_{p}_{q}"
+                emit = _emit(lanes, p, q, plain)
+                builder.call(t.function_of(builder, name, [kind[0] for kind in kinds], emit), values[3:])
+
+        cases = product((False, True), range(1, BLOCKS + 1), range(1, pixels + 1))
+        t.choose(builder, number, [partial(case, *size) for size in cases])
+        return context.get_dummy_value()
+
+    names = ", ".join(f"p{i}" for i in range(3 + len(kinds)))
+    scope: dict[str, Any] = {"made": (signature, generate)}
+    exec(f"def tile(typing, {names}):\n    return made\n", scope)
+    made: Callable[..., None] = intrinsic(scope["tile"])
+    return made

@@ -1,0 +1,112 @@
+"""What tests and timings of convolution kernels share: kernels of each level, blocked arrays, the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ronn_codegen.native.library import Library, library
+from ronn_codegen.native.machine import LEVELS, machine
+from ronn_codegen.simd.modes import mode_of
+from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, pack_bias, pixels_of
+
+MODULE = "ronn_codegen.templates.conv"
+
+
+def levels() -> list[str]:
+    """Those whose code this processor runs."""
+    found = []
+    for level in LEVELS[1:]:
+        try:
+            machine(level)
+        except ValueError:
+            continue
+        found.append(level)
+    return found
+
+
+def plan_of(shape: ConvShape, level: str, *, plain: bool = False) -> ConvPlan:
+    target = machine(level).target
+    return ConvPlan(shape, target.lanes(32), pixels_of(target), plain)
+
+
+def block(x: np.ndarray, lanes: int) -> np.ndarray:
+    """x[N, C, ...] as [N, C/L, ..., L]."""
+    n, c, *spatial = x.shape
+    blocks = -(-c // lanes)
+    padded = np.zeros((n, blocks * lanes, *spatial), np.float32)
+    padded[:, :c] = x
+    return np.ascontiguousarray(np.moveaxis(padded.reshape(n, blocks, lanes, *spatial), 2, -1))
+
+
+def unblock(y: np.ndarray) -> np.ndarray:
+    """[N, K/L, ..., L] as [N, K, ...], K a multiple of L."""
+    moved = np.moveaxis(y, -1, 2)
+    return moved.reshape(y.shape[0], -1, *y.shape[2:-1])
+
+
+def by_definition(x: np.ndarray, w: np.ndarray, bias: np.ndarray, shape: ConvShape) -> np.ndarray:
+    """In float64. x[N, C, D, H, W], w[K, C/group, D, R, S]."""
+    pads = [(shape.pads[i], shape.pads[i + 3]) for i in range(3)]
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *pads))
+    out = np.zeros((shape.n, shape.k, *shape.out)) + bias[:, None, None, None]
+    per, out_per = shape.c // shape.group, shape.k // shape.group
+    for tap in np.ndindex(*shape.kernel):
+        at = [
+            t * d + s * np.arange(n) for t, d, s, n in zip(tap, shape.dilations, shape.strides, shape.out, strict=True)
+        ]
+        seen = padded[:, :, at[0]][:, :, :, at[1]][:, :, :, :, at[2]]
+        for g in range(shape.group):
+            channels, outs = slice(g * per, (g + 1) * per), slice(g * out_per, (g + 1) * out_per)
+            out[:, outs] += np.einsum("ncdhw,kc->nkdhw", seen[:, channels], w[outs, :, *tap].astype(np.float64))
+    return out
+
+
+def pack(plan: ConvPlan, w: np.ndarray, lib: Library) -> np.ndarray:
+    shape = plan.shape
+    packed = np.zeros(plan.packed_size, np.float32)
+    lib.kernel(MODULE, "conv_pack")(
+        plan.words.ctypes.data, w.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,
+        shape.k // shape.group,
+    )  # fmt: skip
+    return packed
+
+
+def convolve(
+    plan: ConvPlan, level: str, x: np.ndarray, w: np.ndarray, bias: np.ndarray, *, residual: np.ndarray | None = None,
+    residual_last: bool = False, activation: str = "", params: tuple[float, ...] = (), workers: int = 1,
+    aliased: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """The kernel's output, blocked. ``aliased``: it is written over the residual."""
+    lib = library(level)
+    kernel = lib.kernel(MODULE, "conv_f32")
+    shape = plan.shape
+    given = x if plan.plain else block(x, plan.lanes)
+    packed, b = pack(plan, w, lib), pack_bias(plan, bias)
+    size = shape.n * plan.out_blocks * int(np.prod(shape.out)) * plan.lanes
+    room = np.full(size + 64, np.nan, np.float32)
+    more = None if residual is None else block(residual, plan.lanes)
+    if aliased and more is not None:
+        room[:size] = more.reshape(-1)
+    source = room if aliased else more
+    for worker in range(workers):
+        kernel(
+            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, b.ctypes.data,
+            0 if source is None else source.ctypes.data, room.ctypes.data, residual_last, *mode_of(activation, params),
+            worker=worker, workers=workers,
+        )  # fmt: skip
+    assert np.isnan(room[size:]).all()  # nothing beyond the output is written
+    return room[:size].reshape(shape.n, plan.out_blocks, *shape.out, plan.lanes)
+
+
+def operands(shape: ConvShape, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random input, weights and bias."""
+    rng = np.random.default_rng(seed)
+    made: list[Any] = [
+        rng.standard_normal(size).astype(np.float32)
+        for size in (
+            (shape.n, shape.c, *shape.size), (shape.k, shape.c // shape.group, *shape.kernel), (shape.k,),
+        )
+    ]  # fmt: skip
+    return made[0], made[1], made[2]
