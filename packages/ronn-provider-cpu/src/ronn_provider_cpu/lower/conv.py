@@ -1,0 +1,177 @@
+"""BlockedConv, Conv and FusedConv in float32, on channels in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ronn.ir.graph import Node
+from ronn.ops.fused import ACTIVATION_ARITY
+from ronn_codegen.simd.modes import mode_of
+from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
+from ronn_provider_cpu.kernels._common import ints
+from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
+from ronn_provider_cpu.ops import DOMAIN
+
+_MODULE = "ronn_codegen.templates.conv"
+_REORDER = "ronn_codegen.templates.reorder"
+_BYTES_PER_NS = 20.0  # that a reorder reads and writes, on one core
+_PLAIN_CHANNELS = 4  # up to as many, an input is read where it lies
+
+
+@lower("BlockedConv", domain=DOMAIN)
+def blocked_conv(c: Lowering) -> None:
+    x, w, bias, residual = (c.input(i) for i in range(4))
+    y = c.outputs[0]
+    assert x is not None and w is not None and y is not None
+    c.require(x.dtype == F32, "only float32")
+    lanes, plain = int(c.attr("lanes")), bool(c.attr("plain_input"))
+    width = c.machine.target.lanes(32)
+    c.require(lanes == width, f"blocks of {lanes} channels on a machine with {width} lanes")
+    channels, out_channels = int(c.attr("channels")), int(c.attr("out_channels"))
+    size = x.shape[2:4]
+    shape = _shape(
+        x.shape[0], channels, out_channels, size, w.shape[2:], c.attr("strides"), c.attr("pads"), c.attr("dilations"),
+        int(c.attr("group")),
+    )  # fmt: skip
+    activation = str(c.attr("activation"))
+    last = bool(c.attr("residual_last")) and residual is not None and activation != ""
+    plan = ConvPlan(shape, lanes, pixels_of(c.machine.target), plain)
+    if residual is not None and not last:
+        c.inplace(3)
+    _convolve(c, plan, x, w, bias, y, activation, c.attr("activation_params"), residual, last)
+
+
+@lower("Conv")
+@lower("FusedConv", domain="ronn")
+@lower("FusedConv", domain="com.microsoft")
+def conv(c: Lowering) -> None:
+    x, w, bias = (c.input(i) for i in range(3))
+    y = c.outputs[0]
+    assert x is not None and w is not None and y is not None
+    c.require(x.dtype == F32, "only float32")
+    c.require(c.input(3) is None, "the addend is not in blocks")
+    rank = len(x.shape) - 2
+    c.require(1 <= rank <= 3, f"{rank} spatial axes")
+    strides, dilations = ints(c.attr("strides"), rank, 1), ints(c.attr("dilations"), rank, 1)
+    pads = resolve_pads(c.attr("auto_pad"), c.attr("pads"), x.shape[2:], w.shape[2:], strides, dilations)
+    group = int(c.attr("group", 1))
+    flat = [p[0] for p in pads] + [p[1] for p in pads]
+    shape = _shape(x.shape[0], x.shape[1], w.shape[0], x.shape[2:], w.shape[2:], strides, flat, dilations, group)
+    c.require(shape.out[3 - rank :] == y.shape[2:], "the output has another size than the windows")
+    lanes = c.machine.target.lanes(32)
+    plain = group == 1 and shape.c <= _PLAIN_CHANNELS
+    plan = ConvPlan(shape, lanes, pixels_of(c.machine.target), plain)
+    activation = str(c.attr("activation", ""))
+    source = x if plain else block(c, x, lanes)
+    out_pixels = shape.out[0] * shape.out[1] * shape.out[2]
+    out = c.temp(4 * shape.n * plan.out_blocks * out_pixels * lanes)
+    _convolve(c, plan, source, w, bias, out, activation, c.attr("activation_params", ()))
+    unblock(c, out, y, lanes)
+
+
+def blocked_refusal(node: Node) -> str | None:
+    """Why a ``Conv`` or ``FusedConv`` cannot become a ``BlockedConv``; None when it can."""
+    w = node.inputs[1]
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if w is None or w.data is None or (bias is not None and bias.data is None):
+        return "weights and bias are not constants"
+    if w.data.ndim != 4 or w.data.dtype != F32:
+        return f"weights are {w.data.dtype} of rank {w.data.ndim}, not float32 of rank 4"
+    if min(node.attributes.get("pads", ()), default=0) < 0:
+        return "negative pads"
+    activation = str(node.attributes.get("activation", ""))
+    return None if activation in ACTIVATION_ARITY else f"activation {activation!r}"
+
+
+def _shape(
+    n: int, c: int, k: int, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
+    dilations: Sequence[int], group: int,
+) -> ConvShape:  # fmt: skip
+    """With leading spatial dims of 1 up to three. ``pads``: all beginnings, then all ends."""
+    rank = len(size)
+
+    def three(values: Sequence[int], fill: int) -> Three:
+        filled = [*[fill] * (3 - rank), *map(int, values)]
+        return filled[0], filled[1], filled[2]
+
+    return ConvShape(
+        n, c, k, three(size, 1), three(kernel, 1), three(strides, 1),
+        (*three(pads[:rank], 0), *three(pads[rank:], 0)), three(dilations, 1), group,
+    )  # fmt: skip
+
+
+def _convolve(
+    c: Lowering, plan: ConvPlan, x: Argument, w: Operand, bias: Operand | None, y: Argument, activation: str,
+    params: Sequence[float], residual: Argument | None = None, residual_last: bool = False,
+) -> None:  # fmt: skip
+    shape = plan.shape
+    c.require(min(shape.pads) >= 0, "negative pads")
+    c.require(activation in ACTIVATION_ARITY, f"activation {activation!r}")
+    c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
+    mode, p0, p1 = mode_of(activation, params)
+    c.require(w.data is not None, "the weights are not a constant")
+    packed = c.packed(w, ("conv", plan.lanes, plan.plain, shape.group), _packer(c, plan))
+    if bias is None:
+        padded = pack_bias(plan, None)
+    else:
+        c.require(bias.data is not None, "the bias is not a constant")
+        padded = c.packed(bias, ("conv bias", plan.out_blocks * plan.lanes), lambda b: pack_bias(plan, b))
+    size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
+    c.call(
+        _MODULE, "conv_f32", plan=plan.words, x=x, w=packed, bias=padded, residual=0 if residual is None else residual,
+        y=y, residual_last=int(residual_last), mode=mode, p0=p0, p1=p1, chunks=plan.units,
+        cost=100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, flops=shape.flops, bytes=size,
+    )  # fmt: skip
+
+
+def _packer(c: Lowering, plan: ConvPlan) -> Callable[[np.ndarray], np.ndarray]:
+    """Packs natively where the kernels are at hand; when they are still to be compiled, that waits for nobody."""
+    library = c.context.library
+    if library.missing([_MODULE]):
+        return lambda weights: pack_weights(plan, weights)
+
+    def pack(weights: np.ndarray) -> np.ndarray:
+        shape, given = plan.shape, np.ascontiguousarray(weights)
+        packed = np.zeros(plan.packed_size, np.float32)
+        library.kernel(_MODULE, "conv_pack")(
+            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,
+            shape.k // shape.group,
+        )  # fmt: skip
+        return packed
+
+    return pack
+
+
+def _product(sizes: Sequence[int]) -> int:
+    n = 1
+    for size in sizes:
+        n *= size
+    return n
+
+
+def block(c: Lowering, x: Operand, lanes: int) -> Temporary:
+    """Scratch that holds ``x[N, C, ...]`` in blocks."""
+    n, channels, *spatial = x.shape
+    pixels = _product(spatial)
+    blocked = c.temp(4 * n * -(-channels // lanes) * pixels * lanes)
+    _reorder(c, "block", x, blocked, n, channels, pixels, lanes)
+    return blocked
+
+
+def unblock(c: Lowering, x: Temporary, y: Operand, lanes: int) -> None:
+    """Blocked scratch to ``y[N, C, ...]``."""
+    n, channels, *spatial = y.shape
+    _reorder(c, "unblock", x, y, n, channels, _product(spatial), lanes)
+
+
+def _reorder(c: Lowering, what: str, x: Argument, y: Argument, n: int, channels: int, pixels: int, lanes: int) -> None:
+    last = pixels == 1
+    tiles = n * -(-pixels // 128) * (1 if last else -(-channels // lanes))
+    size = 8 * n * channels * pixels
+    c.call(
+        _REORDER, f"{what}_last_f32" if last else f"{what}_f32", x=x, y=y, n=n, c=channels, pixels=pixels,
+        chunks=tiles, cost=100 + size / _BYTES_PER_NS, bytes=size,
+    )  # fmt: skip
