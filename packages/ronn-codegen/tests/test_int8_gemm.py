@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ronn_codegen.simd.target import AVX2, BASELINE, Target, host
-from ronn_codegen.templates import int8_gemm
+from ronn_codegen.templates import int8_gemm, int8_pack
 
 HOST = host()
 TARGETS = [t for t in dict.fromkeys((HOST, AVX2, BASELINE)) if t.bits <= HOST.bits]
@@ -42,17 +42,17 @@ def test_words(target: Target, size, extreme, zero, workers, seed):
     m, n, k = size
     rng = np.random.default_rng(seed)
     a, b = operands(rng, m, n, k, extreme)
-    tile = int8_gemm.tile_of(target)
+    tile = int8_pack.tile_of(target)
     run = kernel(target, "words")
     col_zero = rng.integers(-128, 128, n)
-    packed, table = int8_gemm.pack(b[None], tile), int8_gemm.rows_table(np.arange(m) * k)
+    packed, table = int8_pack.pack(b[None], tile), int8_pack.rows_table(np.arange(m) * k)
 
     def columns(values, dtype):
-        return int8_gemm.pad_columns(values, n, tile, dtype)
+        return int8_pack.pad_columns(values, n, tile, dtype)
 
     init, scale = columns(rng.integers(-(10**6), 10**6, n), np.int32), columns(rng.random(n), F)
     bias = columns(rng.standard_normal(n), F)
-    colsum, zeros = columns(int8_gemm.row_sums(b[None], col_zero), np.int32), columns(col_zero, np.int32)
+    colsum, zeros = columns(int8_pack.row_sums(b[None], col_zero), np.int32), columns(col_zero, np.int32)
     rowsum = a.sum(1, dtype=np.int32)
     zero_at, factor_at = np.array([zero], np.uint8), np.array([0.37], F)
     want = (a.astype(np.int64) - zero) @ (b.astype(np.int64) - col_zero) + init[:n]
@@ -74,29 +74,35 @@ def test_words(target: Target, size, extreme, zero, workers, seed):
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @settings(max_examples=25, deadline=None)
 @given(size=sizes, extreme=st.booleans(), out_zero=st.integers(0, 255), workers=st.integers(1, 4), add=st.booleans(),
-       seed=st.integers(0, 99))  # fmt: skip
-def test_bytes(target: Target, size, extreme, out_zero, workers, add, seed):
-    """Rounding is to even, clamping before the zero point; the second operand is added to the rounded value."""
+       stages=st.integers(0, 3), seed=st.integers(0, 99))  # fmt: skip
+def test_bytes(target: Target, size, extreme, out_zero, workers, add, stages, seed):
+    """Rounding is to even, clamping before the zero point; each stage rounds again."""
     m, n, k = size
     rng = np.random.default_rng(seed)
     a, b = operands(rng, m, n, k, extreme)
-    tile = int8_gemm.tile_of(target)
+    tile = int8_pack.tile_of(target)
     run = kernel(target, "bytes")
-    packed, table = int8_gemm.pack(b[None], tile), int8_gemm.rows_table(np.arange(m) * k)
-    scale = int8_gemm.pad_columns(rng.choice([2.0**-9, 2.0**-6, 0.003], n), n, tile, F)
-    init = int8_gemm.pad_columns(rng.integers(-99, 99, n), n, tile, np.int32)
+    packed, table = int8_pack.pack(b[None], tile), int8_pack.rows_table(np.arange(m) * k)
+    scale = int8_pack.pad_columns(rng.choice([2.0**-9, 2.0**-6, 0.003], n), n, tile, F)
+    init = int8_pack.pad_columns(rng.integers(-99, 99, n), n, tile, np.int32)
     other = rng.integers(0, 256, (m, n)).astype(np.uint8)
     y = np.full((m, n), 77, np.uint8)
     low, high = F(-out_zero), F(255 - out_zero)
-    gain, add_gain, add_bias = F(0.75), F(0.5), F(-31.5)
+    padded = scale.size
+    affine = np.zeros((stages, 2, padded), F)
+    affine[:, :, :n] = rng.choice([0.25, 0.75, -1.5], (stages, 2, n))
+    limits = np.array([[low, high, 0.5]] * stages, F).reshape(stages, 3)
     for worker in range(workers):
         run(
             address(a), address(table), m, n, address(packed), 1, 0, 1, 0, k // 4, address(y), n, address(init),
-            address(init), 0, address(scale), low, high, out_zero, address(other) if add else 0, n, gain, add_gain,
-            add_bias, low, high, worker, workers,
+            address(init), 0, address(scale), low, high, out_zero, stages, address(affine), 4 * padded,
+            address(limits), address(other) if add else 0, n, 1, worker, workers,
         )  # fmt: skip
     total = a.astype(np.int64) @ b.astype(np.int64) + init[:n]
     r = np.rint(np.clip(total.astype(F) * scale[:n], low, high))
-    if add:
-        r = np.rint(np.clip(other.astype(F) * add_gain + add_bias + r * gain, low, high))
+    for stage in range(stages):
+        r = r * affine[stage, 0, :n] + affine[stage, 1, :n]
+        if add and stage == 1:
+            r = r + other.astype(F) * F(0.5)
+        r = np.rint(np.clip(r, low, high))
     np.testing.assert_array_equal(y, (r + out_zero).astype(np.uint8))

@@ -4,13 +4,12 @@ The left side is unsigned bytes: rows of ``[taps, 4 * groups]`` where row m begi
 lies ``i * row_step + j * col_step`` bytes on. The right side is signed bytes in panels ``[tap, group, column, 4]``.
 A matrix product has one tap; a convolution over NHWC has one tap a filter row (neighbouring columns are contiguous).
 
-The sums start at ``init[n] - zero * colsum[n]``. They leave as bytes (scaled per column, rounded, with an optional
-second operand added), as float32, or as they are.
+The sums start at ``init[n] - zero * colsum[n]``. They leave as bytes (scaled per column and rounded, then through
+further stages), as float32, or as they are.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -21,10 +20,10 @@ from ronn_codegen.simd.dot import ByteDot
 from ronn_codegen.simd.emit import Builder, llvm_call, splat
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import I64, emitted, loop, when
+from ronn_codegen.templates.int8_pack import Int8Tile, depthwise_tile, tile_of
 
 I8, I32, F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
 POINTER = ir.PointerType()
-UNIT = 12  # rows are shared out in multiples of this; tables of rows are padded by as many
 # Adding it rounds |x| < 2**22 to the nearest integer, ties to even, which then stands in the low bits.
 ROUNDER, ROUNDER_BITS = 12582912.0, 0x4B400000
 
@@ -32,51 +31,31 @@ COMMON = (
     "x", "table", "first", "last", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "columns",
     "init", "colsum", "zero", "scale",
 )  # fmt: skip
-# add: address of the second operand's bytes (0: none), in rows of its own pitch.
-BYTES = (*COMMON, "low", "high", "out_zero", "add", "add_pitch", "gain", "add_gain", "add_bias", "add_low", "add_high")
+# Further stages on the rounded value r: r * affine[stage, 0, n] + affine[stage, 1, n], clamped to limits[stage] and
+# rounded again. To that of number ``add_stage`` the bytes at ``add``, rows ``add_pitch`` apart, times limits[stage, 2]
+# are added. ``affine_pitch``: bytes from one row of affine to the next.
+BYTES = (
+    *COMMON, "low", "high", "out_zero", "stages", "affine", "affine_pitch", "limits", "add", "add_pitch", "add_stage",
+)  # fmt: skip
 # rowsum: address of int32 sums of the left rows (0: none), col_zero: int32 per column; raw: store the sums themselves.
 WORDS = (*COMMON, "factor", "bias", "low", "high", "rowsum", "col_zero", "raw")
-FLOATS = frozenset({"low", "high", "gain", "add_gain", "add_bias", "add_low", "add_high", "factor"})
-
-
-@dataclass(frozen=True)
-class Int8Tile:
-    """The register tiles of a target: ``rows[v - 1]`` rows by v vectors of ``lanes`` columns, v up to ``vectors``."""
-
-    rows: tuple[int, ...]
-    lanes: int
-    few: tuple[int, ...]  # heights of the widest tile for what is left
-
-    @property
-    def vectors(self) -> int:
-        return len(self.rows)
-
-    @property
-    def columns(self) -> int:
-        """Columns of a whole panel."""
-        return self.vectors * self.lanes
+FLOATS = frozenset({"low", "high", "factor"})
 
 
 @cache
-def tile_of(target: Target) -> Int8Tile:
-    lanes = target.lanes(32)
-    if target.registers >= 32:
-        rows = (12, 12, 8, 6) if ByteDot(target).native else (12, 8, 6, 4)
-    else:
-        rows = (6, 6) if ByteDot(target).native else (6, 4)
-    return Int8Tile(rows, lanes, (1, 3) if rows[-1] > 4 else (1, 2))
+def panel(target: Target, vectors: int, kind: str, depthwise: bool = False) -> Any:
+    """The intrinsic that computes rows ``first`` to ``last`` of one panel; arguments as in ``BYTES`` or ``WORDS``.
 
-
-@cache
-def panel(target: Target, vectors: int, kind: str) -> Any:
-    """The intrinsic that computes rows ``first`` to ``last`` of one panel; arguments as in ``BYTES`` or ``WORDS``."""
+    depthwise: column n of the output only sees byte n of each tap; panels are ``[tap, column]``.
+    """
     names = BYTES if kind == "bytes" else WORDS
 
     def emit(builder: Builder, *values: Any) -> None:
-        _Panel(builder, target, vectors, kind, dict(zip(names, values, strict=True))).emit()
+        arg = dict(zip(names, values, strict=True))
+        (_Depthwise if depthwise else _Panel)(builder, target, vectors, kind, arg).emit()
 
     kinds = " ".join("f32" if n in FLOATS else "i64" for n in names)
-    return emitted(f"int8_{kind}_{vectors}_{target.name}", kinds, emit)
+    return emitted(f"int8_{kind}_{'depthwise_' if depthwise else ''}{vectors}_{target.name}", kinds, emit)
 
 
 class _Panel:
@@ -84,11 +63,15 @@ class _Panel:
 
     def __init__(self, builder: Builder, target: Target, vectors: int, kind: str, arg: dict[str, Any]) -> None:
         self.b, self.vectors, self.kind, self.arg = builder, vectors, kind, arg
-        self.byte_dot, self.tile = ByteDot(target), tile_of(target)
+        self.byte_dot, self.tile = ByteDot(target), self._tile_of(target)
         self.lanes = self.tile.lanes
         self.ints = ir.VectorType(I32, self.lanes)
         self.floats = ir.VectorType(F32, self.lanes)
         self.small = ir.VectorType(I8, self.lanes)
+
+    @staticmethod
+    def _tile_of(target: Target) -> Int8Tile:
+        return tile_of(target)
 
     def emit(self) -> None:
         """Whole tiles, then a lower one for what is left."""
@@ -97,7 +80,7 @@ class _Panel:
         self.buffer = b.ptrtoint(buffer, I64)
         self.full = b.icmp_signed("==", self.arg["columns"], I64(self.vectors * self.lanes))
         height = self.tile.rows[self.vectors - 1]
-        lower = self.tile.few if self.vectors == self.tile.vectors else ()
+        lower = self.tile.few if self.tile.few and self.vectors == self.tile.vectors else ()
         count = b.sub(last, first)
         rest = b.srem(count, I64(height))
         low = b.icmp_signed("<=", rest, I64(lower[-1])) if lower else ir.Constant(ir.IntType(1), 0)
@@ -171,29 +154,41 @@ class _Panel:
             f = b.fmul(b.sitofp(acc, self.floats), self._vector("scale", v, self.floats))
             scaled.append(b.fadd(self._clamp(f, low, high), rounder))
 
-        def add(carried: Any) -> Any:
-            source = b.add(arg["add"], b.mul(row, arg["add_pitch"]))
-
-            def safe(_: Any) -> Any:
-                self._copy(self.buffer, source, arg["columns"], I8)
-                return [self.buffer]
-
-            (place,) = when(b, b.not_(self.full), [source], safe)
-            gain, add_gain, add_bias, floor, ceiling = (
-                self._splat(arg[n]) for n in ("gain", "add_gain", "add_bias", "add_low", "add_high")
-            )
-            out = []
+        def stage(i: Any, carried: Any) -> Any:
+            limits = b.add(arg["limits"], b.mul(i, I64(12)))
+            gains = b.add(arg["affine"], b.mul(i, b.mul(arg["affine_pitch"], I64(2))))
+            biases = b.add(gains, arg["affine_pitch"])
+            made = []
             for v, s in enumerate(carried):
-                other = b.zext(self._load(place, I64(v * self.lanes), self.small, I8), self.ints)
-                f = b.fadd(b.fmul(b.sitofp(other, self.floats), add_gain), add_bias)
-                f = b.fadd(f, b.fmul(b.fsub(s, rounder), gain))
-                out.append(b.fadd(self._clamp(f, floor, ceiling), rounder))
-            return out
+                gain = self._load(gains, I64(v * self.lanes), self.floats, F32)
+                f = b.fmul(b.fsub(s, rounder), gain)
+                made.append(b.fadd(f, self._load(biases, I64(v * self.lanes), self.floats, F32)))
+            adds = b.and_(b.icmp_signed("!=", arg["add"], I64(0)), b.icmp_signed("==", i, arg["add_stage"]))
+            made = when(b, adds, made, lambda inner: self._add(inner, row, self._load(limits, I64(2), F32)))
+            floor, ceiling = (self._splat(self._load(limits, I64(j), F32)) for j in (0, 1))
+            return [b.fadd(self._clamp(f, floor, ceiling), rounder) for f in made]
 
-        scaled = when(b, b.icmp_signed("!=", arg["add"], I64(0)), scaled, add)
+        scaled = loop(b, arg["stages"], scaled, stage)
         bias = self._splat(b.sub(I32(ROUNDER_BITS), b.trunc(arg["out_zero"], I32)))
         whole = [b.sub(b.bitcast(s, self.ints), bias) for s in scaled]
         self._put([b.trunc(x, self.small) for x in whole], row, I8)
+
+    def _add(self, values: list[Any], row: Any, gain: Any) -> list[Any]:
+        """``values`` plus the second operand's bytes times ``gain``."""
+        b, arg = self.b, self.arg
+        source = b.add(arg["add"], b.mul(row, arg["add_pitch"]))
+
+        def safe(_: Any) -> Any:
+            self._copy(self.buffer, source, arg["columns"], I8)
+            return [self.buffer]
+
+        (place,) = when(b, b.not_(self.full), [source], safe)
+        gains = self._splat(gain)
+        out = []
+        for v, value in enumerate(values):
+            other = b.zext(self._load(place, I64(v * self.lanes), self.small, I8), self.ints)
+            out.append(b.fadd(value, b.fmul(b.sitofp(other, self.floats), gains)))
+        return out
 
     def _store_words(self, sums: list[Any], row: Any) -> None:
         b, arg = self.b, self.arg
@@ -253,3 +248,35 @@ class _Panel:
 
     def _load(self, address: Any, index: Any, kind: Any, elem: Any = None) -> Any:
         return self.b.load(self._pointer(address, index, kind if elem is None else elem), typ=kind, align=1)
+
+
+class _Depthwise(_Panel):
+    """One filter per channel: bytes are widened and multiplied lane by lane."""
+
+    @staticmethod
+    def _tile_of(target: Target) -> Int8Tile:
+        return depthwise_tile(target)
+
+    def _accumulate(self, bases: list[Any], sums: list[list[Any]]) -> Any:
+        b, arg = self.b, self.arg
+
+        def tap(i: Any, carried: Any) -> Any:
+            def column(j: Any, inner: Any) -> Any:
+                w, sums = inner
+                at = b.add(b.mul(i, arg["row_step"]), b.mul(j, arg["col_step"]))
+                right = []
+                for v in range(self.vectors):
+                    right.append(b.sext(self._load(w, I64(v * self.lanes), self.small, I8), self.ints))
+                out = []
+                for base, row in zip(bases, sums, strict=True):
+                    here, made = b.gep(base, [at], source_etype=I8), []
+                    for v, acc in enumerate(row):
+                        place = b.gep(here, [I64(v * self.lanes)], source_etype=I8)
+                        left = b.zext(b.load(place, typ=self.small, align=1), self.ints)
+                        made.append(b.add(acc, b.mul(left, right[v])))
+                    out.append(made)
+                return [b.add(w, I64(self.vectors * self.lanes)), out]
+
+            return loop(b, arg["cols"], carried, column)
+
+        return loop(b, arg["taps"], [arg["w"], sums], tap)[1]

@@ -17,63 +17,35 @@ from numba import njit
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
-from ronn_codegen.templates._int8_tile import BYTES, FLOATS, UNIT, WORDS, Int8Tile, panel, tile_of
+from ronn_codegen.templates._int8_tile import BYTES, FLOATS, WORDS, panel
+from ronn_codegen.templates.int8_pack import UNIT, depthwise_tile, tile_of
 
-__all__ = ["UNIT", "Int8Tile", "int8_bytes", "int8_words", "pack", "pad_columns", "row_sums", "rows_table", "tile_of"]
 
-Array = np.ndarray
 _GEOMETRY = (
     "x", "table", "m", "n", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "init", "colsum",
     "zero", "scale",
 )  # fmt: skip
 
 
-def pack(weights: Array, tile: Int8Tile) -> Array:
-    """weights[taps, K, N] (int8) as panels, flat."""
-    taps, k, n = weights.shape
-    groups = -(-k // 4)
-    padded_n = -(-n // tile.lanes) * tile.lanes
-    padded = np.zeros((taps, groups * 4, padded_n), np.int8)
-    padded[:, :k, :n] = weights
-    grouped = padded.reshape(taps, groups, 4, padded_n).transpose(0, 1, 3, 2)
-    parts = [grouped[:, :, at : at + tile.columns].reshape(-1) for at in range(0, padded_n, tile.columns)]
-    return np.concatenate(parts) if parts else np.empty(0, np.int8)
-
-
-def pad_columns(values: Array, n: int, tile: Int8Tile, dtype: Any) -> Array:
-    """A value per column, or one for all, with zeros up to whole vectors."""
-    out = np.zeros(-(-n // tile.lanes) * tile.lanes, dtype)
-    out[:n] = values
-    return out
-
-
-def rows_table(offsets: Array) -> Array:
-    """Byte offsets of left rows (int32) with the last one repeated, as tiles may read past the end."""
-    flat = np.asarray(offsets, np.int32).reshape(-1)
-    return np.concatenate([flat, np.full(UNIT, flat[-1] if flat.size else 0, np.int32)])
-
-
-def row_sums(weights: Array, zeros: Array | int = 0) -> Array:
-    """Sums over K of weights[taps, K, N] less their zero points: int32 [N]."""
-    return (weights.astype(np.int64) - zeros).sum(axis=(0, 1)).astype(np.int32)
-
-
-def _driver(target: Target, kind: str) -> Callable[..., None]:
+def driver(target: Target, kind: str, depthwise: bool = False) -> Callable[..., None]:
     """Shares out (panel, unit of rows) pairs and calls the panel of the right width."""
-    tile = tile_of(target)
+    tile = depthwise_tile(target) if depthwise else tile_of(target)
     names = BYTES if kind == "bytes" else WORDS
     scope: dict[str, Any] = {
         "min": min, "lanes": tile.lanes, "width": tile.columns, "unit": UNIT, "one": np.float32(1),
         "byte": peek("u8"), "real": peek("f32"),
     }  # fmt: skip
     size = 1 if kind == "bytes" else 4
-    values = {n: f"{n} + 4 * at" if n in ("init", "colsum", "scale", "bias", "col_zero") else n for n in names}
+    per_column = ("init", "colsum", "scale", "bias", "col_zero", "affine")
+    values = {n: f"{n} + 4 * at" if n in per_column else n for n in names}
     values |= {"first": "begin", "last": "end", "w": "here", "y": f"y + {size} * at"}
     if kind == "bytes":
         values["add"] = "add + at if add != 0 else 0"
+    if depthwise:
+        values["x"] = "x + at"
     calls = []
     for v in range(tile.vectors, 0, -1):
-        scope[f"panel{v}"] = panel(target, v, kind)
+        scope[f"panel{v}"] = panel(target, v, kind, depthwise)
         test = "else:" if v == 1 else f"{'if' if v == tile.vectors else 'elif'} vectors == {v}:"
         calls += [f"        {test}", f"            panel{v}({', '.join(values[n] for n in names)})"]
     words = [
@@ -96,7 +68,7 @@ def _driver(target: Target, kind: str) -> Callable[..., None]:
         "        at = p * width",
         "        columns = min(width, n - at)",
         "        vectors = (columns + lanes - 1) // lanes",
-        "        here = w + taps * cols * groups * 4 * at",
+        f"        here = w + taps * cols * {'at' if depthwise else 'groups * 4 * at'}",
         *calls,
         "        at_work += count",
     ])  # fmt: skip
@@ -112,24 +84,21 @@ def _parameters(kind: str) -> list[str]:
     return [renamed.get(n, n) for n in (*_GEOMETRY, *extra)]
 
 
-def _form(name: str, kind: str) -> str:
+def form(name: str, kind: str) -> str:
     return f"{name}({', '.join(f'{n}: f32' if n in FLOATS else n for n in _parameters(kind))})"
 
 
-@native(_form("int8_bytes", "bytes"))
+@native(form("int8_bytes", "bytes"))
 def int8_bytes(target: Target) -> Callable[..., None]:
-    """y = round(sums * scale) clamped to [low, high], plus ``out_zero``, as bytes.
-
-    With ``add``, the rounded r becomes round(r * gain + add * add_gain + add_bias), clamped to [add_low, add_high].
-    """
-    return _driver(target, "bytes")
+    """y = round(sums * scale) clamped to [low, high], through further stages, plus ``out_zero``, as bytes."""
+    return driver(target, "bytes")
 
 
-@native(_form("int8_words", "words"))
+@native(form("int8_words", "words"))
 def int8_words(target: Target) -> Callable[..., None]:
     """y = sums * factor * scale + bias clamped to [low, high] in float32, or the int32 sums themselves (``raw``).
 
     zero_at, factor_at: addresses of the left side's zero point (uint8) and scale (float32), known only at run time;
     0 stands for 0 and 1.
     """
-    return _driver(target, "words")
+    return driver(target, "words")

@@ -1,0 +1,406 @@
+"""Between float32 and bytes, and arithmetic on quantised bytes.
+
+Rounding is to nearest, ties to even; ``low`` and ``high`` clamp before the zero point is added. Bytes are taken as
+unsigned: signed ones are flipped by 128 (``flip``), and so are their zero points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ronn_codegen.native.declare import native
+from ronn_codegen.simd import ops
+from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.scalar import peek, poke
+from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import I64, loop
+from ronn_codegen.simd.types import Vec
+from ronn_codegen.templates._int8_tile import ROUNDER, ROUNDER_BITS
+
+_jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+_to_i32, _to_f32, _to_u8 = ops.convert("i32"), ops.convert("f32"), ops.convert("u8")
+_bits = ops.bitcast("i32")
+_ROUNDER, _BITS = np.float32(ROUNDER), np.int64(ROUNDER_BITS)
+
+
+def _rounding(lanes: int) -> Any:
+    """``(real, low, high, zero) -> i32``: clamped, rounded, moved by ``zero``."""
+    splat_f, splat_i = VectorType("f32", lanes).splat, VectorType("i32", lanes).splat
+
+    @_jit
+    def rounded(real: Any, low: float, high: float, zero: int) -> Any:
+        real = ops.minimum(ops.maximum(real, splat_f(low)), splat_f(high))
+        return _bits(real + splat_f(_ROUNDER)) + splat_i(np.int32(zero - _BITS))
+
+    return rounded
+
+
+@native("minmax_f32(x, n, partial, blocks)")
+def minmax_f32(target: Target) -> Callable[..., None]:
+    """Of each of ``blocks`` equal parts the least and largest element, or 0 where that lies further out."""
+    lanes = target.lanes(32)
+    f32 = VectorType("f32", lanes)
+    load, load_first, splat, put = f32.load, f32.load_first, f32.splat, poke("f32")
+    zero = np.float32(0)
+
+    @_jit
+    def run(x: int, n: int, partial: int, blocks: int, worker: int, workers: int) -> None:
+        for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):
+            i, last = n * block // blocks, n * (block + 1) // blocks
+            low, high = splat(zero), splat(zero)
+            low1, high1 = splat(zero), splat(zero)
+            while i + 2 * lanes <= last:
+                v, v1 = load(x, i), load(x, i + lanes)
+                low, high = ops.minimum(low, v), ops.maximum(high, v)
+                low1, high1 = ops.minimum(low1, v1), ops.maximum(high1, v1)
+                i += 2 * lanes
+            while i < last:
+                v = load_first(x, i, last - i)
+                low, high = ops.minimum(low, v), ops.maximum(high, v)
+                i += lanes
+            put(partial, 2 * block, ops.reduce_min(ops.minimum(low, low1)))
+            put(partial, 2 * block + 1, ops.reduce_max(ops.maximum(high, high1)))
+
+    return run
+
+
+@native("range_u8(partial, count, scale, zero)")
+def range_u8(target: Target) -> Callable[..., None]:
+    """Scale (float32) and zero point (uint8) that bring the range of ``count`` partial ones to 0..255."""
+    at, put, put_byte = peek("f32"), poke("f32"), poke("u8")
+    zero_f, one, top = np.float32(0), np.float32(1), np.float32(255)
+
+    @_jit
+    def run(partial: int, count: int, scale: int, zero: int, worker: int, workers: int) -> None:
+        low, high = zero_f, zero_f
+        for i in range(count):
+            low, high = min(low, at(partial, 2 * i)), max(high, at(partial, 2 * i + 1))
+        step = np.float32((high - low) / top)
+        if not step > zero_f:
+            step = one
+        place = min(max(np.float32(-low / step), zero_f), top)
+        put(scale, 0, step)
+        # Adding and taking away rounds to the nearest integer, ties to even.
+        put_byte(zero, 0, np.int64(np.float32(np.float32(place + _ROUNDER) - _ROUNDER)))
+
+    return run
+
+
+@native("quantize_u8(x, y, rows, k, pitch, scale_at, zero_at)")
+def quantize_u8(target: Target) -> Callable[..., None]:
+    """Rows of k floats to rows of bytes ``pitch`` apart; scale and zero point lie in memory."""
+    lanes = target.lanes(32)
+    f32, u8 = VectorType("f32", lanes), VectorType("u8", lanes)
+    load, load_first, splat, store, store_first = f32.load, f32.load_first, f32.splat, u8.store, u8.store_first
+    rounded, at, byte = _rounding(lanes), peek("f32"), peek("u8")
+
+    @_jit
+    def run(
+        x: int, y: int, rows: int, k: int, pitch: int, scale_at: int, zero_at: int, worker: int, workers: int
+    ) -> None:
+        scale, zero = splat(at(scale_at, 0)), byte(zero_at, 0)
+        low, high = np.float32(-zero), np.float32(255 - zero)
+        flat = rows == 1 or pitch == k
+        first, last = (rows * k, 1) if flat else (k, rows)
+        for r in range(0 if flat else last * worker // workers, 1 if flat else last * (worker + 1) // workers):
+            begin = first * worker // workers if flat else 0
+            end = first * (worker + 1) // workers if flat else k
+            i = begin
+            while i + lanes <= end:
+                store(y, r * pitch + i, _to_u8(rounded(load(x, r * k + i) / scale, low, high, zero)))
+                i += lanes
+            if i < end:
+                v = load_first(x, r * k + i, end - i) / scale
+                store_first(y, r * pitch + i, _to_u8(rounded(v, low, high, zero)), end - i)
+
+    return run
+
+
+@native("quantize_nhwc(x, y, n, c, h, w, pitch, top, left, rows, columns, scale_at, zero_at)")
+def quantize_nhwc(target: Target) -> Callable[..., None]:
+    """x[N, C, H, W] in float32 to bytes [N, rows, columns, pitch] with the image at (top, left), the rest zero points.
+
+    Bytes of a pixel beyond C are not written where pitch - C is less than 4 and the next four would fit.
+    """
+    lanes = target.lanes(32)
+    f32, i32 = VectorType("f32", lanes), VectorType("i32", lanes)
+    load_first, splat, splat_i = f32.load_first, f32.splat, i32.splat
+    rounded, at, byte, put_byte = _rounding(lanes), peek("f32"), peek("u8"), poke("u8")
+    eight, sixteen, more = np.int32(8), np.int32(16), np.int32(24)
+
+    @_jit
+    def group(x: int, plane: int, count: int, left: int, scale: Any, zero: int) -> Any:
+        """Lanes of four channels of so many neighbouring pixels; channels beyond ``count`` are 0."""
+        low, high = np.float32(-zero), np.float32(255 - zero)
+        out = rounded(load_first(x, 0, left) / scale, low, high, zero)
+        if count > 1:
+            v = rounded(load_first(x, plane, left) / scale, low, high, zero)
+            out = out | (v << splat_i(eight))
+        if count > 2:
+            v = rounded(load_first(x, 2 * plane, left) / scale, low, high, zero)
+            out = out | (v << splat_i(sixteen))
+        if count > 3:
+            v = rounded(load_first(x, 3 * plane, left) / scale, low, high, zero)
+            out = out | (v << splat_i(more))
+        return out
+
+    @_jit
+    def fill(y: int, count: int, zero: int) -> None:
+        for i in range(count):
+            put_byte(y, i, zero)
+
+    scatter = _scatter(lanes)
+
+    @_jit
+    def run(
+        x: int, y: int, n: int, c: int, h: int, w: int, pitch: int, top: int, left: int, rows: int, columns: int,
+        scale_at: int, zero_at: int, worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        scale, zero = splat(at(scale_at, 0)), byte(zero_at, 0)
+        plane = h * w
+        total = n * rows
+        for r in range(total * worker // workers, total * (worker + 1) // workers):
+            image, iy = r // rows, r % rows - top
+            to = y + r * columns * pitch
+            if iy < 0 or iy >= h:
+                fill(to, columns * pitch, zero)
+                continue
+            fill(to, left * pitch, zero)
+            fill(to + (left + w) * pitch, (columns - left - w) * pitch, zero)
+            to += left * pitch
+            source = x + 4 * (image * c * plane + iy * w)
+            ch = 0
+            while ch < c:
+                count = min(c - ch, 4)
+                whole = ch + 4 <= pitch
+                i = 0
+                while i < w:
+                    part = min(lanes, w - i)
+                    v = group(source + 4 * (ch * plane + i), plane, count, part, scale, zero)
+                    if whole:
+                        scatter(to + i * pitch + ch, pitch, v, part, 4)
+                    else:
+                        scatter(to + i * pitch + ch, pitch, v, part, count)
+                    i += lanes
+                ch += 4
+
+    return run
+
+
+def _scatter(lanes: int) -> Any:
+    """``(to, pitch, words, count, size)``: the first ``size`` bytes of the first ``count`` lanes, ``pitch`` apart."""
+    words = Vec("i32", lanes)
+    i8, i32 = ir.IntType(8), ir.IntType(32)
+
+    @intrinsic
+    def scatter(typing: Any, to: Any, pitch: Any, value: Any, count: Any, size: Any) -> Any:
+        def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            to, pitch, value, count, size = args
+            place = b.inttoptr(to, ir.PointerType())
+            whole = b.and_(b.icmp_signed("==", count, I64(lanes)), b.icmp_signed("==", size, I64(4)))
+            with b.if_else(whole) as (fast, slow):
+                with fast:
+                    at = place
+                    for lane in range(lanes):
+                        b.store(b.extract_element(value, i32(lane)), at, align=1)
+                        at = b.gep(at, [pitch], source_etype=i8)
+                with slow:
+                    kept = cgutils.alloca_once_value(b, value)
+
+                    def one(i: Any, carried: Any) -> Any:
+                        source = b.gep(kept, [i], source_etype=i32)
+                        here = b.gep(place, [b.mul(i, pitch)], source_etype=i8)
+
+                        def byte(j: Any, inner: Any) -> Any:
+                            got = b.load(b.gep(source, [j], source_etype=i8), typ=i8, align=1)
+                            b.store(got, b.gep(here, [j], source_etype=i8), align=1)
+                            return inner
+
+                        loop(b, size, [], byte)
+                        return carried
+
+                    loop(b, count, [], one)
+            return context.get_dummy_value()
+
+        return types.void(types.intp, types.intp, words, types.intp, types.intp), generate
+
+    return scatter
+
+
+@native("int8_lut(x, y, n, lut)")
+def int8_lut(target: Target) -> Callable[..., None]:
+    """y[i] = lut[x[i]] over bytes."""
+    at, put = peek("u8"), poke("u8")
+
+    @_jit
+    def run(x: int, y: int, n: int, lut: int, worker: int, workers: int) -> None:
+        for i in range(n * worker // workers, n * (worker + 1) // workers):
+            put(y, i, at(lut, at(x, i)))
+
+    return run
+
+
+@native(
+    "int8_binary(a, b, y, rows, n, b_period, b_row, b_step, product, a_zero, b_zero, a_gain: f32, b_gain: f32,"
+    " bias: f32, low: f32, high: f32, out_zero, flip)"
+)
+def int8_binary(target: Target) -> Callable[..., None]:
+    """a * a_gain + b * b_gain + bias, or (a - a_zero) * (b - b_zero) * a_gain, on rows of n bytes.
+
+    Row r of b begins at ``b + r % b_period * b_row``; its elements are b_step (0 or 1) apart.
+    """
+    lanes = target.lanes(32)
+    u8, f32, i32 = VectorType("u8", lanes), VectorType("f32", lanes), VectorType("i32", lanes)
+    load, load_first, store, store_first, splat_b = u8.load, u8.load_first, u8.store, u8.store_first, u8.splat
+    splat, splat_i, rounded, byte = f32.splat, i32.splat, _rounding(lanes), peek("u8")
+
+    @_jit
+    def run(
+        a: int, b: int, y: int, rows: int, n: int, b_period: int, b_row: int, b_step: int, product: int, a_zero: int,
+        b_zero: int, a_gain: float, b_gain: float, bias: float, low: float, high: float, out_zero: int, flip: int,
+        worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        turn = splat_b(np.uint8(flip))
+        az, bz = splat_i(np.int32(a_zero)), splat_i(np.int32(b_zero))
+        ag, bg, offset = splat(a_gain), splat(b_gain), splat(bias)
+        blocks = (n + lanes - 1) // lanes
+        work = rows * blocks
+        first, last = work * worker // workers, work * (worker + 1) // workers
+        r, i = first // blocks, first % blocks * lanes
+        for _ in range(first, last):
+            left = n - i
+            other = b + r % b_period * b_row
+            full = left >= lanes
+            u = load(a, r * n + i) if full else load_first(a, r * n + i, left)
+            if b_step == 0:
+                v = splat_b(np.uint8(byte(other, 0)))
+            else:
+                v = load(other, i) if full else load_first(other, i, left)
+            p, q = _to_i32(u ^ turn), _to_i32(v ^ turn)
+            if product != 0:
+                real = _to_f32((p - az) * (q - bz)) * ag
+            else:
+                real = _to_f32(p) * ag + _to_f32(q) * bg + offset
+            out = _to_u8(rounded(real, low, high, out_zero)) ^ turn
+            if full:
+                store(y, r * n + i, out)
+            else:
+                store_first(y, r * n + i, out, left)
+            i += lanes
+            if i >= n:
+                i = 0
+                r += 1
+
+    return run
+
+
+@native("requantize(x, y, rows, n, scale, low: f32, high: f32, zero)")
+def requantize(target: Target) -> Callable[..., None]:
+    """int32 rows to bytes with a factor per column."""
+    lanes = target.lanes(32)
+    i32, f32, u8 = VectorType("i32", lanes), VectorType("f32", lanes), VectorType("u8", lanes)
+    load, scales, store, rounded = i32.load_first, f32.load_first, u8.store_first, _rounding(lanes)
+
+    @_jit
+    def run(
+        x: int, y: int, rows: int, n: int, scale: int, low: float, high: float, zero: int, worker: int, workers: int
+    ) -> None:
+        for r in range(rows * worker // workers, rows * (worker + 1) // workers):
+            i = 0
+            while i < n:
+                real = _to_f32(load(x, r * n + i, n - i)) * scales(scale, i, n - i)
+                store(y, r * n + i, _to_u8(rounded(real, low, high, zero)), n - i)
+                i += lanes
+
+    return run
+
+
+@native("row_sums_u8(x, sums, rows, k, pitch)")
+def row_sums_u8(target: Target) -> Callable[..., None]:
+    """int32 sums of rows of k bytes."""
+    lanes = target.lanes(32)
+    load, splat, put = VectorType("u8", lanes).load_first, VectorType("i32", lanes).splat, poke("i32")
+
+    @_jit
+    def run(x: int, sums: int, rows: int, k: int, pitch: int, worker: int, workers: int) -> None:
+        for r in range(rows * worker // workers, rows * (worker + 1) // workers):
+            total = splat(np.int32(0))
+            i = 0
+            while i < k:
+                total = total + _to_i32(load(x, r * pitch + i, k - i))
+                i += lanes
+            put(sums, r, np.int64(ops.reduce_add(total)))
+
+    return run
+
+
+@native("quantize_axis(x, y, outer, axis, inner, scale, zero, low, high)")
+def quantize_axis(target: Target) -> Callable[..., None]:
+    """x[outer, axis, inner] to bytes with a scale (float32) and zero point (int32) per index of the axis."""
+    lanes = target.lanes(32)
+    f32, i32, u8 = VectorType("f32", lanes), VectorType("i32", lanes), VectorType("u8", lanes)
+    load, splat, ints, splat_i, store = f32.load_first, f32.splat, i32.load_first, i32.splat, u8.store_first
+    real_at, int_at = peek("f32"), peek("i32")
+
+    @_jit
+    def run(
+        x: int, y: int, outer: int, axis: int, inner: int, scale: int, zero: int, low: int, high: int, worker: int,
+        workers: int,
+    ) -> None:  # fmt: skip
+        last = inner == 1
+        rows, n = (outer, axis) if last else (outer * axis, inner)
+        floor, ceiling = splat_i(np.int32(low)), splat_i(np.int32(high))
+        far = splat(np.float32(2.0**21))
+        for r in range(rows * worker // workers, rows * (worker + 1) // workers):
+            i = 0
+            while i < n:
+                left = n - i
+                if last:
+                    s, z = load(scale, i, left), ints(zero, i, left)
+                else:
+                    s, z = splat(real_at(scale, r % axis)), splat_i(np.int32(int_at(zero, r % axis)))
+                real = load(x, r * n + i, left) / s
+                real = ops.minimum(ops.maximum(real, -far), far)
+                out = _bits(real + splat(_ROUNDER)) - splat_i(np.int32(_BITS)) + z
+                out = ops.minimum(ops.maximum(out, floor), ceiling)
+                store(y, r * n + i, _to_u8(out), left)
+                i += lanes
+
+    return run
+
+
+@native("dequantize_axis(x, y, outer, axis, inner, scale, zero, flip)")
+def dequantize_axis(target: Target) -> Callable[..., None]:
+    """(x - zero) * scale in float32; zero points are those of the bytes after flipping."""
+    lanes = target.lanes(32)
+    f32, i32, u8 = VectorType("f32", lanes), VectorType("i32", lanes), VectorType("u8", lanes)
+    load, splat_b, ints, splat_i = u8.load_first, u8.splat, i32.load_first, i32.splat
+    reals, splat, store, real_at, int_at = f32.load_first, f32.splat, f32.store_first, peek("f32"), peek("i32")
+
+    @_jit
+    def run(
+        x: int, y: int, outer: int, axis: int, inner: int, scale: int, zero: int, flip: int, worker: int, workers: int
+    ) -> None:
+        last = inner == 1
+        rows, n = (outer, axis) if last else (outer * axis, inner)
+        turn = splat_b(np.uint8(flip))
+        for r in range(rows * worker // workers, rows * (worker + 1) // workers):
+            i = 0
+            while i < n:
+                left = n - i
+                if last:
+                    s, z = reals(scale, i, left), ints(zero, i, left)
+                else:
+                    s, z = splat(real_at(scale, r % axis)), splat_i(np.int32(int_at(zero, r % axis)))
+                v = _to_i32(load(x, r * n + i, left) ^ turn)
+                store(y, r * n + i, _to_f32(v - z) * s, left)
+                i += lanes
+
+    return run
