@@ -20,7 +20,6 @@ from ronn_codegen.simd.target import Target
 from ronn_codegen.templates._int8_tile import BYTES, FLOATS, WORDS, panel
 from ronn_codegen.templates.int8_pack import UNIT, depthwise_tile, tile_of
 
-
 _GEOMETRY = (
     "x", "table", "m", "n", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "init", "colsum",
     "zero", "scale",
