@@ -31,7 +31,7 @@ from ronn.partition import (
     preferred,
 )
 from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow
-from ronn.passes.pipelines import Stage, all_passes, pipeline
+from ronn.passes.pipelines import again, all_passes, pipeline
 from ronn.placement import Placement
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
@@ -76,23 +76,62 @@ def to_portable(request: Request) -> Graph:
     _stage("imported", graph)
     infer_types(graph)
     request.reports.clear()
-    _run_passes("portable", graph, request, request.reports)
-    infer_types(graph)
+    passes = _PassRun(graph, request, request.reports, typed=True)
+    passes.run("portable", pipeline(request.options.optimization, "portable"))
+    passes.run("plugins at portable", _plugged("portable"))
+    passes.infer()
     _stage("portable", graph)
     return graph
 
 
-def to_specialised(portable: Graph, signature: Signature | None, request: Request) -> Graph:
-    """A copy for one signature (None: sizes stay symbolic) after the passes that profit from knowing the sizes."""
+@dataclass
+class Experience:
+    """Which passes did something to a graph when it was specialised. Those that never did are left out for the next
+    signature: planning a new size then costs what is special about sizes."""
+
+    ran: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)
+
+    @property
+    def idle(self) -> frozenset[str]:
+        return frozenset(self.ran - self.changed)
+
+    @property
+    def fresh(self) -> bool:
+        return not self.ran
+
+    def learn(self, reports: Sequence[PassReport]) -> None:
+        """Takes in what the passes of one specialisation did."""
+        for row in (row for report in reports for row in report.rows):
+            self.ran.add(row.name)
+            if row.changed:
+                self.changed.add(row.name)
+
+
+def to_specialised(
+    portable: Graph, signature: Signature | None, request: Request, experience: Experience | None = None
+) -> Graph:
+    """A copy for one signature (None: sizes stay symbolic) after the passes that profit from knowing the sizes.
+
+    ``experience`` with graphs like this one: passes that found nothing then are not run, and it learns from this one.
+    """
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
     infer_types(graph)
     reports = list(request.reports)
-    _run_provider_passes(graph, request, reports, late=False)
-    _run_passes("specialised", graph, request, reports)
-    _run_provider_passes(graph, request, reports, late=True)
-    _run_pass_list("plugins at late", _plugged("late"), graph, request, reports)
-    infer_types(graph)
+    passes = _PassRun(graph, request, reports, frozenset() if experience is None else experience.idle, typed=True)
+    _run_provider_passes(passes, late=False)
+    stages = pipeline(request.options.optimization, "specialised")
+    if experience is None or experience.fresh or knobs.PASS_LIMIT.get() >= 0:
+        passes.run("specialised", stages)
+    else:
+        passes.run("specialised, again", again(stages, frozenset(experience.changed)))
+    passes.run("plugins at specialised", _plugged("specialised"))
+    _run_provider_passes(passes, late=True)
+    passes.run("plugins at late", _plugged("late"))
+    passes.infer()
+    if experience is not None:
+        experience.learn(reports[len(request.reports) :])
     _stage("specialised", graph)
     return graph
 
@@ -174,49 +213,59 @@ def _stage(name: Literal["imported", "portable", "specialised", "assigned"], gra
     say(5, lambda: f"--- {name}\n{graph}")
 
 
-def _run_passes(stage: Stage, graph: Graph, request: Request, reports: list[PassReport]) -> None:
-    _run_pass_list(stage, pipeline(request.options.optimization, stage), graph, request, reports)
-    _run_pass_list(f"plugins at {stage}", _plugged(stage), graph, request, reports)
-
-
-def _run_provider_passes(graph: Graph, request: Request, reports: list[PassReport], *, late: bool) -> None:
-    for target in request.targets:
-        passes = [p for p in target.provider.passes(target.device) if bool(getattr(p, "late", False)) == late]
-        _run_pass_list(f"provider {target.name}", passes, graph, request, reports, target)
+def _run_provider_passes(passes: _PassRun, *, late: bool) -> None:
+    for target in passes.request.targets:
+        chosen = [p for p in target.provider.passes(target.device) if bool(getattr(p, "late", False)) == late]
+        passes.run(f"provider {target.name}", chosen, target)
 
 
 def _plugged(stage: str) -> list[Any]:
     return [p for group in registry().manager.hook.ronn_passes(stage=stage) for p in group]
 
 
-def _run_pass_list(
-    what: str,
-    passes: Sequence[Any],
-    graph: Graph,
-    request: Request,
-    reports: list[PassReport],
-    target: Target | None = None,
-) -> None:
-    """Runs passes and appends their report; rewrites are counted on from the reports before."""
-    if not passes:
-        return
-    limit = knobs.PASS_LIMIT.get()
-    manager = PassManager(
-        passes,
-        disabled=frozenset(request.options.disabled_passes),
-        known=known_passes(request),
-        verify=knobs.VERIFY.get(),
-        print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
-        limit=None if limit < 0 else limit,
-        observe=request.observe,
-    )
-    context = pass_context(request)
-    if target is not None:
-        context.gets = lambda node: preferred(node, request.targets) is target
-    context.rewrites = sum(r.rewrites for r in reports)
-    report = manager.run(graph, context)
-    reports.append(report)
-    say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
+@dataclass
+class _PassRun:
+    """Lists of passes over one graph: rewrites are counted on from list to list, types inferred only when stale."""
+
+    graph: Graph
+    request: Request
+    reports: list[PassReport]
+    skip: frozenset[str] = frozenset()
+    typed: bool = False
+
+    def run(self, what: str, passes: Sequence[Any], target: Target | None = None) -> None:
+        """Runs a list of passes and appends its report."""
+        if not passes:
+            return
+        request, limit = self.request, knobs.PASS_LIMIT.get()
+        disabled = frozenset(request.options.disabled_passes)
+        # What is worth while for one size may not be for another.
+        skip = self.skip - {p.name for p in passes if getattr(p, "late", False)}
+        manager = PassManager(
+            passes,
+            disabled=disabled,
+            known=known_passes(request) if disabled else (),
+            verify=knobs.VERIFY.get(),
+            print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
+            limit=None if limit < 0 else limit,
+            observe=request.observe,
+            skip=skip if limit < 0 else (),
+        )
+        context = pass_context(request)
+        if target is not None:
+            context.options = {**context.options, "provider": target.options}
+            context.gets = lambda node: preferred(node, request.targets) is target
+        context.rewrites = sum(r.rewrites for r in self.reports)
+        report = manager.run(self.graph, context, typed=self.typed)
+        self.typed = report.typed
+        self.reports.append(report)
+        say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
+
+    def infer(self) -> None:
+        """Types as they must be at the end of a stage."""
+        if not self.typed:
+            infer_types(self.graph)
+            self.typed = True
 
 
 def known_passes(request: Request) -> set[str]:

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from ronn.compile import Request, Signature, to_assigned, to_plan, to_portable, to_specialised
+from ronn.compile import Experience, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
-from ronn.ir.graph import Graph, IRModel, Metadata, Value
+from ronn.ir.graph import Graph, IRModel, Metadata, Value, clone
 from ronn.ir.types import TensorType
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
@@ -273,28 +273,39 @@ class _Variant:
         self.portable = to_portable(request)
         self._plans: OrderedDict[Signature, Plan] = OrderedDict()
         self._latest: Graph | None = None
+        self._generic: Graph | None = None
+        self._experience = Experience()
         self._lock = threading.RLock()
 
     def check(self) -> None:
         """Assigns every node at once, so that a session that cannot run fails when made."""
-        inputs = self.portable.inputs
-        if all(isinstance(v.type, TensorType) and v.type.is_static for v in inputs):
-            self.plan(tuple(v.type for v in inputs))
+        if self._static:
+            self.plan(tuple(v.type for v in self.portable.inputs))
         else:
             self.assigned()
+
+    @property
+    def _static(self) -> bool:
+        return all(isinstance(v.type, TensorType) and v.type.is_static for v in self.portable.inputs)
+
+    def generic(self) -> Graph:
+        """The graph after the passes that need no sizes: what plans for any size start from."""
+        if self._generic is None:
+            self._generic = self.portable if self._static else to_specialised(self.portable, None, self.request)
+        return self._generic
 
     def assigned(self) -> Graph:
         with self._lock:
             if self._latest is None:
-                self._latest = to_assigned(to_specialised(self.portable, None, self.request), self.request)
+                self._latest = to_assigned(clone(self.generic()), self.request)
             return self._latest
 
     def plan(self, signature: Signature) -> Plan:
         with self._lock:
             plan = self._plans.get(signature)
             if plan is None:
-                graph = to_assigned(to_specialised(self.portable, signature, self.request), self.request)
-                plan = self._plans[signature] = to_plan(graph, self.request)
+                graph = to_specialised(self.generic(), signature, self.request, self._experience)
+                plan = self._plans[signature] = to_plan(to_assigned(graph, self.request), self.request)
                 self._latest = graph
                 while len(self._plans) > self.request.options.plan_cache:
                     self._plans.popitem(last=False)

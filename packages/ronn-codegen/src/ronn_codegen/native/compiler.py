@@ -21,6 +21,7 @@ from numba.core.registry import cpu_target
 
 from ronn_codegen.native.declare import Declared, Signature
 from ronn_codegen.native.machine import Machine
+from ronn_codegen.native.support import NAMES, SUPPORT
 
 _I64 = ir.IntType(64)
 _KINDS = {"i64": types.intp, "f32": types.float32, "f64": types.float64}
@@ -115,7 +116,10 @@ def _entry(module: ir.Module, signature: Signature, symbol: str, inner: ir.Funct
 
 def emit(module: Any, machine: Machine, keep: Sequence[str]) -> bytes:
     """Optimises ``module`` with everything but ``keep`` made internal, and emits an object file."""
-    kept = set(keep)
+    support = SUPPORT.get(machine.arch)
+    if support is not None:
+        module.link_in(llvm.parse_assembly(support.replace("(\n    ", "(")))
+    kept = {*keep, *NAMES}
     for function in module.functions:
         if not function.is_declaration and function.name not in kept:
             function.linkage = "internal"

@@ -50,6 +50,7 @@ class Machine:
 
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
+        llvm.initialize_native_asmparser()
         cpu, features = self.cpu, self.features
         if not cpu:
             cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()

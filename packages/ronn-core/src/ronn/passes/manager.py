@@ -111,6 +111,7 @@ class PassContext:
     evaluate: computes a node from the arrays of its inputs; without it nothing is folded.
     claimed: whether any provider other than the reference takes a node whose types are inferred. Without it no node is
         turned into a composite or fused one, and none is expanded.
+    options: ``fold_limit``, and in a provider's pass its own options, as ``provider``.
     gets: whether the provider whose pass is running would be given a node whose types are inferred. None: not known.
     rewrites: rewrites made so far (of passes that are not required); a second manager run goes on counting.
     """
@@ -193,6 +194,7 @@ class PassReport:
 
     rows: list[PassRow] = field(default_factory=list)
     rewrites: int = 0  # those that count against a limit: of passes that are not required
+    typed: bool = False  # whether types were up to date at the end
 
     @property
     def changed(self) -> bool:
@@ -225,6 +227,7 @@ class PassManager:
     print_after: names of passes after which the graph is printed to ``stream`` (stderr by default); ``all`` for each.
     limit: stop after so many rewrites.
     observe: called after each run of a pass with its report row and the graph as it then stands.
+    skip: names of passes that are known to find nothing; one that must run is run all the same.
     """
 
     def __init__(
@@ -238,6 +241,7 @@ class PassManager:
         limit: int | None = None,
         stream: TextIO | None = None,
         observe: Callable[[PassRow, Graph], None] | None = None,
+        skip: Collection[str] = frozenset(),
     ) -> None:
         self.items = tuple(passes)
         self.verify = verify
@@ -247,7 +251,8 @@ class PassManager:
         self.observe = observe
         flat = [p for item in self.items for p in _passes_of(item)]
         check_disabled(disabled, flat, known)
-        self.disabled = frozenset(disabled)
+        needed = {p.name for p in flat if getattr(p, "required", False)}
+        self.disabled = frozenset(disabled) | (frozenset(skip) - needed)
 
     def run(self, graph: Graph, context: PassContext, *, typed: bool = False) -> PassReport:
         """Runs everything over ``graph``; ``typed`` says that its types have just been inferred.
@@ -267,6 +272,7 @@ class PassManager:
             elif item.name not in self.disabled:
                 self._run_pass(item, graph, context, report, state, 0)
         report.rewrites = context.rewrites - before
+        report.typed = not state.types_stale
         return report
 
     def _run_group(self, group: Group, graph: Graph, context: PassContext, report: PassReport, state: _State) -> None:

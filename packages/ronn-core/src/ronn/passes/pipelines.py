@@ -79,6 +79,15 @@ def pipeline(name: str, stage: Stage) -> Pipeline:
     return found[stage]
 
 
+def again(passes: Pipeline, found: frozenset[str]) -> Pipeline:
+    """The pipeline for a graph like one that it has run over: of its groups those passes that ``found`` something
+    there, as one group; of the others those, and what must run. Equal nodes are looked for once, at the end."""
+    grouped = {p.name: p for item in passes if isinstance(item, Group) for p in item.passes if p.name in found}
+    single = [p for p in passes if not isinstance(p, Group) and (p.name in found or getattr(p, "required", False))]
+    last = [p for p in (grouped.pop(common_subexpr.name, None),) if p is not None]
+    return (Group("again", tuple(grouped.values())), *last, *single)
+
+
 def names() -> tuple[str, ...]:
     """The pipelines there are."""
     return tuple(_PIPELINES)
