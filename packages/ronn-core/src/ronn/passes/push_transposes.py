@@ -39,7 +39,7 @@ def push_transposes(graph: Graph, context: PassContext) -> bool:
         if node.domain != "":
             continue
         if node.op == "Transpose":
-            changed |= _pull(owner, node, context)
+            changed |= _merge(owner, node, context) or _pull(owner, node, context)
         elif node.op == "Reshape":
             changed |= _split_again(owner, node, context)
         elif node.op in ("Gemm", "MatMul"):
@@ -63,6 +63,33 @@ def perm_of(node: Node) -> Perm | None:
     source = node.input(0)
     rank = None if source is None else source.tensor.rank
     return None if rank is None else tuple(range(rank))[::-1]
+
+
+def _merge(graph: Graph, node: Node, context: PassContext) -> bool:
+    """Lets the users of ``node`` use the same transpose of an earlier node: then its source has one use."""
+    source, perm = node.input(0), perm_of(node)
+    if source is None or perm is None or graph.is_output(node.output):
+        return False
+    for twin in source.consumers:
+        if twin is node:
+            return False
+        if twin.op == "Transpose" and twin.domain == "" and twin.graph is graph and perm_of(twin) == perm:
+            if not _precedes(twin, node):
+                return False
+            graph.replace_uses(node.output, twin.output)
+            context.rewrote([twin], detail=node.label)
+            graph.remove(node)
+            return True
+    return False
+
+
+def _precedes(first: Node, second: Node) -> bool:
+    graph = first.graph
+    assert graph is not None
+    for node in graph:
+        if node is first or node is second:
+            return node is first
+    return False
 
 
 def _pull(graph: Graph, node: Node, context: PassContext) -> bool:
@@ -95,7 +122,7 @@ def _plan(graph: Graph, value: Value, perm: Perm, plan: _Plan, depth: int) -> bo
     if value in plan.steps:
         return plan.steps[value] == perm
     if value.data is not None:
-        return value.data.ndim == len(perm) or value.data.size == 1
+        return value.data.ndim <= len(perm)
     node = value.producer
     if node is not None and node.op == "Transpose" and node.domain == "":
         inner = perm_of(node)
@@ -132,8 +159,7 @@ def _passes(graph: Graph, node: Node, value: Value, perm: Perm) -> bool:
         if node.version < 8:
             return False
         return all(
-            v is not None
-            and (v.tensor.rank == rank or (v.data is not None and v.data.size == 1 and v.data.ndim <= rank))
+            v is not None and (v.tensor.rank == rank or (v.data is not None and v.data.ndim <= rank))
             for v in node.inputs
         )
     if node.op == "Concat":
@@ -158,11 +184,10 @@ def _axes(node: Node) -> list[int] | None:
 def _make(b: Builder, value: Value, perm: Perm, plan: _Plan) -> Value:
     """``value`` permuted by ``perm``, made as planned."""
     if value.data is not None:
-        if value.data.ndim != len(perm):
-            return value
         if value.data.size == 1:
             return value
-        return b.constant(np.ascontiguousarray(np.transpose(value.data, perm)))
+        spread = value.data.reshape((1,) * (len(perm) - value.data.ndim) + value.data.shape)
+        return b.constant(np.ascontiguousarray(np.transpose(spread, perm)))
     node = value.producer
     if node is not None and node.op == "Transpose" and node.domain == "":
         inner, source = perm_of(node), node.input(0)
