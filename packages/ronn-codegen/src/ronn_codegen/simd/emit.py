@@ -72,11 +72,22 @@ def llvm_call(builder: Builder, name: str, out: Any, *args: Any) -> Any:
     return builder.call(fn, args)
 
 
+class Splat(ir.Constant):
+    """A constant vector with one number in every lane, whose text is short however many lanes there are."""
+
+    def __init__(self, kind: Any, number: float | int | bool) -> None:
+        super().__init__(kind, None)
+        self._scalar = ir.Constant(kind.element, number)
+
+    def _get_reference(self) -> str:
+        return f"splat ({self._scalar})"
+
+
 def splat(builder: Builder, scalar: Any, lanes: int) -> Any:
     """A vector with ``scalar`` in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
     if isinstance(scalar, ir.Constant):
-        return ir.Constant(vector, [scalar.constant] * lanes)
+        return Splat(vector, scalar.constant)
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))

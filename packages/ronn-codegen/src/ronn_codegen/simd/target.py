@@ -28,6 +28,10 @@ class Target:
         """Elements of ``bits`` bits in one vector."""
         return self.bits // bits
 
+    def masked(self, bits: int) -> bool:
+        """Whether loads and stores of a vector's first lanes are instructions, for elements of ``bits`` bits."""
+        return self.bits == 512 or (self.bits == 256 and bits >= 32)
+
 
 BASELINE = Target("baseline128", 128, 16)
 AVX2 = Target("avx2", 256, 16, fma=True)

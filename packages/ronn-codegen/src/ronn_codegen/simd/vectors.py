@@ -11,8 +11,6 @@ import math
 import struct
 from typing import Any
 
-from llvmlite import ir
-
 from ronn_codegen.simd import emit
 from ronn_codegen.simd.emit import EMIT, Builder, Shaped
 
@@ -144,7 +142,7 @@ class Vector:
 def constant(builder: Builder, vec: Any, number: Number) -> Vector:
     """``number`` in every lane."""
     held = round_to(vec.elem, number)
-    return Vector(builder, vec, ir.Constant(vec.llvm, [held] * vec.lanes), held)
+    return Vector(builder, vec, emit.Splat(vec.llvm, held), held)
 
 
 def fma(a: Vector, b: Vector | Number, c: Vector | Number) -> Vector:

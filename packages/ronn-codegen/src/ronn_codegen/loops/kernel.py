@@ -1,0 +1,35 @@
+"""A loop as a kernel: its text (by which code is cached), its parameters, and its machine code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ronn_codegen.loops.language import Loop
+from ronn_codegen.native.declare import Signature
+from ronn_codegen.native.machine import Machine
+
+ENTRY = "kernel"
+
+
+@dataclass(frozen=True)
+class LoopKernel:
+    """A loop ready to be called; kernels with equal texts are equal."""
+
+    text: str
+    loop: Loop = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, loop: Loop) -> LoopKernel:
+        return cls(str(loop), loop)
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Addresses of the arrays, dims, strides: 64-bit integers all."""
+        return Signature(ENTRY, tuple((name, "i64") for name in self.loop.params()))
+
+    def build(self, machine: Machine) -> bytes:
+        """An object file with the entry point ``kernel``."""
+        from ronn_codegen.loops.render.build import object_code
+
+        return object_code(self.loop, machine)

@@ -1,0 +1,1 @@
+"""Printers of loops. ``llvm``: vector code in LLVM IR, for every processor that the vector layer knows."""

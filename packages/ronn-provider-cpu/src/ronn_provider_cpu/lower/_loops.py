@@ -1,0 +1,225 @@
+"""Nodes as loops: operands laid over an iteration space, elementwise nodes written into it, the kernel called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ronn_codegen.loops.language import BITS, ELEMENTARY, HALVES, Instr, LoopError
+from ronn_codegen.loops.nest import Bound, Nest
+from ronn_codegen.loops.pointwise import RULES, NotLowered
+from ronn_provider_cpu.lowering import Lowering, Operand
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Node, Value
+    from ronn_codegen.loops.write import Value as Element
+
+_SLOW = ELEMENTARY | {"pow", "div", "rem"}
+SHARE = 1024  # elements of a pointwise loop below which a share of its own does not pay
+
+
+def type_name(value: Value) -> str:
+    """The loop language's name of a value's element type. NotLowered when it has none."""
+    name = "" if value.dtype is None else value.dtype.short
+    if name not in BITS:
+        raise NotLowered(f"elements of type {name}")
+    return name
+
+
+def spread(shape: Sequence[int], strides: Sequence[int], space: Sequence[int]) -> list[int]:
+    """Strides along each axis of ``space``, of an operand that broadcasts over it."""
+    lead = len(space) - len(shape)
+    if lead < 0:
+        extra, shape, strides = shape[:-lead], shape[-lead:], strides[-lead:]
+        if any(d != 1 for d in extra):
+            raise NotLowered("an operand of higher rank than the result")
+        lead = 0
+    return [0] * lead + [0 if d == 1 else s for d, s in zip(shape, strides, strict=True)]
+
+
+class Body:
+    """The values of one section of a loop, at the current index. ``order`` are the axes of the iteration space in the
+    order of the nest's axes (a permutation: reduced axes come last)."""
+
+    def __init__(self, c: Lowering, nest: Nest, space: Sequence[int], order: Sequence[int] | None = None) -> None:
+        self.c, self.nest, self.space = c, nest, tuple(space)
+        self.order = range(len(self.space)) if order is None else order
+        self.known: dict[Value, Element] = {}
+
+    def load(self, operand: Operand, strides: Sequence[int]) -> Element:
+        """The element of an operand, with its strides along the iteration space."""
+        return self.nest.load(operand.value, type_name(operand.value), [strides[a] for a in self.order])
+
+    def stored(self, operand: Operand) -> Element:
+        """The element of an output that an earlier section has written."""
+        return self.load(operand, spread(operand.shape, operand.strides, self.space))
+
+    def value(self, value: Value) -> Element:
+        """The element of a value: made in this section, or loaded and broadcast."""
+        found = self.known.get(value)
+        if found is None:
+            operand = self.c.operand(value)
+            found = self.known[value] = self.load(operand, spread(operand.shape, operand.strides, self.space))
+        return found
+
+    def wide(self, value: Value) -> Element:
+        """The same, float16 and bfloat16 as float32."""
+        found = self.value(value)
+        return found.cast("f32") if found.dtype in HALVES else found
+
+    def store(self, value: Value, element: Element) -> None:
+        """Writes the element of an output that has the shape of the iteration space, but for axes of length 1."""
+        operand = self.c.operand(value)
+        strides = spread(operand.shape, operand.strides, self.space)
+        name = type_name(value)
+        self.nest.store(value, name, [strides[a] for a in self.order], element.cast(name))
+
+    def write(self, node: Node) -> Element:
+        """The element of output 0 of an elementwise node. NotLowered when there is no rule for it."""
+        rule = RULES.get((node.domain, node.op))
+        if rule is None:
+            raise NotLowered(f"{node.op_id} is not elementwise")
+        made = rule(Elementwise(self, node))
+        self.known[node.outputs[0]] = made
+        return made
+
+
+class Elementwise:
+    """The operands of a node, for the rules of ``ronn_codegen.loops.pointwise``."""
+
+    def __init__(self, body: Body, node: Node) -> None:
+        self._body, self._node = body, node
+        self._facts = Lowering((node,), body.c.context)
+        self.op: str = node.op
+        self.attr = self._facts.attr
+
+    @property
+    def since(self) -> int:
+        return self._facts.since
+
+    @property
+    def dtype(self) -> str:
+        return type_name(self._node.outputs[0])
+
+    @property
+    def count(self) -> int:
+        return len(self._node.inputs)
+
+    def has(self, index: int) -> bool:
+        return self._node.input(index) is not None
+
+    def _input(self, index: int) -> Value:
+        value = self._node.input(index)
+        if value is None:
+            raise NotLowered(f"input {index} is omitted")
+        return value
+
+    def arg(self, index: int) -> Element:
+        value = self._input(index)
+        literal = self._literal(value)
+        if literal is not None:
+            name = type_name(value)
+            return self._body.nest.writer.const(literal, "f32" if name in HALVES else name)
+        return self._body.wide(value)
+
+    def along(self, index: int, axis: int) -> Element:
+        operand = self._body.c.operand(self._input(index))
+        rank = len(self._body.space)
+        if operand.size == 1:
+            strides = [0] * rank
+        else:
+            if operand.rank != 1 or operand.value in self._body.known:
+                raise NotLowered("parameters of several dims")
+            at = axis % rank
+            if self._body.space[at] != operand.size:
+                raise NotLowered("parameters that do not fit their axis")
+            strides = [1 if k == at else 0 for k in range(rank)]
+        element = self._body.load(operand, strides)
+        return element.cast("f32") if element.dtype in HALVES else element
+
+    def number(self, index: int) -> float | int | None:
+        value = self._node.input(index)
+        if value is None or value.data is None or value.data.size != 1:
+            return None
+        found: float | int = value.data.reshape(()).item()
+        return found
+
+    def type_of(self, index: int) -> str:
+        return type_name(self._input(index))
+
+    def _literal(self, value: Value) -> float | int | None:
+        """Constants of one element that many models share stand in the text; others are loaded."""
+        data = value.data
+        if data is None or data.size != 1 or data.ndim > len(self._body.space) or data.dtype.kind not in "biuf":
+            return None
+        found: float | int = data.reshape(()).item()
+        return found if len(f"{found:g}") <= 5 and float(f"{found:g}") == found else None
+
+
+def call(c: Lowering, bound: Bound, size: int, *, chunks: int, flops: int = 0) -> None:
+    """Calls the kernel of a loop over ``size`` elements."""
+    loop = bound.loop
+    slow = sum(i.op in _SLOW for i in loop.instrs())
+    light = sum(i.op not in ("load", "store", "const") for i in loop.instrs()) - slow
+    widths = [BITS[a.dtype] // 8 for a in loop.arrays if not a.is_scalar]
+    cost = size * (0.04 * sum(widths) + 0.03 * light + 0.5 * slow) + 50
+    nbytes = sum(operand.nbytes for operand in (c.operand(v) for v in dict.fromkeys(bound.arrays.values())))  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {name: c.operand(value) for name, value in bound.arrays.items()}  # type: ignore[arg-type]
+    c.call_loop(
+        bound.kernel, **arguments, **bound.sizes, chunks=chunks, cost=cost, bytes=nbytes,
+        flops=flops if flops else size * (light + 10 * slow),
+    )  # fmt: skip
+
+
+def overwrites(bound: Bound, inputs: Sequence[Value | None], outputs: Sequence[Value]) -> list[int]:
+    """Inputs whose memory output 0 may take: laid out alike, and never read after output 0 is first written."""
+    first = outputs[0]
+    target = [name for name, value in bound.arrays.items() if value is first]
+    if len(target) != 1:
+        return []
+    instrs = list(bound.loop.instrs())
+    written = next(k for k, i in enumerate(instrs) if i.op == "store" and i.array == target[0])
+    found = []
+    for index, value in enumerate(inputs):
+        names = [name for name, v in bound.arrays.items() if v is value]
+        if value is None or value.is_const or len(names) != 1 or value.type != first.type:
+            continue
+        if _last_load(instrs, names[0]) < written and _laid_alike(bound, names[0], target[0]):
+            found.append(index)
+    return found
+
+
+def _last_load(instrs: Sequence[Instr], name: str) -> int:
+    return max(k for k, i in enumerate(instrs) if i.array == name)
+
+
+def _laid_alike(bound: Bound, a: str, b: str) -> bool:
+    rank = bound.loop.rank
+    kinds = bound.loop.array(a).strides == bound.loop.array(b).strides
+    return kinds and all(bound.sizes.get(f"{a}_{k}") == bound.sizes.get(f"{b}_{k}") for k in range(rank))
+
+
+def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> Bound:
+    """One loop over elementwise nodes, in order, that stores ``outputs``; they all have one shape."""
+    outputs = list(outputs)
+    space = c.operand(outputs[0]).shape
+    nest = Nest(space)
+    body = Body(c, nest, space)
+    try:
+        with nest.writer.each():
+            for node in nodes:
+                body.write(node)
+            for value in outputs:
+                body.store(value, body.known[value])
+        return nest.finish()
+    except (NotLowered, LoopError) as e:
+        c.refuse(str(e))
+
+
+def run_pointwise(c: Lowering, nodes: Sequence[Node], inputs: Sequence[Value | None], outputs: Sequence[Value]) -> None:
+    """Lowers elementwise nodes to one call."""
+    bound = pointwise(c, nodes, outputs)
+    size = c.operand(outputs[0]).size
+    for index in overwrites(bound, inputs, outputs):
+        c.inplace(index)
+    call(c, bound, size, chunks=max(1, size // SHARE))
