@@ -118,7 +118,7 @@ def emit(module: Any, machine: Machine, keep: Sequence[str]) -> bytes:
     """Optimises ``module`` with everything but ``keep`` made internal, and emits an object file."""
     support = SUPPORT.get(machine.arch)
     if support is not None:
-        module.link_in(llvm.parse_assembly(support.replace("(\n    ", "(")))
+        module.link_in(llvm.parse_assembly(support))
     kept = {*keep, *NAMES}
     for function in module.functions:
         if not function.is_declaration and function.name not in kept:

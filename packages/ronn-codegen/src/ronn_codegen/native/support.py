@@ -30,7 +30,8 @@ backward:
   %end = sub i64 %count, 1
   %last_to = getelementptr i8, ptr %to, i64 %end
   %last_from = getelementptr i8, ptr %from, i64 %end
-  call { ptr, ptr, i64 } asm sideeffect "std; rep movsb; cld", "={di},={si},={cx},0,1,2,~{memory},~{dirflag},~{fpsr},~{flags}"(
+  call { ptr, ptr, i64 } asm sideeffect
+    "std; rep movsb; cld", "={di},={si},={cx},0,1,2,~{memory},~{dirflag},~{fpsr},~{flags}"(
     ptr %last_to, ptr %last_from, i64 %count)
   ret ptr %to
 }
