@@ -39,7 +39,8 @@ def push_transposes(graph: Graph, context: PassContext) -> bool:
         if node.domain != "":
             continue
         if node.op == "Transpose":
-            changed |= _merge(owner, node, context) or _pull(owner, node, context)
+            twin = _merge(owner, node, context)
+            changed |= _pull(owner, node if twin is None else twin, context) or twin is not None
         elif node.op == "Reshape":
             changed |= _split_again(owner, node, context)
         elif node.op in ("Gemm", "MatMul"):
@@ -65,22 +66,20 @@ def perm_of(node: Node) -> Perm | None:
     return None if rank is None else tuple(range(rank))[::-1]
 
 
-def _merge(graph: Graph, node: Node, context: PassContext) -> bool:
-    """Lets the users of ``node`` use the same transpose of an earlier node: then its source has one use."""
+def _merge(graph: Graph, node: Node, context: PassContext) -> Node | None:
+    """Lets the users of ``node`` use the same transpose of an earlier node, which is returned: then there is one."""
     source, perm = node.input(0), perm_of(node)
     if source is None or perm is None or graph.is_output(node.output):
-        return False
+        return None
     for twin in source.consumers:
-        if twin is node:
-            return False
-        if twin.op == "Transpose" and twin.domain == "" and twin.graph is graph and perm_of(twin) == perm:
-            if not _precedes(twin, node):
-                return False
+        if twin is node or twin.op != "Transpose" or twin.domain != "" or twin.graph is not graph:
+            continue
+        if perm_of(twin) == perm and _precedes(twin, node):
             graph.replace_uses(node.output, twin.output)
             context.rewrote([twin], detail=node.label)
             graph.remove(node)
-            return True
-    return False
+            return twin
+    return None
 
 
 def _precedes(first: Node, second: Node) -> bool:
