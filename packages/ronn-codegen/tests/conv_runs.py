@@ -9,7 +9,7 @@ import numpy as np
 from ronn_codegen.native.library import Library, library
 from ronn_codegen.native.machine import LEVELS, machine
 from ronn_codegen.simd.modes import mode_of
-from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, pack_bias, pixels_of
+from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, pack_bias, pack_weights, pixels_of
 
 MODULE = "ronn_codegen.templates.conv"
 
@@ -65,6 +65,8 @@ def by_definition(x: np.ndarray, w: np.ndarray, bias: np.ndarray, shape: ConvSha
 
 def pack(plan: ConvPlan, w: np.ndarray, lib: Library) -> np.ndarray:
     shape = plan.shape
+    if plan.kind == DEPTHWISE:
+        return pack_weights(plan, w)
     packed = np.zeros(plan.packed_size, np.float32)
     lib.kernel(MODULE, "conv_pack")(
         plan.words.ctypes.data, w.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,

@@ -24,6 +24,9 @@ SHAPES = {
     "volume": ConvShape(1, 6, 18, (5, 6, 7), (3, 2, 3), (2, 1, 2), (1, 0, 1, 2, 1, 0), (1, 2, 1)),
     "grouped": ConvShape(1, 64, 96, (1, 5, 9), (1, 3, 3), pads=(0, 1, 1, 0, 1, 1), group=2),
     "many groups": ConvShape(2, 30, 20, (1, 6, 6), (1, 2, 2), group=10),
+    "more outputs than channels": ConvShape(1, 9, 36, (1, 6, 6), (1, 3, 3), pads=(0, 1, 1, 0, 1, 1), group=9),
+    "depthwise, strided": ConvShape(1, 20, 20, (1, 9, 33), (1, 5, 5), (1, 2, 2), (0, 2, 2, 0, 2, 2), group=20),
+    "depthwise volume": ConvShape(1, 7, 7, (4, 5, 6), (3, 2, 3), pads=(1, 0, 2, 0, 1, 1), dilations=(1, 1, 2), group=7),
     "depthwise": ConvShape(1, 37, 37, (1, 6, 6), (1, 3, 3), pads=(0, 1, 1, 0, 1, 1), group=37),
 }
 
@@ -70,8 +73,12 @@ def shapes(draw: st.DrawFn) -> ConvShape:
         pads[0].append(before)
         pads[1].append(after)
         sizes.append(draw(st.integers(least, max(most, least))))
-    group = draw(st.sampled_from([1, 1, 1, 2, 3, 5]))
-    c, k = group * draw(st.integers(1, 40 // group)), group * draw(st.integers(1, 50 // group))
+    group = draw(st.sampled_from([1, 1, 1, 2, 3, 5, 33]))
+    c, k = (
+        (group, group)
+        if group == 33
+        else (group * draw(st.integers(1, 40 // group)), group * draw(st.integers(1, 50 // group)))
+    )
     return ConvShape(
         draw(st.integers(1, 2)), c, k, tuple(sizes), tuple(kernel), tuple(strides), tuple(pads[0] + pads[1]),
         tuple(dilations), group,

@@ -1,4 +1,5 @@
-"""Convolution in float32 on blocked channels, or from a plain input to blocked channels; see ``conv_plan``.
+"""Convolution in float32 on blocked channels, depthwise too, or from a plain input to blocked channels: see
+``conv_plan``.
 
 A unit of work is a group of output channel blocks for some rows of one image. Where the input has more channels than
 weights fit into the first-level cache for, it is swept in chunks of channel blocks, and sums wait in the output.
@@ -19,7 +20,7 @@ from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
-from ronn_codegen.templates.conv_plan import BLOCKS, GROUP, WORDS, pixels_of
+from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
 from ronn_codegen.templates.conv_tile import conv_tile, sizes_of
 
 _get, _load, _store = peek("i64"), peek("f32"), poke("f32")
@@ -28,7 +29,7 @@ _get, _load, _store = peek("i64"), peek("f32"), poke("f32")
     X_PLANE, X_DEEP, X_DOWN, X_TAP, X_STEP, WIDE, STRIDE, DILATION, DEEP_TAPS, ROW_TAPS, COLUMN_TAPS, Y_STEP, Y_BLOCK,
     IMAGES, GROUPS, ROWS, ROWS_A_UNIT, HIGH, OUT_WIDE, LAST_WIDE, ROWS_FIRST, PIXELS, IN_DEEP, IN_HIGH, FRONT, TOP,
     LEFT, DEEP_STRIDE, HIGH_STRIDE, DEEP_DILATION, HIGH_DILATION, X_IMAGE, X_SLICE, X_ROW, X_COLUMN, Y_IMAGE, Y_SLICE,
-    Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES, PLAIN,
+    Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES, KIND,
 ) = WORDS.values()  # fmt: skip
 _TABLE, _ENTRY = len(WORDS), len(GROUP)
 
@@ -49,7 +50,7 @@ def _end_tap(place: int, dilation: int, size: int, taps: int) -> int:
 def _row(lanes: int, most: int) -> Callable[..., None]:
     """One row of output for one group and one chunk of channels: its register tiles from left to right."""
     tile = conv_tile(lanes, most)
-    _, _, *middle, half, _ = sizes_of(most, 1, False)
+    _, _, *middle, half, _ = sizes_of(most, 1, BLOCKED)
     few = middle[0] if middle else half
 
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
@@ -57,7 +58,7 @@ def _row(lanes: int, most: int) -> Callable[..., None]:
         plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int, last: int,
         slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
     ) -> None:  # fmt: skip
-        plain, edge, taps = _get(plan, PLAIN), _get(plan, EDGE), _get(plan, COLUMN_TAPS)
+        kind, edge, taps = _get(plan, KIND), _get(plan, EDGE), _get(plan, COLUMN_TAPS)
         lead, trail, left = _get(plan, LEAD), min(_get(plan, TRAIL), width), _get(plan, LEFT)
         stride, dilation, wide = _get(plan, STRIDE), _get(plan, DILATION), _get(plan, WIDE)
         x_column, y_step = _get(plan, X_COLUMN), _get(plan, Y_STEP)
@@ -65,7 +66,7 @@ def _row(lanes: int, most: int) -> Callable[..., None]:
         while at < width:
             if lead <= at < trail:
                 rest = trail - at
-                if plain == 0 and blocks == BLOCKS:
+                if kind == DEPTHWISE or (kind == BLOCKED and blocks == BLOCKS):
                     tiles = (rest + most - 1) // most
                     pixels = (rest + tiles - 1) // tiles
                 else:
@@ -79,7 +80,7 @@ def _row(lanes: int, most: int) -> Callable[..., None]:
                 column += first * dilation
             skip = y_step * at
             tile(
-                pixels, blocks, plain, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
+                pixels, blocks, kind, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
                 residual + skip if residual else 0, column, channel_blocks, last, slices, rows, end - first,
                 clamp, low, high,
             )  # fmt: skip
@@ -146,7 +147,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
             table = _TABLE + group * _ENTRY
             first_block, block_count = _get(plan, table), _get(plan, table + 1)
             out_block, blocks = _get(plan, table + 3), _get(plan, table + 4)
-            inner = 1 if _get(plan, PLAIN) else lanes
+            inner = lanes if _get(plan, KIND) == BLOCKED else 1
             tap_bytes = inner * blocks * vector_bytes
             row_bytes = tap_bytes * _get(plan, COLUMN_TAPS)
             slice_bytes = row_bytes * _get(plan, ROW_TAPS)
@@ -195,7 +196,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
 @native("conv_pack(plan, weights, packed, out_channels, in_channels, taps, per_group_out)")
 def conv_pack(target: Target) -> Callable[..., None]:
     """Packs ``weights[K, C/group, taps]`` into zeroed ``packed``; ``in_channels`` is C/group, ``per_group_out``
-    K/group."""
+    K/group. Not for depthwise plans."""
     lanes = target.lanes(32)
 
     @njit(error_model="numpy", nogil=True)
@@ -203,7 +204,7 @@ def conv_pack(target: Target) -> Callable[..., None]:
         plan: int, weights: int, packed: int, out_channels: int, in_channels: int, taps: int, per_group_out: int,
         worker: int, workers: int,
     ) -> None:  # fmt: skip
-        inner = 1 if _get(plan, PLAIN) else lanes
+        inner = lanes if _get(plan, KIND) == BLOCKED else 1
         groups = _get(plan, GROUPS)
         for group in range(groups * worker // workers, groups * (worker + 1) // workers):
             table = _TABLE + group * _ENTRY

@@ -4,7 +4,7 @@ Activations are ``[N, C/L, D, H, W, L]``, channels in blocks of L lanes (or plai
 ``[K, C/group, D, R, S]``. The output's channel blocks are taken in *groups* of up to ``BLOCKS``; each reads a range of
 the input's channel blocks. Packed weights hold, group by group, ``[channel block][d][r][s][lane][block][L]``, so that a
 register tile reads them in one sweep. With grouped convolutions a range covers the channels of all lanes of the group,
-with zeros where a lane takes no part.
+with zeros where a lane takes no part. Depthwise convolutions work lane by lane: ``[block][d][r][s][L]``.
 
 Nothing here needs a compiler: plans are made when a model is loaded.
 """
@@ -18,6 +18,7 @@ import numpy as np
 
 from ronn_codegen.simd.target import Target
 
+BLOCKED, PLAIN, DEPTHWISE = KINDS = (0, 1, 2)  # inputs in blocks or plain; one channel in, one channel out
 BLOCKS = 2  # channel blocks of output in a register tile
 
 # What one convolution hands to its register tiles, as 64-bit words; steps in bytes.
@@ -33,7 +34,7 @@ LOOPS = (
     "images", "groups", "rows", "rows_a_unit", "high", "out_wide", "last_wide", "rows_first", "pixels",
     "in_deep", "in_high", "front", "top", "left", "deep_stride", "high_stride", "deep_dilation", "high_dilation",
     "x_image", "x_slice", "x_row", "x_column", "y_image", "y_slice", "y_row",
-    "lead", "trail", "edge", "chunk", "channel_blocks", "last_lanes", "out_blocks", "out_last_lanes", "plain",
+    "lead", "trail", "edge", "chunk", "channel_blocks", "last_lanes", "out_blocks", "out_last_lanes", "kind",
 )  # fmt: skip
 # Behind the loops, for each group: its range of input channel blocks, where its weights are, its output blocks.
 GROUP = ("first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks")
@@ -117,6 +118,17 @@ class ConvPlan:
     plain: bool = False
     y_steps: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
+    @property
+    def kind(self) -> int:
+        """One of ``KINDS``."""
+        shape = self.shape
+        return PLAIN if self.plain else DEPTHWISE if shape.group == shape.c == shape.k > 1 else BLOCKED
+
+    @property
+    def inner(self) -> int:
+        """Channels for which a tap has vectors of weights."""
+        return self.lanes if self.kind == BLOCKED else 1
+
     @cached_property
     def channel_blocks(self) -> int:
         """Of the input: blocks of L, or with a plain input channels."""
@@ -136,14 +148,13 @@ class ConvPlan:
         """The groups of output channel blocks, as even as their input ranges allow."""
         found: list[Group] = []
         at = first = 0
-        deep = 1 if self.plain else self.lanes
         while first < self.out_blocks:
             reach = self._reach(first)
             blocks = 1
             while blocks < BLOCKS and first + blocks < self.out_blocks and self._reach(first + blocks) == reach:
                 blocks += 1
             found.append(Group(reach[0], reach[1] - reach[0], at, first, blocks))
-            at += (reach[1] - reach[0]) * self.taps * deep * blocks * self.lanes
+            at += (reach[1] - reach[0]) * self.taps * self.inner * blocks * self.lanes
             first += blocks
         return tuple(found)
 
@@ -158,8 +169,7 @@ class ConvPlan:
     def packed_size(self) -> int:
         """Elements of the packed weights."""
         last = self.groups[-1]
-        deep = 1 if self.plain else self.lanes
-        return last.weights + last.channel_blocks * self.taps * deep * last.blocks * self.lanes
+        return last.weights + last.channel_blocks * self.taps * self.inner * last.blocks * self.lanes
 
     @cached_property
     def words(self) -> np.ndarray:
@@ -219,13 +229,12 @@ class ConvPlan:
         )  # fmt: skip
         lead, trail = self._interior()
         channel_blocks = max(g.channel_blocks for g in self.groups)
-        inner = 1 if self.plain else lanes
-        panel = 4 * self.taps * inner * BLOCKS * lanes
+        panel = 4 * self.taps * self.inner * BLOCKS * lanes
         chunk = max(1, min(_PANEL_BYTES // panel, channel_blocks))
         chunk = ceil_div(channel_blocks, ceil_div(channel_blocks, chunk))
         if self.plain:
             chunk = channel_blocks
-        rows_a_unit = self._rows_a_unit(rows, wide, in_wide * pixel * self.channel_blocks)
+        rows_a_unit = self._rows_a_unit(rows, wide, in_wide * pixel * channel_blocks)
         return {
             "images": shape.n,
             "groups": len(self.groups),
@@ -234,7 +243,7 @@ class ConvPlan:
             "high": high,
             "out_wide": wide,
             "last_wide": last_wide,
-            "rows_first": int(4 * self.packed_size <= 2 * _RESIDENT_BYTES),
+            "rows_first": int(self.kind != DEPTHWISE and 4 * self.packed_size <= 2 * _RESIDENT_BYTES),
             "pixels": self.pixels,
             "in_deep": shape.size[0],
             "in_high": rows if self._flat() else shape.size[1],
@@ -260,7 +269,7 @@ class ConvPlan:
             "last_lanes": 1 if self.plain else shape.c - (self.channel_blocks - 1) * lanes,
             "out_blocks": self.out_blocks,
             "out_last_lanes": shape.k - (self.out_blocks - 1) * lanes,
-            "plain": int(self.plain),
+            "kind": self.kind,
         }
 
     def _interior(self) -> tuple[int, int]:
@@ -288,8 +297,12 @@ class ConvPlan:
 def pack_weights(plan: ConvPlan, weights: np.ndarray) -> np.ndarray:
     """``weights[K, C/group, D, R, S]`` (or fewer spatial dims) in the order of ``plan``: what ``conv_pack`` does many
     times as fast."""
-    shape, lanes = plan.shape, plan.lanes
-    inner = 1 if plan.plain else lanes
+    shape, lanes, inner = plan.shape, plan.lanes, plan.inner
+    if plan.kind == DEPTHWISE:
+        lane_by_lane = np.zeros((plan.out_blocks * lanes, plan.taps), np.float32)
+        lane_by_lane[: shape.k] = weights.reshape(shape.k, plan.taps)
+        blocks = lane_by_lane.reshape(plan.out_blocks, lanes, plan.taps)
+        return np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1)
     per, out_per = shape.c // shape.group, shape.k // shape.group
     flat = weights.reshape(shape.k, per, plan.taps)
     packed = np.zeros(plan.packed_size, np.float32)

@@ -21,7 +21,7 @@ from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import Builder, splat
 from ronn_codegen.simd.tile import I64, Value
 from ronn_codegen.simd.types import Vec
-from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
+from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GEOMETRY, KINDS, PLAIN
 
 # Addresses of the tile's first pixel (x and w: at the first tap). bias 0: add to what y holds; residual 0: none;
 # column: of the input, at the first tap; the last channel block has last_lanes channels; counts of taps.
@@ -29,7 +29,7 @@ ARGUMENTS = (
     "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "last_lanes",
     "slices", "rows", "columns", "clamp", "low", "high",
 )  # fmt: skip
-_KINDS = "i64 " * 13 + "f32 f32"
+_TYPES = "i64 " * 13 + "f32 f32"
 
 
 class _Words(dict[str, Any]):
@@ -53,10 +53,10 @@ def _zeros(module: Any, vec: Vec) -> Value:
     return module.globals[name]
 
 
-def _emit(lanes: int, pixels: int, blocks: int, plain: bool) -> Callable[..., None]:
-    """What emits the tile of one size. ``plain``: x is not blocked; the innermost loop runs over columns of taps."""
+def _emit(lanes: int, pixels: int, blocks: int, kind: int) -> Callable[..., None]:
+    """What emits the tile of one size. In a plain input the innermost loop runs over columns of taps."""
     vec = Vec("f32", lanes)
-    inner = 1 if plain else lanes
+    inner = lanes if kind == BLOCKED else 1
     vector_bytes = 4 * lanes
     step_bytes = blocks * vector_bytes  # of weights
     tap_bytes = inner * step_bytes
@@ -83,9 +83,16 @@ def _emit(lanes: int, pixels: int, blocks: int, plain: bool) -> Callable[..., No
 
             t.loop(b, count, [], step)
 
+        def products(sources: list[Value], w: Value) -> None:
+            """One step of a depthwise convolution: lanes of the input by lanes of weights."""
+            weight = t.load(b, vec, w)
+            for source, (place,) in zip(sources, sums, strict=True):
+                value = t.load(b, vec, source)
+                b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
+
         def columns(x: Value, w: Value, channels: Value) -> None:
             """All column taps of one row of taps."""
-            if plain:
+            if kind == PLAIN:
                 sources = [t.at(b, x, b.mul(words["x_step"], t.i64(i))) for i in p]
                 steps(words["columns"], words["x_tap"], sources, w)
                 return
@@ -99,7 +106,11 @@ def _emit(lanes: int, pixels: int, blocks: int, plain: bool) -> Callable[..., No
                         here = b.add(place, b.mul(words["stride"], t.i64(i)))
                         inside = b.icmp_unsigned("<", here, words["wide"])
                         sources[i] = b.select(inside, sources[i], outside)
-                steps(channels, 4, sources, t.at(b, w, b.mul(s, t.i64(tap_bytes))))
+                w_tap = t.at(b, w, b.mul(s, t.i64(tap_bytes)))
+                if kind == DEPTHWISE:
+                    products(sources, w_tap)
+                else:
+                    steps(channels, 4, sources, w_tap)
                 return []
 
             t.loop(b, words["columns"], [], column)
@@ -168,30 +179,32 @@ def _emit(lanes: int, pixels: int, blocks: int, plain: bool) -> Callable[..., No
     return emit
 
 
-def sizes_of(most: int, blocks: int, plain: bool) -> tuple[int, ...]:
-    """The pixels of the tiles that there are: all up to ``most`` in the common case, else a few."""
-    if blocks == BLOCKS and not plain:
+def sizes_of(most: int, blocks: int, kind: int) -> tuple[int, ...]:
+    """The pixels of the tiles that there are: all up to ``most`` in the common cases, else a few."""
+    if kind == DEPTHWISE and blocks > 1:
+        return ()
+    if kind == DEPTHWISE or (blocks == BLOCKS and kind == BLOCKED):
         return tuple(range(1, most + 1))
     return (1, 2, 4, 7, 14) if most == 14 else (1, 2, 3, 6)
 
 
 @cache
 def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
-    """``tile(pixels, blocks, plain, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels."""
-    kinds = [t.KINDS[kind] for kind in _KINDS.split()]
+    """``tile(pixels, blocks, kind, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels."""
+    kinds = [t.KINDS[kind] for kind in _TYPES.split()]
     signature = types.void(*(types.intp,) * 3, *(kind[1] for kind in kinds))
 
     def generate(context: Any, builder: Builder, _: Any, values: Any) -> Any:
         number = builder.add(builder.mul(values[2], t.i64(BLOCKS)), builder.sub(values[1], t.i64(1)))
         number = builder.add(builder.mul(number, t.i64(pixels)), builder.sub(values[0], t.i64(1)))
 
-        def case(plain: bool, q: int, p: int) -> None:
-            if p in sizes_of(pixels, q, plain):
-                name = f"conv{'_plain' if plain else ''}_{lanes}_{p}_{q}"
-                emit = _emit(lanes, p, q, plain)
+        def case(kind: int, q: int, p: int) -> None:
+            if p in sizes_of(pixels, q, kind):
+                name = f"conv_{kind}_{lanes}_{p}_{q}"
+                emit = _emit(lanes, p, q, kind)
                 builder.call(t.function_of(builder, name, [kind[0] for kind in kinds], emit), values[3:])
 
-        cases = product((False, True), range(1, BLOCKS + 1), range(1, pixels + 1))
+        cases = product(KINDS, range(1, BLOCKS + 1), range(1, pixels + 1))
         t.choose(builder, number, [partial(case, *size) for size in cases])
         return context.get_dummy_value()
 

@@ -9,7 +9,7 @@ import numpy as np
 from ronn.ir.graph import Node
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
-from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
@@ -113,7 +113,7 @@ def _convolve(
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     mode, p0, p1 = mode_of(activation, params)
     c.require(w.data is not None, "the weights are not a constant")
-    packed = c.packed(w, ("conv", plan.lanes, plan.plain, shape.group), _packer(c, plan))
+    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group), _packer(c, plan))
     if bias is None:
         padded = pack_bias(plan, None)
     else:
@@ -130,7 +130,7 @@ def _convolve(
 def _packer(c: Lowering, plan: ConvPlan) -> Callable[[np.ndarray], np.ndarray]:
     """Packs natively where the kernels are at hand; when they are still to be compiled, that waits for nobody."""
     library = c.context.library
-    if library.missing([_MODULE]):
+    if plan.kind == DEPTHWISE or library.missing([_MODULE]):
         return lambda weights: pack_weights(plan, weights)
 
     def pack(weights: np.ndarray) -> np.ndarray:
