@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 from native_support import native_nodes, one_node, run_one
 from op_runs import run_op
 
@@ -21,6 +22,14 @@ def i64(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
+def with_shapes(model: bytes, constants: Mapping[str, np.ndarray]) -> bytes:
+    """The model with constants of rank 0 where it has vectors of one element in their places."""
+    proto = onnx.load_from_string(model)
+    for tensor in proto.graph.initializer:
+        tensor.dims[:] = constants[tensor.name].shape
+    return proto.SerializeToString()
+
+
 def lowered(
     op: str, inputs: Sequence[np.ndarray | None], *, fixed: Sequence[int] = (), outputs: int = 1, opset: int = 21,
     native: bool = True, **attributes: Any,
@@ -30,7 +39,9 @@ def lowered(
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     given = {n: v for n, v in zip(names, inputs, strict=True) if v is not None}
     constants = {f"x{i}": given.pop(f"x{i}") for i in fixed}
-    model = one_node(op, given, constants=constants, order=names, outputs=outputs, opset=opset, **attributes)
+    model = with_shapes(
+        one_node(op, given, constants=constants, order=names, outputs=outputs, opset=opset, **attributes), constants
+    )
     got, session = run_one(model, given)
     assert native_nodes(session) == ([op] if native else [])
     want = run_op(op, list(inputs), outputs=outputs, opset=opset, **attributes)

@@ -237,7 +237,8 @@ def copy(target: Target) -> Callable[..., None]:
             a = x + r * xr + i0 * at(job, 17) + i1 * at(job, 20) + i2 * at(job, 23) + i3 * at(job, 26)
             b = y + r * yr + i0 * at(job, 18) + i1 * at(job, 21) + i2 * at(job, 24) + i3 * at(job, 27)
             if kind == RUN:
-                runs(a, xr, b, yr, h, n)
+                if a != b or xr != yr:  # else the result has taken the place of the source
+                    runs(a, xr, b, yr, h, n)
             elif kind == EACH:
                 each(size, a, xr, xc, b, yr, yc, h, n)
             elif kind == FILL:

@@ -189,7 +189,8 @@ def _weaves(wide: int) -> Any:
     return by_size(PLANE_SIZES, 5, emit)
 
 
-def _emit_move(builder: Builder, size: int, args: Sequence[Any]) -> None:
+def emit_move(builder: Builder, size: int, args: Sequence[Any]) -> None:
+    """Copies ``size`` bytes from address 0 to address 1."""
     kind = ir.IntType(8 * size) if size <= 8 else ir.VectorType(_I64, size // 8)
     store(builder, load(builder, args[0], kind), args[1])
 
@@ -202,7 +203,7 @@ def plane(target: Target) -> Callable[..., None]:
     wide1, wide2, wide4, wide8 = whole.values()
     tile = by_size(PLANE_SIZES, 4, lambda builder, size, args: _emit_tile(builder, size, whole[size], args))
     small = by_size(PLANE_SIZES, 4, lambda builder, size, args: _emit_tile(builder, size, LANE, args))
-    move = by_size(PLANE_SIZES, 2, _emit_move)
+    move = by_size(PLANE_SIZES, 2, emit_move)
     full = target.bits // 8
     weave, narrow = _weaves(full), _weaves(LANE)
 
