@@ -24,6 +24,7 @@ from ronn_codegen.simd.tile import TileShape
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
 from ronn_codegen.templates.gemm_tile import CLAMPED, combine_call, tile_call
 
+SIZES = {"f32": 4, "f64": 8}  # bytes
 ROWS = 32  # tiles of a block of rows: with kc of 512 rows they take less than half of the second-level cache
 
 
@@ -37,11 +38,16 @@ def gemm_f32(target: Target) -> Callable[..., None]:
     ``tail`` rows of the last panel nothing is read beyond column n. ``source_kind``: 0 none, 1 rows of n elements, 2
     one element a row; ``source_row`` may be 0. ``mode``, p0 and p1: see ``ronn_codegen.simd.modes``.
     """
-    tile_shape = tile_of(target)
-    shape = TileShape(tile_shape.rows, tile_shape.vectors, tile_shape.lanes)
+    return product(target, "f32", activate(target.lanes(32)))
+
+
+def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
+    """The kernel for an element type; ``finish`` is ``ronn_codegen.simd.activation.activate`` for it."""
+    tile_shape = tile_of(target, SIZES[elem] * 8)
+    shape = TileShape(tile_shape.rows, tile_shape.vectors, tile_shape.lanes, elem)
     mr, nr = shape.rows, shape.columns
-    multiply, combine = tile_call(shape), combine_call(shape.lanes, "f32")
-    finish, offset = activate(shape.lanes), peek("i64")
+    multiply, combine = tile_call(shape), combine_call(shape.lanes, elem)
+    offset, size = peek("i64"), SIZES[elem]
 
     @njit(error_model="numpy", nogil=True)
     def run(
@@ -67,10 +73,10 @@ def gemm_f32(target: Target) -> Callable[..., None]:
             stop = min(end, first + height * panels)
             ea, eb, ec, es = a, b, c, source
             if offsets != 0:
-                ea += 4 * offset(offsets, 4 * e)
-                eb += 4 * offset(offsets, 4 * e + 1)
-                ec += 4 * offset(offsets, 4 * e + 2)
-                es += 4 * offset(offsets, 4 * e + 3)
+                ea += size * offset(offsets, 4 * e)
+                eb += size * offset(offsets, 4 * e + 1)
+                ec += size * offset(offsets, 4 * e + 2)
+                es += size * offset(offsets, 4 * e + 3)
             p = 0
             while p == 0 or p < k:
                 steps = min(kc, k - p)
@@ -86,13 +92,13 @@ def gemm_f32(target: Target) -> Callable[..., None]:
                     columns = min(nr, n - j)
                     step = b_last if q == panels - 1 else b_step
                     guarded = min(steps, max(0, p + steps - (k - tail))) if q == panels - 1 else 0
-                    panel = eb + 4 * (q * b_panel + p * step)
+                    panel = eb + size * (q * b_panel + p * step)
                     for tile in range(t0 + t, t0 + t_end):
                         row = m * tile // tiles
                         rows = m * (tile + 1) // tiles - row
-                        to = ec + 4 * (row * c_row + j)
-                        added = es + 4 * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
-                        left = ea + 4 * (row * a_row + p * a_step)
+                        to = ec + size * (row * c_row + j)
+                        added = es + size * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
+                        left = ea + size * (row * a_row + p * a_step)
                         multiply(
                             rows, columns, steps, guarded, left, a_row, a_step, panel, step, to, c_row,
                             to if p > 0 else added, c_row if p > 0 else source_row, flags, p0, p1,

@@ -58,7 +58,7 @@ def _emit_tile(
     a, b, c, source = (t.pointer(builder, address) for address in (a, b, c, source))
     mask = t.mask_of(builder, builder.sub(columns, t.i64((shape.vectors - 1) * shape.lanes)), shape.lanes)
     zeros = t.zeros(shape)
-    if vec.lanes > 4:  # masked loads cost nothing there
+    if across > 16:  # bytes of a vector: masked loads cost nothing then
         sums = t.outer_products(builder, shape, steps, Rows(a, a_row, a_step), Panel(b, b_step, mask=mask), zeros)
     else:
         safe = builder.sub(steps, tail)
