@@ -79,15 +79,31 @@ class Library:
         self.cache = CodeCache.of(for_machine.key)
         self.compiles = 0
         self._mapped: dict[str, Mapped] = {}
+        self._signatures: dict[str, dict[str, Signature]] = {}
         self._lock = threading.RLock()
 
     # --- modules
 
     def signature(self, module: str, kernel: str) -> Signature:
-        """The parameters of a kernel. KeyError when the module declares no kernel of that name."""
-        found = sources.signatures(module).get(kernel)
+        """The parameters of a kernel. KeyError when the module declares no kernel of that name.
+
+        Told by the image when there is one, else by the module's text, so that several modules can be compiled at once
+        when all are known; a module whose text does not tell is compiled now.
+        """
+        with self._lock:
+            known = self._signatures.get(module)
+            if known is None or kernel not in known:
+                if self._find(module):
+                    known = {s.name: s for s in map(Signature.parse, self._mapped[module].info["kernels"])}
+                    self._signatures[module] = known
+                else:
+                    known = sources.signatures(module)
+                    if kernel not in known:
+                        self.require([module])
+                        return self.signature(module, kernel)
+        found = known.get(kernel)
         if found is None:
-            raise KeyError(f"{module} declares no kernel {kernel!r}; it has {', '.join(sources.signatures(module))}")
+            raise KeyError(f"{module} declares no kernel {kernel!r}; it has {', '.join(known)}")
         return found
 
     def kernel(self, module: str, kernel: str) -> Kernel:
