@@ -13,6 +13,7 @@ from native_support import native_nodes, one_node, run_one
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.blocked import from_blocks, to_blocks
 from ronn_provider_cpu.kernels.conv import convolve
+from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 
 
 def expected(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, **attributes: Any) -> np.ndarray:
@@ -104,6 +105,72 @@ def test_fused_activation(activation: str, params: list[float], function: Any) -
     found, session = run_one(model, {"x": x})
     assert native_nodes(session) == ["FusedConv"]
     np.testing.assert_allclose(found[0], function(expected(x, w, b)), atol=1e-4)
+
+
+TRANSPOSED: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "2x2, no overlap": ((1, 20, 9, 30), (20, 18, 2, 2), {"strides": [2, 2]}),
+    "4x4": ((2, 7, 8, 8), (7, 33, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "3x3, padded": ((1, 7, 8, 8), (7, 5, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    "same": ((1, 7, 8, 8), (7, 5, 3, 3), {"strides": [2, 3], "auto_pad": "SAME_UPPER"}),
+    "output shape": ((1, 3, 5, 5), (3, 5, 3, 3), {"strides": [3, 2], "output_shape": [16, 12]}),
+    "taps that miss phases": ((1, 3, 5, 5), (3, 5, 2, 1), {"strides": [4, 3]}),
+    "dilated": ((1, 3, 6, 7), (3, 5, 3, 2), {"strides": [2, 3], "dilations": [2, 2], "pads": [1, 0, 2, 1]}),
+    "grouped": ((1, 12, 6, 7), (12, 5, 3, 3), {"strides": [2, 1], "group": 3}),
+    "one dim": ((1, 30, 17), (30, 20, 8), {"strides": [4], "pads": [2, 2]}),
+    "three dims": ((1, 3, 3, 4, 5), (3, 4, 2, 3, 2), {"strides": [2, 1, 2], "pads": [0, 1, 0, 0, 1, 1]}),
+}  # fmt: skip
+
+
+def by_scattering(x: np.ndarray, w: np.ndarray, out: tuple[int, ...], **attributes: Any) -> np.ndarray:
+    """Every input adds its taps to the output, in float64."""
+    rank = x.ndim - 2
+    strides, dilations = (attributes.get(name, [1] * rank) for name in ("strides", "dilations"))
+    sizes, kernel, group = x.shape[2:], w.shape[2:], attributes.get("group", 1)
+    begins, outs = transposed_geometry(
+        sizes, kernel, strides, dilations, attributes.get("auto_pad"), attributes.get("pads"),
+        attributes.get("output_padding", [0] * rank), attributes.get("output_shape"),
+    )  # fmt: skip
+    assert tuple(outs) == out
+    y = np.zeros((x.shape[0], group * w.shape[1], *out))
+    per = x.shape[1] // group
+    for tap in np.ndindex(*kernel):
+        for at in np.ndindex(*sizes):
+            place = tuple(s * i + d * t - b for s, i, d, t, b in zip(strides, at, dilations, tap, begins, strict=True))
+            if all(0 <= p < o for p, o in zip(place, out, strict=True)):
+                for g in range(group):
+                    channels, outputs = slice(g * per, (g + 1) * per), slice(g * w.shape[1], (g + 1) * w.shape[1])
+                    seen = x[(slice(None), channels, *at)].astype(np.float64)
+                    y[(slice(None), outputs, *place)] += seen @ w[(channels, slice(None), *tap)].astype(np.float64)
+    return y
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose(name: str) -> None:
+    x, w, attributes = TRANSPOSED[name]
+    a, b, bias = random(*x), random(*w, seed=1), random(w[1] * attributes.get("group", 1), seed=2)
+    found, session = run_one(one_node("ConvTranspose", {"x": a}, constants={"w": b, "b": bias}, **attributes), {"x": a})
+    assert native_nodes(session) == ["ConvTranspose"]
+    wanted = by_scattering(a, b, found[0].shape[2:], **attributes) + bias.reshape(-1, *[1] * (len(x) - 2))
+    np.testing.assert_allclose(found[0], wanted, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_any_conv_transpose(data: st.DataObject) -> None:
+    def draw(low: int, high: int) -> int:
+        return data.draw(st.integers(low, high))
+
+    rank = draw(1, 2)
+    kernel, strides, dilations, sizes = ([draw(1, m) for _ in range(rank)] for m in (5, 4, 3, 6))
+    full = [s * (n - 1) + d * (k - 1) + 1 for s, n, d, k in zip(strides, sizes, dilations, kernel, strict=True)]
+    begins = [draw(0, min(3, f - 1)) for f in full]
+    ends = [draw(0, min(3, f - 1 - b)) for f, b in zip(full, begins, strict=True)]
+    c, k = draw(1, 5), draw(1, 18)
+    x, w = random(1, c, *sizes), random(c, k, *kernel, seed=1)
+    attributes = {"strides": strides, "dilations": dilations, "pads": begins + ends}
+    found, session = run_one(one_node("ConvTranspose", {"x": x}, constants={"w": w}, **attributes), {"x": x})
+    assert native_nodes(session) == ["ConvTranspose"]
+    np.testing.assert_allclose(found[0], by_scattering(x, w, found[0].shape[2:], **attributes), atol=1e-4)
 
 
 def lanes() -> int:

@@ -59,7 +59,7 @@ def ceil_div(a: int, b: int) -> int:
 @dataclass(frozen=True)
 class ConvShape:
     """Sizes of one convolution with three spatial dims (leading ones 1 where there are fewer). ``pads`` come before
-    and after each dim."""
+    and after each dim; negative ones cut."""
 
     n: int
     c: int
@@ -109,7 +109,8 @@ class Group:
 class ConvPlan:
     """A convolution cut for vectors of ``lanes`` and register tiles of up to ``pixels``. ``plain``: x is not blocked.
 
-    ``y_step`` and ``y_row`` (bytes) place the output in a larger one, as transposed convolutions do; 0: densely.
+    ``y_steps`` places the output in a larger one, as transposed convolutions do: bytes from a pixel, a row, a slice, a
+    channel block and an image to the next; all 0: densely.
     """
 
     shape: ConvShape
@@ -230,7 +231,7 @@ class ConvPlan:
         lead, trail = self._interior()
         channel_blocks = max(g.channel_blocks for g in self.groups)
         panel = 4 * self.taps * self.inner * BLOCKS * lanes
-        chunk = max(1, min(_PANEL_BYTES // panel, channel_blocks))
+        chunk = max(1, min(_PANEL_BYTES // max(panel, 1), channel_blocks))
         chunk = ceil_div(channel_blocks, ceil_div(channel_blocks, chunk))
         if self.plain:
             chunk = channel_blocks

@@ -202,7 +202,9 @@ def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
             if p in sizes_of(pixels, q, kind):
                 name = f"conv_{kind}_{lanes}_{p}_{q}"
                 emit = _emit(lanes, p, q, kind)
-                builder.call(t.function_of(builder, name, [kind[0] for kind in kinds], emit), values[3:])
+                tile = t.function_of(builder, name, [kind[0] for kind in kinds], emit)
+                tile.attributes.add("optsize")  # no loop is worth a second copy
+                builder.call(tile, values[3:])
 
         cases = product(KINDS, range(1, BLOCKS + 1), range(1, pixels + 1))
         t.choose(builder, number, [partial(case, *size) for size in cases])

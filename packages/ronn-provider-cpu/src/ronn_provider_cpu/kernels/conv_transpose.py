@@ -13,7 +13,7 @@ from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 from ronn_provider_cpu.kernels.conv import add_bias
 
 
-def _geometry(
+def transposed_geometry(
     sizes: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int],
@@ -62,7 +62,9 @@ def conv_transpose(
         per_group, kernel = w.shape[1], w.shape[2:]
         rank = len(sizes)
         s, d = ints(strides, rank, 1), ints(dilations, rank, 1)
-        begins, outs = _geometry(sizes, kernel, s, d, auto_pad, pads, ints(output_padding, rank, 0), output_shape)
+        begins, outs = transposed_geometry(
+            sizes, kernel, s, d, auto_pad, pads, ints(output_padding, rank, 0), output_shape
+        )
         full = [s[i] * (sizes[i] - 1) + (kernel[i] - 1) * d[i] + 1 if sizes[i] else 0 for i in range(rank)]
         weights = w.reshape(groups, c // groups, -1).transpose(0, 2, 1)
         terms = np.matmul(weights, x.reshape(n, groups, c // groups, -1))

@@ -1,4 +1,4 @@
-"""BlockedConv, Conv and FusedConv in float32, on channels in blocks."""
+"""BlockedConv, Conv, FusedConv and ConvTranspose in float32, on channels in blocks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 from ronn.ir.graph import Node
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
+from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
 from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.ops import DOMAIN
 
 _MODULE = "ronn_codegen.templates.conv"
 _REORDER = "ronn_codegen.templates.reorder"
 _BYTES_PER_NS = 20.0  # that a reorder reads and writes, on one core
+_MOST_PHASES = 256  # convolutions that a transposed one becomes
 _PLAIN_CHANNELS = 4  # up to as many, an input is read where it lies
 
 
@@ -72,6 +75,34 @@ def conv(c: Lowering) -> None:
     unblock(c, out, y, lanes)
 
 
+@lower("ConvTranspose")
+def conv_transpose(c: Lowering) -> None:
+    x, w, bias = (c.input(i) for i in range(3))
+    y = c.outputs[0]
+    assert x is not None and w is not None and y is not None
+    c.require(x.dtype == F32, "only float32")
+    rank = len(x.shape) - 2
+    c.require(1 <= rank <= 3, f"{rank} spatial axes")
+    strides, dilations = ints(c.attr("strides"), rank, 1), ints(c.attr("dilations"), rank, 1)
+    c.require(_product(strides) <= _MOST_PHASES, "strides too large")
+    begins, outs = transposed_geometry(
+        x.shape[2:], w.shape[2:], strides, dilations, c.attr("auto_pad"), c.attr("pads"),
+        ints(c.attr("output_padding"), rank, 0), c.attr("output_shape"),
+    )  # fmt: skip
+    c.require(tuple(outs) == y.shape[2:], "the output has another size than the windows")
+    group = int(c.attr("group", 1))
+    lanes = c.machine.target.lanes(32)
+    shape = Transposed(
+        x.shape[0], x.shape[1], y.shape[1], three(x.shape[2:], 1), three(w.shape[2:], 1), three(outs, 1),
+        three(strides, 1), three(begins, 0), three(dilations, 1), group,
+    )  # fmt: skip
+    source = block(c, x, lanes)
+    out = c.temp(4 * shape.n * -(-shape.k // lanes) * _product(outs) * lanes)
+    for phase in phases(shape, lanes, pixels_of(c.machine.target)):
+        _convolve(c, phase.plan, source, w, bias, out.at(4 * lanes * phase.first), "", (), phase=phase)
+    unblock(c, out, y, lanes)
+
+
 def blocked_refusal(node: Node) -> str | None:
     """Why a ``Conv`` or ``FusedConv`` cannot become a ``BlockedConv``; None when it can."""
     w = node.inputs[1]
@@ -80,10 +111,14 @@ def blocked_refusal(node: Node) -> str | None:
         return "weights and bias are not constants"
     if w.data.ndim != 4 or w.data.dtype != F32:
         return f"weights are {w.data.dtype} of rank {w.data.ndim}, not float32 of rank 4"
-    if min(node.attributes.get("pads", ()), default=0) < 0:
-        return "negative pads"
     activation = str(node.attributes.get("activation", ""))
     return None if activation in ACTIVATION_ARITY else f"activation {activation!r}"
+
+
+def three(values: Sequence[int], fill: int) -> Three:
+    """Up to three values, with ``fill`` before them."""
+    filled = [*[fill] * (3 - len(values)), *map(int, values)]
+    return filled[0], filled[1], filled[2]
 
 
 def _shape(
@@ -92,11 +127,6 @@ def _shape(
 ) -> ConvShape:  # fmt: skip
     """With leading spatial dims of 1 up to three. ``pads``: all beginnings, then all ends."""
     rank = len(size)
-
-    def three(values: Sequence[int], fill: int) -> Three:
-        filled = [*[fill] * (3 - rank), *map(int, values)]
-        return filled[0], filled[1], filled[2]
-
     return ConvShape(
         n, c, k, three(size, 1), three(kernel, 1), three(strides, 1),
         (*three(pads[:rank], 0), *three(pads[rank:], 0)), three(dilations, 1), group,
@@ -106,14 +136,15 @@ def _shape(
 def _convolve(
     c: Lowering, plan: ConvPlan, x: Argument, w: Operand, bias: Operand | None, y: Argument, activation: str,
     params: Sequence[float], residual: Argument | None = None, residual_last: bool = False,
+    phase: Phase | None = None,
 ) -> None:  # fmt: skip
     shape = plan.shape
-    c.require(min(shape.pads) >= 0, "negative pads")
     c.require(activation in ACTIVATION_ARITY, f"activation {activation!r}")
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     mode, p0, p1 = mode_of(activation, params)
     c.require(w.data is not None, "the weights are not a constant")
-    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group), _packer(c, plan))
+    taps = None if phase is None else phase.taps
+    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group, taps), _packer(c, plan, phase))
     if bias is None:
         padded = pack_bias(plan, None)
     else:
@@ -127,9 +158,11 @@ def _convolve(
     )  # fmt: skip
 
 
-def _packer(c: Lowering, plan: ConvPlan) -> Callable[[np.ndarray], np.ndarray]:
+def _packer(c: Lowering, plan: ConvPlan, phase: Phase | None) -> Callable[[np.ndarray], np.ndarray]:
     """Packs natively where the kernels are at hand; when they are still to be compiled, that waits for nobody."""
     library = c.context.library
+    if phase is not None:
+        return lambda weights: pack_weights(plan, phase.weights(weights, plan.shape.group))
     if plan.kind == DEPTHWISE or library.missing([_MODULE]):
         return lambda weights: pack_weights(plan, weights)
 
