@@ -1,0 +1,278 @@
+"""Which nodes can work on blocked channels, and what they become there: pointwise operators, parts, transposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ronn.ir.graph import Node, Value
+from ronn.ir.types import DType
+from ronn.passes.edit import Builder, attr, ints
+from ronn_provider_cpu.kernels.blocked import to_blocks
+from ronn_provider_cpu.passes import block_windows as windows
+from ronn_provider_cpu.passes.block_cost import reorder
+from ronn_provider_cpu.passes.block_values import Candidate, Get, Layouts, Shape, again
+
+# Operators f with f(0) = 0: they keep the lanes beyond the channels zero.
+_KEEP_ZERO = frozenset({
+    "Relu", "LeakyRelu", "Abs", "Neg", "Tanh", "HardSwish", "Elu", "Selu", "Celu", "Gelu", "Swish", "Mish", "Softsign",
+    "Sqrt", "Sin", "Sign", "Ceil", "Floor", "Round", "Erf", "ThresholdedRelu", "Atan", "Asin", "Sinh", "Tan",
+    "Identity",
+})  # fmt: skip
+_UNARY = _KEEP_ZERO | {"Sigmoid", "HardSigmoid", "Exp", "Log", "Softplus", "Cos", "Cosh", "Reciprocal", "Clip"}
+_NARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow", "PRelu"})
+_NOT_OF_ZEROS = frozenset({"Div", "Pow"})  # f(0, 0) is not 0, but f(0, 1) is
+_TO_FIRST, _TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def candidate(node: Node, at: Layouts) -> Candidate | None:
+    """How ``node`` works on blocks; None when it cannot. Nodes are asked for in the order of the graph."""
+    if node.domain == "ronn":
+        return windows.conv(node, at) if node.op == "FusedConv" else None
+    found = _BY_OP.get(node.op) if node.domain == "" else None
+    return None if found is None else found(node, at)
+
+
+# --- pointwise
+
+
+def _unary(node: Node, at: Layouts) -> Candidate | None:
+    x, shape = node.inputs[0], at.shape(node.inputs[0])
+    if x is None or shape is None or any(v is not None and v.data is None for v in node.inputs[1:]):
+        return None
+    if node.op not in _KEEP_ZERO and at.is_ragged(shape) and not _clips_around_zero(node):
+        return None
+    at.follow(node, x)
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        return again(node, b, [get(x), *node.inputs[1:]], node.attributes)
+
+    return Candidate(node, (x,), (node.output,), make)
+
+
+def _clips_around_zero(node: Node) -> bool:
+    if node.op != "Clip":
+        return False
+    bounds = [node.attributes.get("min"), node.attributes.get("max")]
+    for i, value in enumerate((node.input(1), node.input(2))):
+        if value is not None:
+            if value.data is None or value.data.size != 1:
+                return False
+            bounds[i] = float(value.data.reshape(-1)[0])
+    low, high = bounds
+    return (low is None or low <= 0) and (high is None or high >= 0)
+
+
+def _nary(node: Node, at: Layouts) -> Candidate | None:
+    if node.op not in ("Sum", "Mean", "Max", "Min") and node.version < 7:
+        return None
+    computed = [v for v in node.inputs if v is not None and v.data is None]
+    last = any(v in at.last for v in computed)
+    if last and not all(v in at.last for v in computed):
+        return None
+    if last:
+        at.last.add(node.output)
+    shape = at.shape(node.output)
+    if shape is None:
+        return None
+    ragged = at.is_ragged(shape)
+    constants: dict[int, np.ndarray] = {}
+    spread: dict[int, Shape] = {}  # one channel for all: inputs of the shape [N, 1, H, W]
+    reads: list[Value] = []
+    for i, value in enumerate(node.inputs):
+        if value is None or value.dtype is not DType.FLOAT32:
+            return None
+        if value.data is not None:
+            found = _constant(node, i, value.data, shape[1], last, at.lanes)
+            if found is None:
+                return None
+            constants[i] = found
+            continue
+        own = at.shape(value)
+        if own is None:
+            return None
+        if own[1] == shape[1] and (own[1] > 1 or own == shape):
+            reads.append(value)
+        elif own[1] == 1 and (not ragged or (node.op == "Mul" and len(node.inputs) == 2)):
+            spread[i] = own
+        else:
+            return None
+    if not any(at.shape(v) == shape for v in reads):
+        return None
+    if ragged and node.op in _NOT_OF_ZEROS and list(constants) != [1]:
+        return None
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        inputs: list[Value | None] = []
+        for i, value in enumerate(node.inputs):
+            assert value is not None
+            if i in constants:
+                inputs.append(b.constant(constants[i], value.name))
+            elif i in spread:
+                n, _, h, w = spread[i]
+                inputs.append(b.op("Reshape", value, b.constant([n, 1, h, w, 1]), version=max(b.version, 5)))
+            else:
+                inputs.append(get(value))
+        return again(node, b, inputs, node.attributes)
+
+    return Candidate(node, tuple(dict.fromkeys(reads)), (node.output,), make)
+
+
+def _constant(node: Node, index: int, data: np.ndarray, channels: int, last: bool, lanes: int) -> np.ndarray | None:
+    """A constant operand for blocks: with it, zeros stay zero in the lanes beyond the channels."""
+    if data.ndim > 4:
+        return None
+    data = data.reshape((1,) * (4 - data.ndim) + data.shape)
+    if last:
+        data = data.transpose(_TO_FIRST)
+    if data.shape[1] == 1:
+        if channels % lanes == 0:
+            return np.ascontiguousarray(data[..., None]) if data.size > 1 else data.reshape(())
+        data = np.broadcast_to(data, (data.shape[0], channels, *data.shape[2:]))
+    if data.shape[1] != channels:
+        return None
+    return to_blocks(np.ascontiguousarray(data), lanes, fill=1.0 if node.op in _NOT_OF_ZEROS and index == 1 else 0.0)
+
+
+def _batch_norm(node: Node, at: Layouts) -> Candidate | None:
+    x, shape = node.inputs[0], at.first(node.inputs[0])
+    parameters = [v.data for v in node.inputs[1:5] if v is not None and v.data is not None]
+    if x is None or shape is None or len(parameters) != 4 or any(p.shape != (shape[1],) for p in parameters):
+        return None
+    if attr(node, "training_mode", 0) or any(v.name and v.uses for v in node.outputs[1:]):
+        return None
+    scale, shift, mean, variance = (p.astype(np.float64) for p in parameters)
+    factor = scale / np.sqrt(variance + float(attr(node, "epsilon", 1e-5)))
+    terms = [to_blocks(v.astype(np.float32).reshape(1, -1, 1, 1), at.lanes) for v in (factor, shift - mean * factor)]
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        version = max(b.version, 7)
+        scaled = b.op("Mul", get(x), b.constant(terms[0], "scale"), version=version)
+        return (b.op("Add", scaled, b.constant(terms[1], "shift"), version=version),)
+
+    return Candidate(node, (x,), (node.output,), make)
+
+
+# --- parts and copies
+
+
+def _concat(node: Node, at: Layouts) -> Candidate | None:
+    parts = [v for v in node.inputs if v is not None]
+    shapes = [at.shape(v) for v in parts]
+    if len({v in at.last for v in parts}) != 1 or at.axis(parts[0], int(attr(node, "axis", 1))) != 1:
+        return None
+    if any(s is None or at.is_ragged(s) for s in shapes[:-1]) or shapes[-1] is None:
+        return None
+    at.follow(node, parts[0])
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        return again(node, b, [get(v) for v in parts], {"axis": 1})
+
+    return Candidate(node, tuple(dict.fromkeys(parts)), (node.output,), make)
+
+
+def _split(node: Node, at: Layouts) -> Candidate | None:
+    x, shape = node.inputs[0], at.shape(node.inputs[0])
+    if x is None or shape is None or at.axis(x, int(attr(node, "axis", 0))) != 1:
+        return None
+    at.follow(node, x)
+    outs = [at.shape(v) for v in node.outputs]
+    if any(s is None or at.is_ragged(s) for s in outs[:-1]) or outs[-1] is None:
+        return None
+    parts = [-(-s[1] // at.lanes) for s in outs if s is not None]
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        if node.version >= 13:
+            return again(node, b, [get(x), b.constant(parts)], {"axis": 1})
+        return again(node, b, [get(x)], {"axis": 1, "split": parts})
+
+    return Candidate(node, (x,), node.outputs, make)
+
+
+def _slice(node: Node, at: Layouts) -> Candidate | None:
+    x, shape = node.inputs[0], at.shape(node.inputs[0])
+    starts, ends = (ints(node.input(i)) for i in (1, 2))
+    if x is None or shape is None or node.version < 10 or not starts or ends is None:
+        return None
+    axes = list(range(len(starts))) if node.input(3) is None else ints(node.input(3))
+    steps = [1] * len(starts) if node.input(4) is None else ints(node.input(4))
+    at.follow(node, x)
+    if axes is None or steps is None or at.shape(node.output) is None:
+        return None
+    rows = []
+    for start, end, axis, step in zip(starts, ends, (at.axis(x, a) for a in axes), steps, strict=True):
+        if axis != 1:
+            rows.append((start, end, axis, step))
+            continue
+        first, behind, by = slice(start, end, step).indices(shape[1])
+        if by != 1 or first % at.lanes or (behind % at.lanes and behind != shape[1]):
+            return None
+        rows.append((first // at.lanes, -(-behind // at.lanes), 1, 1))
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        return again(node, b, [get(x), *(b.constant(list(column)) for column in zip(*rows, strict=True))], {})
+
+    return Candidate(node, (x,), (node.output,), make)
+
+
+def _pad(node: Node, at: Layouts) -> Candidate | None:
+    x, shape, fill = node.inputs[0], at.shape(node.inputs[0]), node.input(2)
+    pads = ints(node.input(1)) if node.version >= 11 else node.attributes.get("pads")
+    if x is None or shape is None or pads is None or len(pads) != 8 or node.input(3) is not None:
+        return None
+    if fill is not None and fill.data is None:
+        return None
+    at.follow(node, x)
+    value = float(attr(node, "value", 0.0)) if fill is None or fill.data is None else float(fill.data.reshape(-1)[0])
+    wide = [0] * 10
+    for i, pad in enumerate(pads):
+        wide[at.axis(x, i % 4) + 5 * (i // 4)] = int(pad)
+    if wide[0] or wide[1] or wide[5] or wide[6] or (value != 0 and at.is_ragged(shape)):
+        return None
+    if at.shape(node.output) is None:
+        return None
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        if node.version >= 11:
+            return again(node, b, [get(x), b.constant(wide), *node.inputs[2:3]], node.attributes)
+        return again(node, b, [get(x)], {**node.attributes, "pads": wide})
+
+    return Candidate(node, (x,), (node.output,), make)
+
+
+def _transpose(node: Node, at: Layouts) -> Candidate | None:
+    """Between the two plain layouts: nothing to do in blocks."""
+    x, perm = node.inputs[0], tuple(node.attributes.get("perm") or ())
+    if x is None or perm not in (_TO_FIRST, _TO_LAST):
+        return None
+    if perm == _TO_LAST:
+        if at.first(x) is None:
+            return None
+        at.last.add(node.output)
+    elif x not in at.last:
+        # Nobody may have taken it for a value with its channels on axis 1.
+        others = [n for n in (x.producer, *x.consumers) if n is not None and not _same_transpose(n, x, perm)]
+        if any(n.op in _BY_OP or n.domain == "ronn" for n in others):
+            return None
+        at.last.add(x)
+    shape = at.shape(x)
+    if shape is None:
+        return None
+    return Candidate(node, (x,), (node.output,), lambda b, get: (get(x),), reorder(shape, at.lanes))
+
+
+def _same_transpose(node: Node, x: Value, perm: tuple[int, ...]) -> bool:
+    return node.op == "Transpose" and node.inputs[0] is x and tuple(node.attributes.get("perm") or ()) == perm
+
+
+_BY_OP: dict[str, Callable[[Node, Layouts], Candidate | None]] = {
+    **dict.fromkeys(_UNARY, _unary),
+    **dict.fromkeys(_NARY, _nary),
+    **dict.fromkeys(("MaxPool", "AveragePool"), windows.pool),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), windows.global_pool),
+    **dict.fromkeys(("ReduceMean", "ReduceMax"), windows.reduce),
+    **dict.fromkeys(("Resize", "Upsample"), windows.resize),
+    "Conv": windows.conv, "BatchNormalization": _batch_norm, "Concat": _concat, "Split": _split, "Slice": _slice,
+    "Pad": _pad, "Transpose": _transpose,
+}  # fmt: skip
