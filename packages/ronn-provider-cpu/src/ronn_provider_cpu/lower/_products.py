@@ -1,0 +1,220 @@
+"""Plans of matrix products: which kernel, where the operands lie, and what must be packed when."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ronn.ops.fused import ACTIVATION_ARITY
+from ronn_codegen.native.library import Library
+from ronn_codegen.simd.modes import mode_of
+from ronn_codegen.templates.gemm_shape import (
+    ROW_ELEMENTS,
+    ROW_VECTORS,
+    Tile,
+    block_of_steps,
+    guard,
+    last_step,
+    packed_size,
+    tile_of,
+)
+from ronn_provider_cpu.lowering import F32, F64, Lowering, Operand
+
+_GEMM, _PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm", "gemm_pack", "gemv"))
+_GEMM64 = "ronn_codegen.templates.gemm64"
+# A row-major B is packed at run time from this size on; below, reading it where it lies is as quick.
+_PACKED_ROWS, _PACKED_STEPS = 192, 512
+_STREAMED = 1 << 19  # bytes of a B that few rows of A pass over once
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An operand as matrices ``rows x columns``, one for each index of ``batch``; strides in elements."""
+
+    operand: Operand
+    rows: int
+    columns: int
+    row: int
+    column: int
+    batch: tuple[int, ...] = ()
+
+    @property
+    def step(self) -> int:
+        """Elements from one matrix to the next."""
+        return self.rows * self.columns
+
+    @property
+    def transposed(self) -> Matrix:
+        return replace(self, rows=self.columns, columns=self.rows, row=self.column, column=self.row)
+
+    def offsets(self, batch: tuple[int, ...], step: int) -> np.ndarray:
+        """int64[batch]: which matrix belongs to each index of a broadcast batch, times ``step``."""
+        numbers = np.arange(math.prod(self.batch), dtype=np.int64).reshape(self.batch)
+        return np.broadcast_to(numbers, batch).reshape(-1) * step
+
+
+def matrix(x: Operand, *, transposed: bool = False) -> Matrix:
+    """The last two dims of an operand as matrices; of vectors the one dim is a row."""
+    *batch, rows, columns = x.shape if x.rank > 1 else (1, *x.shape)
+    made = Matrix(x, rows, columns, columns, 1, tuple(batch))
+    return made.transposed if transposed else made
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is added to a product: element (i, j) lies at ``i * row + j * column`` elements."""
+
+    operand: Operand
+    row: int
+    column: int
+
+
+def source(x: Operand, rows: int, columns: int) -> Source:
+    """An operand that broadcasts to ``rows x columns``."""
+    high, wide = (1, 1, *x.shape)[-2:]
+    return Source(x, wide if high > 1 else 0, 1 if wide > 1 else 0)
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """alpha * A @ B + beta * source, then an activation."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    source: Source | None = None
+    mode: tuple[int, float, float] = (0, 0.0, 0.0)
+
+
+def epilogue(c: Lowering, added: Source | None, alpha: float = 1.0, beta: float = 1.0) -> Epilogue:
+    """With the activation that the node's attributes name. Refuses one that is not known."""
+    name = str(c.node.attributes.get("activation", ""))
+    params = [float(p) for p in c.node.attributes.get("activation_params", ())]
+    c.require(ACTIVATION_ARITY.get(name) == len(params), f"activation {name!r} with parameters {params}")
+    return Epilogue(float(alpha), float(beta), None if beta == 0.0 else added, mode_of(name, params))
+
+
+def product(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue) -> None:
+    """Adds the calls for Y = epilogue(A @ B), with batches that broadcast."""
+    c.require(y.dtype in (F32, F64), "only float32 and float64")
+    if a.batch and math.prod(b.batch) == 1 and a.column == 1 and (e.source is None or e.source.row == 0):
+        a = replace(a, rows=a.rows * math.prod(a.batch), batch=())
+    batch = np.broadcast_shapes(a.batch, b.batch)
+    if b.columns == 1 and a.rows > 1:
+        a, b = b.transposed, a.transposed
+        s = e.source
+        e = replace(e, source=None if s is None else Source(s.operand, s.column, s.row))
+    if y.dtype == F64:
+        _wide(c, a, b, y, e, batch)
+    elif a.rows == 1 and b.row == 1 and a.column == 1 and (b.columns == 1 or b.operand.data is None):
+        _dot(c, a, b, y, e, batch)
+    else:
+        _general(c, a, b, y, e, batch)
+
+
+def _table(a: Matrix, b: Matrix, b_step: int, batch: tuple[int, ...]) -> Any:
+    """int64[batch, 4]: offsets of A, B, Y and the source; 0 for one product."""
+    count = math.prod(batch)
+    if count == 1:
+        return 0
+    of_y = np.arange(count, dtype=np.int64) * (a.rows * b.columns)
+    columns = [a.offsets(batch, a.step), b.offsets(batch, b_step), of_y, np.zeros(count, np.int64)]
+    return np.ascontiguousarray(np.stack(columns, 1))
+
+
+def _added(e: Epilogue, columns: int) -> dict[str, Any]:
+    s = e.source
+    if s is None:
+        return {"source": 0, "source_row": 0, "source_kind": 0}
+    kind = ROW_VECTORS if s.column == 1 or columns == 1 else ROW_ELEMENTS
+    return {"source": s.operand, "source_row": s.row, "source_kind": kind}
+
+
+def _measures(a: Matrix, b: Matrix, batch: tuple[int, ...], size: int) -> dict[str, Any]:
+    """Estimates of the work for the executor and for profiles."""
+    count = math.prod(batch)
+    flops = 2 * count * a.rows * a.columns * b.columns
+    a_bytes, b_bytes = (size * math.prod(x.batch) * x.step for x in (a, b))
+    moved = a_bytes + b_bytes + size * count * a.rows * b.columns
+    return {"cost": 50 + max(flops * size / 400, moved / 20), "flops": flops, "bytes": moved}
+
+
+def _dot(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
+    """One row of A by columns of B that are contiguous along k."""
+    held = _added(e, b.columns)
+    del held["source_row"]
+    mode, p0, p1 = e.mode
+    c.call(
+        _DOT, "dot_f32", m=b.columns, k=b.rows, batch=math.prod(batch), offsets=_table_of_dot(a, b, batch),
+        a=b.operand, a_row=b.column, x=a.operand, y=y, **held, alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
+        chunks=math.prod(batch) * -(-b.columns // 4), **_measures(a, b, batch, 4),
+    )  # fmt: skip
+
+
+def _table_of_dot(a: Matrix, b: Matrix, batch: tuple[int, ...]) -> Any:
+    table = _table(a, b, b.step, batch)
+    return 0 if isinstance(table, int) else np.ascontiguousarray(table[:, [1, 0, 2, 3]])
+
+
+def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
+    tile = tile_of(c.machine.target)
+    m, k, n = a.rows, a.columns, b.columns
+    size, kc = packed_size(k, n, tile), block_of_steps(m, k, tile)
+    packed = {"b_step": tile.columns, "b_last": last_step(n, tile), "b_panel": k * tile.columns, "tail": 0}
+    if b.operand.data is not None:
+        key = ("gemm", tile, b.rows, b.columns, b.row, b.batch)
+        held: Any = c.packed(b.operand, key, lambda data: _packed(c.context.library, data, b, tile))
+        place = packed
+    elif b.column != 1 or (m >= _PACKED_ROWS and k >= _PACKED_STEPS):
+        count = math.prod(b.batch)
+        held, place = c.temp(4 * count * size), packed
+        c.call(
+            _PACK, "pack_f32", k=k, n=n, batch=count, b=b.operand, b_row=b.row, b_column=b.column, b_batch=b.step,
+            packed=held, packed_batch=size, chunks=count * -(-n // tile.columns) * -(-k // 128),
+            cost=50 + count * size / 5, bytes=8 * count * size,
+        )  # fmt: skip
+    else:
+        held, size = b.operand, b.step
+        place = {"b_step": b.row, "b_last": b.row, "b_panel": tile.columns, "tail": guard(k, n, b.row, tile)}
+        if 4 * k * n > _STREAMED and m <= 16:
+            kc = min(kc, 8 if m <= 4 else 16)
+    mode, p0, p1 = e.mode
+    c.call(
+        _GEMM, "gemm_f32", m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, batch),
+        a=a.operand, a_row=a.row, a_step=a.column, b=held, **place, c=y, c_row=n, **_added(e, n),
+        alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
+        chunks=math.prod(batch) * -(-n // tile.columns) * -(-m // tile.rows), **_measures(a, b, batch, 4),
+    )  # fmt: skip
+
+
+def _packed(library: Library, data: np.ndarray, b: Matrix, tile: Tile) -> np.ndarray:
+    """The packed form of a constant: float32[batch, packed elements]."""
+    given = np.ascontiguousarray(data)
+    count = math.prod(b.batch)
+    out = np.empty((count, packed_size(b.rows, b.columns, tile)), np.float32)
+    pack = library.kernel(_PACK, "pack_f32")
+    pack(b.rows, b.columns, count, given.ctypes.data, b.row, b.column, b.step, out.ctypes.data, out.shape[1])
+    return out
+
+
+def _wide(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
+    """float64: B is read where it lies."""
+    c.require(e.mode[0] == 0, "float64 with an activation")
+    c.require(b.column == 1 or b.operand.data is not None, "float64 with a transposed operand")
+    tile = tile_of(c.machine.target, 64)
+    m, k, n = a.rows, a.columns, b.columns
+    held: Any = b.operand
+    if b.column != 1:
+        shape = (math.prod(b.batch), n, k)
+        held = c.packed(
+            b.operand, "transposed", lambda data: np.ascontiguousarray(data.reshape(shape).transpose(0, 2, 1))
+        )
+    c.call(
+        _GEMM64, "gemm_f64", m=m, n=n, k=k, kc=block_of_steps(m, k, tile), batch=math.prod(batch),
+        offsets=_table(a, b, b.step, batch), a=a.operand, a_row=a.row, a_step=a.column, b=held, b_step=n, b_last=n,
+        b_panel=tile.columns, tail=guard(k, n, n, tile), c=y, c_row=n, **_added(e, n), alpha=e.alpha, beta=e.beta,
+        mode=0, p0=0.0, p1=0.0, chunks=math.prod(batch) * -(-n // tile.columns) * -(-m // tile.rows),
+        **_measures(a, b, batch, 8),
+    )  # fmt: skip
