@@ -1,0 +1,357 @@
+"""What lowerings of quantised products share: packed weights, left sides, calls, quantising on the way in.
+
+A left side is unsigned bytes; signed ones are flipped by 128 first, and so are their zero points. Weights are taken less
+their zero points: where those do not fit a signed byte the product runs over parts that add up to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ronn_codegen.templates.int8_pack import (
+    Int8Tile,
+    depthwise_tile,
+    pack,
+    pack_depthwise,
+    pad_columns,
+    rows_table,
+    tile_of,
+)
+from ronn_codegen.templates.jobs import Copies, Side, contiguous
+from ronn_provider_cpu.lower._copies import emit
+from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, Temporary
+
+GEMM = "ronn_codegen.templates.int8_gemm"
+CONV = "ronn_codegen.templates.int8_conv"
+QUANTIZE = "ronn_codegen.templates.quantize"
+SLACK = 64  # bytes behind a left side that a product may read
+FLIP = np.arange(256, dtype=np.uint8) ^ 128
+NOTHING = np.zeros(1, np.uint8)
+_DOTS, _PLAIN = 450.0, 90.0  # operations a nanosecond on one core, with and without a dot instruction
+
+Array = np.ndarray
+Argument = Any
+
+
+@dataclass(frozen=True)
+class Left:
+    """Rows of bytes: row m begins at ``place + table[m]``; see ``templates._int8_tile``."""
+
+    place: Argument
+    table: Array
+    m: int
+    taps: int = 1
+    row_step: int = 0
+    cols: int = 1
+    col_step: int = 0
+    k: int = 0  # bytes of a tap
+    depthwise: bool = False
+
+    @property
+    def groups(self) -> int:
+        return -(-self.k // 4)
+
+
+@dataclass(frozen=True)
+class Right:
+    """Packed weights of N columns, and the sums of each column."""
+
+    packed: Array
+    sums: Array
+    n: int
+    parts: int
+    tile: Int8Tile
+
+    def column(self, values: Any, dtype: Any) -> Array:
+        """A value per column as the kernels read them."""
+        return pad_columns(values, self.n, self.tile, dtype)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Further roundings of an output; see ``BYTES`` in ``templates._int8_tile``. ``affine`` is f32[stages, 2, N]."""
+
+    affine: Array
+    limits: Array
+    add: Argument = 0
+    add_stage: int = -1
+
+
+# --- operands
+
+
+def flipped(c: Lowering, x: Operand) -> Operand | Temporary:
+    """Bytes as unsigned ones."""
+    if x.dtype == U8:
+        return x
+    c.require(x.dtype == I8, f"{x.dtype} is not a type of bytes")
+    out = c.temp(x.size + SLACK)
+    lut(c, x, out, x.size, FLIP)
+    return out
+
+
+def lut(c: Lowering, x: Argument, y: Argument, n: int, table: Array) -> None:
+    c.call(QUANTIZE, "int8_lut", x=x, y=y, n=n, lut=table, chunks=max(n // 4096, 1), cost=n * 0.7)
+
+
+def fixed(c: Lowering, index: int, what: str) -> Array:
+    """A constant input. Refuses one that is computed or omitted."""
+    given = c.input(index)
+    c.require(given is not None and given.data is not None, f"{what} is not constant")
+    assert given is not None and given.data is not None
+    return given.data
+
+
+def fixed_number(c: Lowering, index: int, what: str) -> Array:
+    """A constant input of one element, as a scalar; zero where it is omitted."""
+    given = c.input(index)
+    if given is None:
+        return np.zeros((), np.uint8)
+    data = fixed(c, index, what)
+    c.require(data.size == 1, f"{what} has {data.size} values")
+    return data.reshape(())
+
+
+def unsigned_zero(zero: Array) -> int:
+    """A zero point as that of the flipped bytes."""
+    return int(zero) + (128 if zero.dtype == I8 else 0)
+
+
+def limits(dtype: np.dtype, zero: int) -> tuple[float, float]:
+    """What a value may be before its zero point is added."""
+    low, high = (-128, 127) if dtype == I8 else (0, 255)
+    return float(low - zero), float(high - zero)
+
+
+# --- right sides
+
+
+def weights(
+    c: Lowering, given: Operand, key: Any, arrange: Any, zero: Array | None, *, depthwise: bool = False
+) -> Right:
+    """``arrange(constant - zero point)``, int16[taps, K, N] (or [taps, N]), packed. Zero points are a scalar or of the
+    shape that broadcasts to the constant."""
+    tile = (depthwise_tile if depthwise else tile_of)(c.machine.target)
+    data = given.data
+    c.require(data is not None and data.dtype in (I8, U8), "weights are not constant bytes")
+    zeros = np.zeros((), np.uint8) if zero is None else zero
+    full = ("int8", tile, key, zeros.dtype.str, zeros.shape, zeros.tobytes())
+
+    def shifted(w: Array) -> Array:
+        return np.asarray(arrange(w.astype(np.int16) - zeros.astype(np.int16)))
+
+    def parts(v: Array) -> list[Array]:
+        found = []
+        while not found or v.any():
+            part = np.clip(v, -128, 127)
+            found.append(part.astype(np.int8))
+            v = v - part
+        return found
+
+    def packing(w: Array) -> Array:
+        v = shifted(w)
+        found = parts(v)
+        if depthwise:
+            return pack_depthwise(found[0], tile) if len(found) == 1 else np.empty(0, np.int8)
+        stacked = np.stack(found, 1).reshape(-1, *v.shape[1:])
+        return pack(stacked, tile)
+
+    def facts(w: Array) -> Array:
+        v = shifted(w)
+        axes = tuple(range(v.ndim - 1))
+        return np.append(v.sum(axes, dtype=np.int64), len(parts(v))).astype(np.int32)
+
+    known = c.packed(given, (*full, "facts"), facts)
+    count = int(known[-1])
+    c.require(count == 1 or not depthwise, "the weights' zero points are out of reach")
+    return Right(c.packed(given, full, packing), known[:-1], len(known) - 1, count, tile)
+
+
+# --- left sides
+
+
+@lru_cache(maxsize=256)
+def pixel_table(n: int, h: int, w: int, pitch: int, oh: int, ow: int, sh: int, sw: int) -> Array:
+    """Where the windows of a convolution begin in ``[n, h, w, pitch]``."""
+    i, y, x = np.ogrid[:n, :oh, :ow]
+    return rows_table(((i * h + y * sh) * w + x * sw) * pitch)
+
+
+@lru_cache(maxsize=256)
+def matrix_table(rows: int, pitch: int) -> Array:
+    return rows_table(np.arange(rows) * pitch)
+
+
+def matrix(c: Lowering, a: Operand | Temporary, rows: int, k: int) -> Left:
+    """``a[rows, k]`` in bytes; copied to rows of whole words where they are not that."""
+    if k % 4 == 0 or (isinstance(a, Temporary) and a.nbytes >= rows * k + SLACK):
+        return Left(a, matrix_table(rows, k), rows, k=k)
+    copied = c.temp(rows * k + SLACK)
+    copies = Copies()
+    copies.add((rows * k,), 1, Side(0, 0, (1,)), Side(1, 0, (1,)))
+    emit(c, copies, [a, copied])  # type: ignore[list-item]
+    return Left(copied, matrix_table(rows, k), rows, k=k)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A two-dimensional convolution over ``[n, h, w, channels]``; pads are (top, left, bottom, right)."""
+
+    n: int
+    h: int
+    w: int
+    channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    group: int
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        return self.h + self.pads[0] + self.pads[2], self.w + self.pads[1] + self.pads[3]
+
+    @property
+    def out(self) -> tuple[int, int]:
+        return tuple(  # type: ignore[return-value]
+            (size - d * (k - 1) - 1) // s + 1
+            for size, k, s, d in zip(self.padded, self.kernel, self.strides, self.dilations, strict=True)
+        )
+
+    @property
+    def folds(self) -> bool:
+        """Whether the columns of a filter row lie side by side for one group."""
+        return self.group == 1 and (self.dilations[1] == 1 or self.kernel[1] == 1)
+
+    def depthwise(self, filters: int) -> bool:
+        return self.group == self.channels == filters > 1
+
+    def arrange(self, v: Array) -> Array:
+        """Weights [K, C, R, S] of one group as [taps, K of a tap, N]."""
+        k, ch, r, s = v.shape
+        if self.folds:
+            return v.transpose(2, 3, 1, 0).reshape(r, s * ch, k)
+        return v.transpose(2, 3, 1, 0).reshape(r * s, ch, k)
+
+
+def padded_pixels(c: Lowering, x: Argument, window: Window, nhwc: bool, fill: Argument, spill: bool) -> Argument:
+    """The pixels with their padding, channels last, and SLACK readable behind them where they ``spill``."""
+    if nhwc and not any(window.pads) and not spill:
+        return x
+    n, h, w, ch = window.n, window.h, window.w, window.channels
+    (high, wide), (top, left, bottom, right) = window.padded, window.pads
+    out = c.temp(n * high * wide * ch + SLACK)
+    to = contiguous((n, high, wide, ch), 1)
+    source = contiguous((n, h, w, ch), 1) if nhwc else (ch * h * w, w, 1, h * w)
+    copies = Copies()
+    copies.add((n, h, w, ch), 1, Side(0, 0, source), Side(1, top * to[1] + left * to[2], to))
+    for rows, at in ((top, 0), (bottom, (top + h) * to[1])):
+        copies.add((n, rows * to[1]), 1, Side(2, 0, (0, 0)), Side(1, at, (to[0], 1)))
+    for columns, at in ((left, top * to[1]), (right, top * to[1] + (left + w) * to[2])):
+        copies.add((n, h, columns * ch), 1, Side(2, 0, (0, 0, 0)), Side(1, at, (to[0], to[1], 1)))
+    emit(c, copies, [x, out, fill])
+    return out
+
+
+def spills(c: Lowering, window: Window, filters: int) -> bool:
+    """Whether reading whole words (or vectors) runs past the last pixel."""
+    if window.depthwise(filters):
+        return window.channels % depthwise_tile(c.machine.target).lanes != 0
+    per_group = window.channels // window.group
+    return (window.kernel[1] * per_group if window.folds else per_group) % 4 != 0
+
+
+def pixels(place: Argument, window: Window, filters: int, group: int = 0) -> Left:
+    """The left side of one group of a convolution whose pixels carry their padding."""
+    high, wide = window.padded
+    oh, ow = window.out
+    ch = window.channels
+    table = pixel_table(window.n, high, wide, ch, oh, ow, *window.strides)
+    m, row_step = window.n * oh * ow, window.dilations[0] * wide * ch
+    if window.folds:
+        return Left(place, table, m, window.kernel[0], row_step, k=window.kernel[1] * ch)
+    per_group = ch // window.group
+    at = place if group == 0 else place.at(group * per_group)
+    return Left(
+        at, table, m, window.kernel[0], row_step, window.kernel[1], window.dilations[1] * ch, per_group,
+        window.depthwise(filters),
+    )  # fmt: skip
+
+
+# --- calls
+
+
+def _geometry(c: Lowering, left: Left, right: Right, y: Argument, pitch: int) -> dict[str, Any]:
+    if right.parts > 1:
+        c.require(left.cols == 1, "the weights' zero points are out of reach of a dilated filter")
+        left = replace(left, cols=right.parts, col_step=0)
+    operations = 2 * left.m * right.n * left.taps * left.cols * (1 if left.depthwise else left.k)
+    rate = 20.0 if left.depthwise else _DOTS if c.machine.target.int8_dot else _PLAIN
+    return {
+        "x": left.place, "table": left.table, "m": left.m, "n": right.n, "w": right.packed, "taps": left.taps,
+        "row_step": left.row_step, "cols": left.cols, "col_step": left.col_step, "groups": left.groups, "y": y,
+        "pitch": pitch, "flops": operations, "chunks": -(-left.m // 12) * -(-right.n // right.tile.columns),
+        "cost": 200 + operations / rate + left.m * right.n / 15,
+        "bytes": left.m * right.n + len(right.packed) + left.m * left.k,
+    }  # fmt: skip
+
+
+def to_bytes(
+    c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, init: Any, scale: Any, low: float, high: float,
+    zero: int, stages: Stages | None = None,
+) -> None:  # fmt: skip
+    """The product as bytes: ``init`` is added to the sums, ``scale`` per column, the rest as in ``int8_bytes``."""
+    more = {"stages": 0, "affine": 0, "affine_pitch": 0, "limits": 0, "add": 0, "add_pitch": 0, "add_stage": 0}
+    first = right.column(init, np.int32)
+    if stages is not None:
+        affine = np.zeros((*stages.affine.shape[:2], first.size), np.float32)
+        affine[:, :, : right.n] = stages.affine
+        more = {
+            "stages": len(affine), "affine": affine, "affine_pitch": 4 * first.size,
+            "limits": np.ascontiguousarray(stages.limits, np.float32), "add": stages.add, "add_pitch": pitch,
+            "add_stage": stages.add_stage,
+        }  # fmt: skip
+    c.call(
+        CONV if left.depthwise else GEMM, "int8_depthwise_bytes" if left.depthwise else "int8_bytes",
+        **_geometry(c, left, right, y, pitch), init=first, colsum=first, zero=0,
+        scale=right.column(scale, np.float32), low=low, high=high, out_zero=zero, **more,
+    )  # fmt: skip
+
+
+def to_words(
+    c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, zero_at: Argument = 0, raw: bool = False,
+    init: Any = 0, scale: Any = 1, factor_at: Argument = 0, bias: Any = 0, low: float = -np.inf, high: float = np.inf,
+) -> None:  # fmt: skip
+    """The product as int32 (``raw``) or float32; zero point and scale of the left side may lie in memory."""
+    c.call(
+        CONV if left.depthwise else GEMM, "int8_depthwise_words" if left.depthwise else "int8_words",
+        **_geometry(c, left, right, y, pitch), init=right.column(init, np.int32),
+        colsum=right.column(right.sums, np.int32), zero_at=zero_at, scale=right.column(scale, np.float32),
+        factor_at=factor_at, bias=right.column(bias, np.float32), low=low, high=high, rowsum=0, col_zero=0,
+        raw=int(raw),
+    )  # fmt: skip
+
+
+def quantise_dynamically(c: Lowering, x: Operand, scale: Argument, zero: Argument) -> None:
+    """The scale and zero point of ``x`` to two places in memory."""
+    blocks = max(1, min(16, x.size // 8192))
+    partial = c.temp(8 * blocks)
+    c.call(
+        QUANTIZE, "minmax_f32", x=x, n=x.size, partial=partial, blocks=blocks, chunks=blocks, cost=50 + x.size / 20,
+        bytes=x.nbytes,
+    )  # fmt: skip
+    c.call(QUANTIZE, "range_u8", partial=partial, count=blocks, scale=scale, zero=zero, cost=30)
+
+
+def transposed(c: Lowering, x: Argument, y: Argument, n: int, rows: int, columns: int, size: int) -> None:
+    """``x[n, rows, columns]`` to ``y[n, columns, rows]``, elements of ``size`` bytes."""
+    copies = Copies()
+    copies.add(
+        (n, columns, rows), size, Side(0, 0, (rows * columns * size, size, columns * size)),
+        Side(1, 0, contiguous((n, columns, rows), size)),
+    )  # fmt: skip
+    emit(c, copies, [x, y])

@@ -1,0 +1,172 @@
+"""Integer products run natively and are exact; requantised ones are those of the NumPy kernels to one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_support import native_nodes, numpy_nodes, one_node, run_one
+
+import ronn
+
+MS = "com.microsoft"
+FEW = settings(max_examples=12, deadline=None)
+F = np.float32
+bytes_types = st.sampled_from([np.uint8, np.int8])
+
+
+def some(rng: np.random.Generator, shape: Any, dtype: Any, extreme: bool = False) -> np.ndarray:
+    info = np.iinfo(dtype)
+    if extreme:
+        return rng.choice(np.array([info.min, info.max], dtype), shape)
+    return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def check(
+    op: str, inputs: list[np.ndarray | None], fixed: Any, *, step: int = 0, domain: str = "", outputs: int = 1,
+    opset: int = 21, **attributes: Any,
+) -> None:  # fmt: skip
+    """Runs ``op`` natively; it may differ from the NumPy kernel by ``step``. Inputs in ``fixed`` are constants."""
+    names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
+    given_ = {n: v for n, v in zip(names, inputs, strict=True) if v is not None}
+    constants = {f"x{i}": given_.pop(f"x{i}") for i in fixed if f"x{i}" in given_}
+    domains = {domain: 1} if domain else None
+    model = one_node(
+        op, given_, constants=constants, order=names, outputs=outputs, opset=opset, domain=domain, domains=domains,
+        **attributes,
+    )  # fmt: skip
+    got, session = run_one(model, given_)
+    assert numpy_nodes(session) == [] and native_nodes(session) == [op]
+    plain = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})], options={"optimization": "none"})
+    reference = plain.run(given_)
+    for g, w in zip(got, reference, strict=True):
+        assert g.dtype == w.dtype and g.shape == w.shape
+        if step:
+            assert np.abs(g.astype(np.int64) - w.astype(np.int64)).max(initial=0) <= step
+        elif g.dtype == np.float32:
+            np.testing.assert_allclose(g, w, rtol=2e-6, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(g, w)
+
+
+@FEW
+@given(lead=st.sampled_from([(5,), (2, 3), (1,), (40,)]), k=st.integers(1, 70), n=st.integers(1, 90),
+       a_type=bytes_types, b_type=bytes_types, zeros=st.booleans(), per_column=st.booleans(), extreme=st.booleans(),
+       seed=st.integers(0, 99))  # fmt: skip
+def test_matmul_integer(lead, k, n, a_type, b_type, zeros, per_column, extreme, seed):
+    rng = np.random.default_rng(seed)
+    a, b = some(rng, (*lead, k), a_type, extreme), some(rng, (k, n), b_type, extreme)
+    a_zero = some(rng, (), a_type) if zeros else None
+    b_zero = some(rng, (n,) if per_column else (), b_type, extreme) if zeros else None
+    check("MatMulInteger", [a, b, a_zero, b_zero], (1, 3))
+
+
+@FEW
+@given(k=st.integers(1, 70), n=st.integers(1, 90), a_type=bytes_types, b_type=bytes_types, y_type=bytes_types,
+       per_column=st.booleans(), seed=st.integers(0, 99))  # fmt: skip
+def test_qlinear_matmul(k, n, a_type, b_type, y_type, per_column, seed):
+    rng = np.random.default_rng(seed)
+    a, b = some(rng, (2, 7, k), a_type), some(rng, (k, n), b_type)
+    b_scale = (rng.random(n if per_column else ()) * 0.02 + 0.001).astype(F)
+    b_zero = some(rng, (n,) if per_column else (), b_type)
+    inputs = [
+        a, np.array(0.03, F), some(rng, (), a_type), b, np.asarray(b_scale), np.asarray(b_zero), np.array(1.7, F),
+        some(rng, (), y_type),
+    ]  # fmt: skip
+    check("QLinearMatMul", inputs, range(1, 8), step=1)
+
+
+@FEW
+@given(data=st.data(), x_type=bytes_types, w_type=bytes_types, seed=st.integers(0, 99))
+def test_convolutions(data, x_type, w_type, seed):
+    rng = np.random.default_rng(seed)
+    group = data.draw(st.sampled_from([1, 1, 2, 3, 20]))
+    per, each = (1, 1) if group == 20 else (data.draw(st.integers(1, 9)), data.draw(st.integers(1, 20)))
+    rank = data.draw(st.sampled_from([1, 2]))
+    kernel = [data.draw(st.integers(1, 3)) for _ in range(rank)]
+    strides = [data.draw(st.integers(1, 2)) for _ in range(rank)]
+    dilations = [data.draw(st.integers(1, 2)) for _ in range(rank)]
+    pads = [data.draw(st.integers(0, 2)) for _ in range(2 * rank)]
+    size = [data.draw(st.integers(5, 12)) for _ in range(rank)]
+    x = some(rng, (data.draw(st.integers(1, 2)), group * per, *size), x_type)
+    filters = group * each
+    w = some(rng, (filters, per, *kernel), w_type)
+    attributes = {"strides": strides, "dilations": dilations, "pads": pads, "group": group}
+    x_zero, w_zero = some(rng, (), x_type), np.asarray(128 if w_type == np.uint8 else 0, w_type)
+    check("ConvInteger", [x, w, x_zero, w_zero], (1, 3), **attributes)
+    w_scale = (rng.random(filters) * 0.01 + 0.001).astype(F)
+    bias = rng.integers(-5000, 5000, filters).astype(np.int32)
+    inputs = [
+        x, np.array(0.02, F), x_zero, w, w_scale, np.full(filters, w_zero, w_type), np.array(0.05, F),
+        some(rng, (), x_type), bias,
+    ]  # fmt: skip
+    check("QLinearConv", inputs, range(1, 9), step=1, **attributes)
+
+
+@pytest.mark.parametrize("w_type", [np.uint8, np.int8])
+def test_weights_with_far_zero_points(w_type):
+    """Weights less their zero points need nine bits: the product runs over two parts."""
+    rng = np.random.default_rng(0)
+    x, w = some(rng, (1, 6, 9, 9), np.uint8, True), some(rng, (20, 6, 3, 3), w_type, True)
+    zero = np.asarray(np.iinfo(w_type).max, w_type)
+    check("ConvInteger", [x, w, np.uint8(3).reshape(()), zero], (1, 3), pads=[1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+@pytest.mark.parametrize("w_type", [np.uint8, np.int8])
+def test_float_outputs(per_column, w_type):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 4, 50)).astype(F)
+    w, scale = some(rng, (50, 33), w_type), (rng.random(33 if per_column else 1) * 0.01 + 0.001).astype(F)
+    zero = some(rng, (33,) if per_column else (1,), w_type)
+    bias = rng.standard_normal(33).astype(F)
+    check("DynamicQuantizeMatMul", [x, w, scale, zero, bias], range(1, 5), domain=MS)
+    a = some(rng, (3, 4, 50), np.uint8)
+    inputs = [a, w, np.array([0.02], F), scale, np.array([7], np.uint8), zero, bias]
+    check("MatMulIntegerToFloat", inputs, (1, 3, 5, 6), domain=MS)
+
+
+def test_qgemm():
+    rng = np.random.default_rng(2)
+    a, b = some(rng, (5, 24), np.uint8), some(rng, (19, 24), np.int8)
+    c = rng.integers(-900, 900, 19).astype(np.int32)
+    scale = (rng.random(19) * 0.01).astype(F)
+    inputs = [a, np.array(0.1, F), np.array(9, np.uint8), b, scale, np.zeros(19, np.int8), c]
+    zero_less = [*inputs[:5], np.zeros((), np.int8), c]
+    check("QGemm", zero_less, range(1, 7), domain=MS, transB=1)
+    check("QGemm", [*zero_less, np.array(0.2, F), np.array(40, np.uint8)], range(1, 9), step=1, domain=MS, transB=1)
+
+
+def test_dynamic_quantize_linear():
+    rng = np.random.default_rng(3)
+    for x in (rng.standard_normal((3, 50000)), rng.random(17) + 3, np.zeros(5), -rng.random((2, 2))):
+        check("DynamicQuantizeLinear", [x.astype(F)], (), outputs=3)
+
+
+@pytest.mark.parametrize("group", [1, 2, 24])
+def test_dynamic_quantize_conv(group):
+    rng = np.random.default_rng(4)
+    w = some(rng, (24, 24 // group, 3, 3), np.int8)
+    inputs = [rng.standard_normal((2, 24, 7, 21)).astype(F), w, np.full(24, 0.01, F), None, rng.random(24).astype(F)]
+    attributes = {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 1], "group": group}
+    check("DynamicQuantizeConv", inputs, (1, 2, 4), domain="ronn.cpu", **attributes)
+
+
+@pytest.mark.parametrize(("group", "stages"), [(1, 0), (1, 3), (4, 2), (32, 1)])
+def test_qconv_nhwc(group, stages):
+    rng = np.random.default_rng(5)
+    x, w = some(rng, (2, 9, 10, 32), np.uint8), some(rng, (32, 32 // group, 3, 3), np.int8)
+    scale = (rng.random(32) * 0.002).astype(F)
+    inputs: list[np.ndarray | None] = [x, w, scale, rng.integers(-999, 999, 32).astype(np.int32)]
+    if stages:
+        affine = rng.standard_normal((stages, 2, 32)).astype(F)
+        limits = np.array([[-100, 155, 0.3]] * stages, F)
+        inputs += [affine, limits, some(rng, (2, 5, 10, 32), np.uint8)]
+    attributes = {"strides": [2, 1], "pads": [1, 1, 1, 1], "dilations": [1, 1], "group": group}
+    check(
+        "QConvNhwc", inputs, range(1, 6), step=1, domain="ronn.cpu", x_zero=17, y_zero=100, low=-100.0, high=155.0,
+        add_stage=stages - 1, **attributes,
+    )  # fmt: skip
