@@ -29,9 +29,10 @@ class CpuProvider(KernelProvider):
         return (Device("cpu", _description()),)
 
     def passes(self, device: Device) -> Sequence[Pass]:
+        from ronn_provider_cpu.passes.block_layout import block_layout
         from ronn_provider_cpu.passes.widen_half import widen_half
 
-        return (widen_half,)
+        return (widen_half, block_layout)
 
     def kernels(self) -> KernelSet:
         from ronn_provider_cpu import kernels as package

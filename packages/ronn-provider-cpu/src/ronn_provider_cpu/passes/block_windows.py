@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,10 +30,11 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
     pads = resolve_pads(attr(node, "auto_pad"), node.attributes.get("pads"), x_shape[2:], kernel, strides, dilations)
     if any(p < 0 for pair in pads for p in pair):
         return None
-    plain_input = x_shape[1] <= PLAIN_CHANNELS
+    group = int(attr(node, "group", 1))
+    plain_input = group == 1 and x_shape[1] <= PLAIN_CHANNELS
     attributes: dict[str, Any] = {
         "kernel_shape": kernel, "strides": strides, "dilations": dilations,
-        "pads": [before for before, _ in pads] + [after for _, after in pads], "group": int(attr(node, "group", 1)),
+        "pads": [before for before, _ in pads] + [after for _, after in pads], "group": group,
         "lanes": at.lanes, "channels": x_shape[1], "out_channels": y_shape[1],
     }  # fmt: skip
     if plain_input:
@@ -42,10 +42,7 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
     for name in ("activation", "activation_params"):
         if node.attributes.get(name):
             attributes[name] = node.attributes[name]
-    pointwise = attributes["group"] == math.prod(kernel) == math.prod(strides) == 1 and not any(attributes["pads"])
-    gain = convolution_gain(
-        x_shape, w.data.shape, y_shape, pointwise=pointwise, plain_input=plain_input, lanes=at.lanes
-    )
+    gain = convolution_gain(x_shape, y_shape, plain_input=plain_input, lanes=at.lanes)
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
         inputs = [node.inputs[0] if plain_input else get(x), *node.inputs[1:3]]
