@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ronn_codegen.loops.language import BITS, ELEMENTARY, HALVES, Instr, LoopError
@@ -26,6 +26,9 @@ def type_name(value: Value) -> str:
     return name
 
 
+Place = Callable[[Sequence[int]], list[int]]
+
+
 def spread(shape: Sequence[int], strides: Sequence[int], space: Sequence[int]) -> list[int]:
     """Strides along each axis of ``space``, of an operand that broadcasts over it."""
     lead = len(space) - len(shape)
@@ -38,28 +41,30 @@ def spread(shape: Sequence[int], strides: Sequence[int], space: Sequence[int]) -
 
 
 class Body:
-    """The values of one section of a loop, at the current index. ``order`` are the axes of the iteration space in the
-    order of the nest's axes (a permutation: reduced axes come last)."""
+    """The values of one section of a loop, at the current index.
 
-    def __init__(self, c: Lowering, nest: Nest, space: Sequence[int], order: Sequence[int] | None = None) -> None:
-        self.c, self.nest, self.space = c, nest, tuple(space)
-        self.order = range(len(self.space)) if order is None else order
+    ``space`` is the shape that operands broadcast over; ``place`` turns strides along its axes into strides along the
+    nest's axes.
+    """
+
+    def __init__(self, c: Lowering, nest: Nest, space: Sequence[int], place: Place = list) -> None:
+        self.c, self.nest, self.space, self.place = c, nest, tuple(space), place
         self.known: dict[Value, Element] = {}
 
     def load(self, operand: Operand, strides: Sequence[int]) -> Element:
         """The element of an operand, with its strides along the iteration space."""
-        return self.nest.load(operand.value, type_name(operand.value), [strides[a] for a in self.order])
+        return self.nest.load(operand.value, type_name(operand.value), self.place(strides))
 
-    def stored(self, operand: Operand) -> Element:
-        """The element of an output that an earlier section has written."""
+    def reload(self, value: Value) -> Element:
+        """The element of a value in memory, broadcast."""
+        operand = self.c.operand(value)
         return self.load(operand, spread(operand.shape, operand.strides, self.space))
 
     def value(self, value: Value) -> Element:
         """The element of a value: made in this section, or loaded and broadcast."""
         found = self.known.get(value)
         if found is None:
-            operand = self.c.operand(value)
-            found = self.known[value] = self.load(operand, spread(operand.shape, operand.strides, self.space))
+            found = self.known[value] = self.reload(value)
         return found
 
     def wide(self, value: Value) -> Element:
@@ -68,11 +73,11 @@ class Body:
         return found.cast("f32") if found.dtype in HALVES else found
 
     def store(self, value: Value, element: Element) -> None:
-        """Writes the element of an output that has the shape of the iteration space, but for axes of length 1."""
+        """Writes the element of an output that has the shape of the space, but for axes of length 1."""
         operand = self.c.operand(value)
         strides = spread(operand.shape, operand.strides, self.space)
         name = type_name(value)
-        self.nest.store(value, name, [strides[a] for a in self.order], element.cast(name))
+        self.nest.store(value, name, self.place(strides), element.cast(name))
 
     def write(self, node: Node) -> Element:
         """The element of output 0 of an elementwise node. NotLowered when there is no rule for it."""
