@@ -18,21 +18,28 @@ class CpuProvider(KernelProvider):
     """Runs nodes on the host CPU. A new file in ``kernels/`` or ``lower/`` is found without being listed anywhere.
 
     Options: ``threads`` (0: what the process may use), ``kernels`` (``native`` or ``numpy``), ``precision``
-    (``float32``, or ``bf16``: products of matrices may be taken in bfloat16).
+    (``float32``, or ``bf16``: products of matrices may be taken in bfloat16), ``deterministic`` (the same bits whatever
+    the number of threads: native kernels always keep to it, since work is cut up in a way that does not ask for it).
     """
 
     name: ClassVar[str] = "cpu"
     folds: ClassVar[bool] = True
-    options: ClassVar[Mapping[str, Any]] = {"threads": 0, "kernels": "native", "precision": "float32"}
+    options: ClassVar[Mapping[str, Any]] = {
+        "threads": 0,
+        "kernels": "native",
+        "precision": "float32",
+        "deterministic": False,
+    }
 
     def devices(self) -> Sequence[Device]:
         return (Device("cpu", _description()),)
 
     def passes(self, device: Device) -> Sequence[Pass]:
         from ronn_provider_cpu.passes.block_layout import block_layout
+        from ronn_provider_cpu.passes.fuse_residual import fuse_residual
         from ronn_provider_cpu.passes.widen_half import widen_half
 
-        return (widen_half, block_layout)
+        return (widen_half, block_layout, fuse_residual)
 
     def kernels(self) -> KernelSet:
         from ronn_provider_cpu import kernels as package

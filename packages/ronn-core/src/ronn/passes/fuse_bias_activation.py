@@ -55,7 +55,7 @@ def _bias(graph: Graph, node: Node, context: PassContext) -> bool:
 
 
 def _activation(graph: Graph, node: Node, context: PassContext) -> bool:
-    found = _activation_of(node, graph)
+    found = activation_of(node, graph)
     if found is None:
         return False
     source, (name, params), members = found
@@ -97,7 +97,7 @@ def _put(
     return True
 
 
-def _activation_of(node: Node, graph: Graph) -> tuple[Value, Activation, list[Node]] | None:
+def activation_of(node: Node, graph: Graph) -> tuple[Value, Activation, list[Node]] | None:
     """The value that ``node`` ends the activation of, the activation, and the nodes that make it."""
     source = node.input(0)
     if node.domain != "" or source is None:

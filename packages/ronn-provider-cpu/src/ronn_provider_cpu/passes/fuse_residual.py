@@ -1,0 +1,91 @@
+"""Additions, and activations behind them, that a convolution on blocks does while it stores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ronn.ir.graph import Graph, Node, Value
+from ronn.passes.edit import Builder, graphs, remove_dead, take_over
+from ronn.passes.fuse_bias_activation import activation_of
+from ronn.passes.manager import PassContext, define_pass
+from ronn_provider_cpu.ops import DOMAIN
+
+
+@define_pass("fuse-residual", requires_types=True, keeps_types=True, late=True)
+def fuse_residual(graph: Graph, context: PassContext) -> bool:
+    """Merge a convolution on blocks with the addition and the activation behind it."""
+    changed = False
+    for g in graphs(graph):
+        if not any(n.op == "BlockedConv" for n in g):
+            continue
+        order = {n: i for i, n in enumerate(g)}
+        for node in g:
+            context.at = node
+            if not context.may_rewrite():
+                return changed
+            changed |= _addition(g, node, context, order) or _activation(g, node, context, order)
+    return changed
+
+
+def _addition(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]) -> bool:
+    if node.op not in ("Add", "Sum") or node.domain != "" or len(node.inputs) != 2 or node.inputs[0] is node.inputs[1]:
+        return False
+    found: list[tuple[Node, Value]] = []
+    for value, other in (node.inputs, node.inputs[::-1]):
+        conv = _conv_of(graph, value, [node])
+        if conv is None or other is None or conv.input(3) is not None or other.type != conv.output.type:
+            continue
+        if other.data is None and other.tensor.is_static:
+            found.append((conv, other))
+    if not found:
+        return False
+    # The later one, so that what it reads need not be kept longer than before.
+    conv, other = max(found, key=lambda pair: order.get(pair[0], 0))
+    bias = conv.input(2)
+    attributes = dict(conv.attributes)
+    if attributes.get("activation"):
+        attributes["residual_last"] = 1
+    _replace(graph, node, conv, [conv], [*conv.inputs[:2], bias, other], attributes, context, order)
+    return True
+
+
+def _activation(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]) -> bool:
+    found = activation_of(node, graph)
+    if found is None:
+        return False
+    source, (name, params), members = found
+    conv = _conv_of(graph, source, members)
+    if conv is None or conv.attributes.get("activation") or conv.attributes.get("residual_last"):
+        return False
+    attributes = {**conv.attributes, "activation": name, "activation_params": params}
+    _replace(graph, node, conv, [*members, conv], conv.inputs, attributes, context, order)
+    return True
+
+
+def _replace(
+    graph: Graph,
+    node: Node,
+    conv: Node,
+    old: list[Node],
+    inputs: Sequence[Value | None],
+    attributes: dict[str, Any],
+    context: PassContext,
+    order: dict[Node, int],
+) -> None:
+    b = Builder(graph, node, context)
+    made = b.node("BlockedConv", inputs, attributes, domain=DOMAIN, version=1)
+    order[made] = order.get(node, 0)
+    take_over(graph, node.output, made.output)
+    context.rewrote([made], detail=node.label)
+    remove_dead([node, *old], graph)
+
+
+def _conv_of(graph: Graph, value: Value | None, users: list[Node]) -> Node | None:
+    """The convolution on blocks that makes ``value`` for ``users`` alone."""
+    node = None if value is None else value.producer
+    if node is None or value is None or node.op != "BlockedConv" or node.domain != DOMAIN or node.graph is not graph:
+        return None
+    if graph.is_output(value) or any(user not in users for user, _ in value.uses):
+        return None
+    return node
