@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from native_support import native_nodes, one_node, run_one
+from native_support import native_nodes, numpy_nodes, one_node, run_one
 from op_runs import run_op
 
 DTYPES = (np.uint8, np.int16, np.float32, np.int64, np.complex128)
@@ -43,9 +43,12 @@ def lowered(
         one_node(op, given, constants=constants, order=names, outputs=outputs, opset=opset, **attributes), constants
     )
     got, session = run_one(model, given)
-    assert native_nodes(session) == ([op] if native else [])
+    assert (op in native_nodes(session)) == native
+    assert not native or numpy_nodes(session) == []
     want = run_op(op, list(inputs), outputs=outputs, opset=opset, **attributes)
     for g, w in zip(got, want, strict=True):
         assert g.dtype == w.dtype and g.shape == w.shape
+        if g.dtype.kind == "V":  # a type that NumPy knows no NaN of
+            g, w = g.astype(np.float32), w.astype(np.float32)
         np.testing.assert_array_equal(g, w)
     return [np.asarray(g) for g in got]

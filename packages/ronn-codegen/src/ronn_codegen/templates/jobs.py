@@ -26,6 +26,7 @@ OUTER = 4
 RUN, EACH, FILL, PLANE = range(4)  # kinds
 REDUCTIONS = ("add", "mul", "max", "min")  # of scattered updates, and the types that they are computed in
 REDUCTION_KINDS = ("f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
+ACCUMULATED = ("f32", "f64", "i32", "i64")  # types of running sums and products
 _UNIT = 4096  # bytes that a unit should have at least
 _BLOCK = 512  # columns of a plane that are done at once
 _STRIP = 64  # rows of a plane that are done at once: a multiple of every register tile
