@@ -71,7 +71,7 @@ def parse(text: str) -> Loop:
             head[3],
             tuple(arrays),
             tuple(Section(kind, tuple(instrs)) for kind, instrs in sections),
-        )  # fmt: skip
+        )
     )
 
 

@@ -1,9 +1,9 @@
 """Elementary functions on float32 vectors, by argument reduction and polynomials, written as LLVM IR.
 
 The polynomials are minimax fits (Remez exchange at 40 digits, weighted for the relative error of the function), rounded
-to float32. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh 1.5, sigmoid 2.5, erf 2.0, expm1 and log1p 2.0, sin
-and cos 1.6 (below 2**19; beyond, the error of the argument reduction grows with the argument). Subnormal results,
-infinities and NaN are as IEEE 754 says.
+to float32. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh 1.5, sigmoid 2.5, erf 2.0, expm1
+and log1p 2.0, sin and cos 1.6 (below 2**19; beyond, the error of the argument reduction grows with the argument).
+Subnormal results, infinities and NaN are as IEEE 754 says.
 """
 
 from __future__ import annotations

@@ -244,26 +244,7 @@ def power(x: Vector, y: Vector) -> Vector:
     return r
 
 
-FUNCTIONS: dict[str, Callable[[Vector], Vector]] = {
-    f.__name__: f
-    for f in (
-        exp,
-        expm1,
-        log,
-        log1p,
-        sigmoid,
-        tanh,
-        erf,
-        sin,
-        cos,
-        tan,
-        atan,
-        asin,
-        acos,
-        sinh,
-        cosh,
-        asinh,
-        acosh,
-        atanh,
-    )  # fmt: skip
-}
+_ALL = (
+    exp, expm1, log, log1p, sigmoid, tanh, erf, sin, cos, tan, atan, asin, acos, sinh, cosh, asinh, acosh, atanh,
+)  # fmt: skip
+FUNCTIONS: dict[str, Callable[[Vector], Vector]] = {f.__name__: f for f in _ALL}

@@ -1,4 +1,4 @@
-"""Groups of nodes around one that works on rows (a reduction, softmax, a normalisation): one loop of several sections."""
+"""Groups of nodes around one that works on rows (a reduction, softmax, a normalisation) as one loop."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ class RowBody:
         name = type_name(result)
         self.body.known[result] = value if name in HALVES else value.cast(name)
         for output in self.outputs:
-            if output in self.anchor.outputs[1:]:
+            if output in self.written or output in self.anchor.outputs[1:]:
                 continue
             element = self.wide(output)
             if output not in self.written:
@@ -299,5 +299,3 @@ def run_rows(
     size = math.prod(cut.shape)
     chunks = cut.rows if bound.loop.vector == "inner" else max(cut.rows // 16, 1)
     call(c, bound, size, chunks=chunks)
-
-

@@ -62,7 +62,7 @@ class Flow:
 
     @contextmanager
     def counted(self, low: Word, high: Word, step: int = 1) -> Iterator[Word]:
-        """A loop over ``range(low, high, step)``. The counter stays readable behind it: the first not below ``high``."""
+        """A loop over ``range(low, high, step)``. Behind it the counter is the first not below ``high``."""
         b = self.b
         before = b.block
         head, body, after = (self.function.append_basic_block(n) for n in ("head", "body", "after"))
