@@ -33,6 +33,7 @@ from ronn.partition import (
 from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow
 from ronn.passes.pipelines import again, all_passes, pipeline
 from ronn.placement import Placement
+from ronn.plan.budget import Budget
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
@@ -46,7 +47,7 @@ class Request:
 
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
     default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
-    ``observe`` is called after each run of a pass.
+    ``observe`` is called after each run of a pass. ``budget`` limits the memory of the plans.
     """
 
     model: IRModel
@@ -56,6 +57,7 @@ class Request:
     given: tuple[str, ...] = ()
     reports: list[PassReport] = field(default_factory=list, compare=False)
     observe: Callable[[PassRow, Graph], None] | None = field(default=None, compare=False)
+    budget: Budget | None = field(default=None, compare=False)
 
 
 Signature = tuple[Type | None, ...]
@@ -151,9 +153,9 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
 
 def to_plan(assigned: Graph, request: Request) -> Plan:
     """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans."""
-    closers: list[Callable[[], None]] = []
-    plan = _plan(assigned, assigned.inputs, {t.name: t for t in request.targets}, closers)
-    plan.closers = closers
+    making = _Making({t.name: t for t in request.targets}, request.budget)
+    plan = _plan(assigned, assigned.inputs, making)
+    plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
     return plan
 
 
@@ -317,11 +319,21 @@ def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list
     return evaluate
 
 
-def _plan(
-    graph: Graph, inputs: Sequence[Value], targets: Mapping[str, Target], closers: list[Callable[[], None]]
-) -> Plan:
+@dataclass
+class _Making:
+    """What a plan and the plans of its subgraphs share while they are made."""
+
+    targets: Mapping[str, Target]
+    budget: Budget | None
+    closers: list[Callable[[], None]] = field(default_factory=list)
+    inner: list[Plan] = field(default_factory=list)
+    compiles: int = 0
+
+
+def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
     calls: list[Call] = []
-    check_sizes(graph)
+    targets = making.targets
+    check_sizes(graph, None if making.budget is None else making.budget.limit)
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:
@@ -330,16 +342,21 @@ def _plan(
             for call in compiled.calls:
                 call.on_host = target.device.memory == "host"
             calls += compiled.calls
+            making.compiles += compiled.compiles
             if compiled.close is not None:
-                closers.append(compiled.close)
+                making.closers.append(compiled.close)
         elif is_copy(first):
             calls.append(_copy_call(first, targets))
         else:
             assert is_control_flow(first)
-            calls.append(
-                control_call(first, lambda sub, captured: _plan(sub, [*sub.inputs, *captured], targets, closers))
-            )
-    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get())
+            calls.append(control_call(first, lambda sub, captured: _sub_plan(sub, [*sub.inputs, *captured], making)))
+    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get(), budget=making.budget)
+
+
+def _sub_plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
+    plan = _plan(graph, inputs, making)
+    making.inner.append(plan)
+    return plan
 
 
 def _compile(target: Target, part: Part) -> CompiledPart:

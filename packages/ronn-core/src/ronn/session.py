@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+import weakref
 from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from ronn.compile import Experience, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
+import numpy as np
+
+from ronn.compile import Request
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
-from ronn.ir.graph import Graph, IRModel, Metadata, Value, clone
-from ronn.ir.types import TensorType
+from ronn.ir.graph import Graph, IRModel, Metadata, Value
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
 from ronn.partition import Target
 from ronn.placement import Placement
+from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
 from ronn.plugins import registry
+from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes
 from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, type_of
+from ronn.variant import Variant, constants_of, forget_constants
+
+if TYPE_CHECKING:
+    import builtins
 
 DEFAULT_PROVIDERS = ("cpu", "reference")
 
@@ -27,6 +34,20 @@ Source = Any
 """A path, bytes, a binary file object, or an ``onnx.ModelProto``."""
 
 ProviderSpec = str | tuple[str, Mapping[str, Any]]
+
+_Key = tuple["tuple[builtins.type, np.dtype, tuple[int, ...]]", ...]
+
+_alive: weakref.WeakSet[Session] = weakref.WeakSet()
+"""Open sessions: a child process after a fork makes their locks anew."""
+
+
+def _after_fork() -> None:
+    for session in list(_alive):
+        session._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Model:
@@ -79,9 +100,12 @@ class Model:
         return f"Model({self._ir.source!r}, {len(self._ir.graph)} nodes)"
 
 
-def resolve_targets(providers: Sequence[ProviderSpec] | None) -> tuple[Target, ...]:
+def resolve_targets(
+    providers: Sequence[ProviderSpec] | None, options: SessionOptions | None = None
+) -> tuple[Target, ...]:
     """The targets that ``providers`` name, in order. ProviderError for an unknown or unusable one.
 
+    What ``options`` say about threads and precision goes to every provider that has such an option.
     None means the default: cpu, with reference behind it (and reference alone where no cpu provider is installed).
     """
     known = registry()
@@ -97,6 +121,8 @@ def resolve_targets(providers: Sequence[ProviderSpec] | None) -> tuple[Target, .
             raise OptionError(f"provider {name!r} is listed twice")
         record = known.get(name)
         assert record.provider is not None
+        if options is not None:
+            given = options.for_provider(record.provider.options, given)
         targets.append(Target(record.provider, record.devices()[0], record.provider.check_options(given)))
     if not targets:
         raise OptionError("no providers listed", hint="leave providers out for the default, cpu and reference")
@@ -121,16 +147,39 @@ class Session:
         providers: Sequence[ProviderSpec] | None = None,
         options: SessionOptions | Mapping[str, Any] | None = None,
     ) -> None:
+        self._owns_model = not isinstance(source, Model)
         self._model = source if isinstance(source, Model) else Model.load(source)
         if options is None or isinstance(options, Mapping):
             options = SessionOptions.of(**(options if options is not None else {}))
         self.options = options
-        self._targets = resolve_targets(providers)
+        self._targets = resolve_targets(providers, options)
         self._lock = threading.RLock()
         self._closed = False
-        self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], _Variant] = {}
+        self._seen: dict[_Key, Plan] = {}
+        """Plans by the dtypes and shapes of inputs that were found to fit."""
+        self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Variant] = {}
+        self._budget = self._make_budget()
         self._base = self._variant((), ())
+        self._input_names = tuple(v.name for v in self._model.graph.inputs)
+        self._output_names = tuple(self._base.portable.output_names)
         self._base.check()
+        _alive.add(self)
+
+    def _make_budget(self) -> Budget | None:
+        limit = self.options.memory_limit
+        if limit is None:
+            return None
+        assert isinstance(limit, int)
+        budget = Budget(limit)
+        weights = list(constants_of(self._model.graph))
+        largest = sorted(((a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in weights), reverse=True)[:3]
+        budget.admit(distinct_bytes(weights), 0, largest)
+        budget.reclaim = self._reclaim
+        return budget
+
+    def _reclaim(self) -> None:
+        for variant in list(self._variants.values()):
+            variant.idle_back()
 
     # --- what the session is about
 
@@ -189,20 +238,41 @@ class Session:
         Returns a mapping in output order that also unpacks like a tuple. Arrays are the caller's own.
         Raises InputError for inputs that do not fit, ExecutionError naming the node that failed.
         """
+        if outputs is None and not trace:
+            try:
+                kind = type(inputs)
+                given: Any = inputs
+                if kind is dict:
+                    arrays = [given[n] for n in self._input_names] if len(given) == len(self._input_names) else []
+                else:
+                    arrays = given if kind is list or kind is tuple else [given]
+                plan = self._seen[tuple([(type(a), a.dtype, a.shape) for a in arrays])]
+            except (AttributeError, KeyError, TypeError):
+                pass  # not seen before, or to be converted
+            else:
+                plan.used = True
+                results = plan.run(arrays)
+                return Outputs(self._output_names, results if plan.fresh else own(results, arrays))
+        return self._run_any(inputs, outputs, trace)
+
+    def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str]) -> Outputs:
+        """Converts and checks the inputs, makes the plan if need be, and runs it."""
         if self._closed:
             raise RonnError("the session is closed")
         graph = self._model.graph
         defaults = self._model.ir.overridable
-        values = gather_inputs(inputs, graph.inputs, defaults)
-        given = tuple(n for n in defaults if n in values)
+        given_values = gather_inputs(inputs, graph.inputs, defaults)
+        given = tuple(n for n in defaults if n in given_values)
         variant = self._base if not given and not trace else self._variant(self._traced(trace), given)
         feed = variant.portable.inputs
-        for v in feed:
-            values[v.name] = convert(values[v.name], v.type, v.name)
+        values = {**given_values, **{v.name: convert(given_values[v.name], v.type, v.name) for v in feed}}
         check_symbols(values, feed, self.options.dimensions)
         ordered = [values[v.name] for v in feed]
         signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
-        results = own(variant.plan(signature).run(ordered), ordered)
+        plan = variant.plan(signature)
+        if variant is self._base:
+            self._remember([given_values[v.name] for v in feed], ordered, plan)
+        results = own(plan.run(ordered), ordered)
         names = variant.portable.output_names
         if outputs is None:
             return Outputs(names, results)
@@ -217,22 +287,64 @@ class Session:
                 )
         return Outputs(wanted, [found[n] for n in wanted])
 
+    def _remember(self, given: Sequence[Any], converted: Sequence[Any], plan: Plan) -> None:
+        """Notes that inputs of these dtypes and shapes fit as they are, and what runs them."""
+        if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "OUST" for g, c in zip(given, converted)):
+            with self._lock:
+                if len(self._seen) >= 4 * self.options.plan_cache:
+                    self._seen.clear()
+                if not self._closed:
+                    self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
+
     __call__ = run
 
     # --- resources
 
+    def memory(self) -> Memory:
+        """The memory that the session holds now; outputs of finished runs are the caller's."""
+        variants = list(self._variants.values())
+        plans = [p for v in variants for p in v.plans()]
+        seen: set[int] = set()
+        weights = distinct_bytes((a for v in variants for a in v.weights()), seen)
+        weights += distinct_bytes((a for _, p in plans for q in p.all_plans() for a in q.constants()), seen)
+        packed = distinct_bytes((a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
+        rows = []
+        for signature, plan in plans:
+            for q in plan.all_plans():
+                frames, idle = q.frames
+                text = ", ".join("?" if t is None else str(t) for t in signature)
+                rows.append(PlanMemory(text, q.arena_size, frames, idle))
+        arenas = sum(r.arena * r.arenas for r in rows)
+        idle_bytes = sum(r.arena * r.idle for r in rows)
+        return Memory(weights, packed, arenas, idle_bytes, weights + packed + arenas, tuple(rows))
+
+    def stats(self) -> Stats:
+        """Counts of what the session has done so far."""
+        variants = list(self._variants.values())
+        return Stats(
+            runs=sum(v.runs for v in variants),
+            plans=sum(len(v.plans()) for v in variants),
+            planned=sum(v.planned for v in variants),
+            compiles=sum(v.compiles for v in variants),
+        )
+
     def trim(self) -> None:
-        """Gives the memory of idle runs back; the next run takes it again."""
+        """Gives the memory of idle runs back, and every plan but the latest; later runs take it again."""
         with self._lock:
+            self._seen.clear()
             for variant in self._variants.values():
                 variant.trim()
 
     def close(self) -> None:
-        """Gives everything back. A closed session runs no more; closing twice is fine."""
+        """Gives everything back, weights included unless they belong to a ``Model`` of the caller's. Runs in progress
+        finish. A closed session runs no more; closing twice is fine."""
         with self._lock:
             self._closed = True
+            self._seen.clear()
             for variant in self._variants.values():
                 variant.close()
+            if self._owns_model:
+                forget_constants(self._model.graph)
 
     def __enter__(self) -> Session:
         return self
@@ -242,6 +354,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self._model.ir.source!r}, providers={self.providers})"
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+        for variant in self._variants.values():
+            variant.after_fork()
 
     def _traced(self, names: Sequence[str]) -> tuple[str, ...]:
         graph = self._model.graph
@@ -256,72 +373,13 @@ class Session:
                 )
         return tuple(n for n in dict.fromkeys(names) if n not in public)
 
-    def _variant(self, trace: tuple[str, ...], given: tuple[str, ...]) -> _Variant:
+    def _variant(self, trace: tuple[str, ...], given: tuple[str, ...]) -> Variant:
         with self._lock:
             found = self._variants.get((trace, given))
             if found is None:
-                request = Request(self._model.ir, self._targets, self.options, trace, given)
-                found = self._variants[trace, given] = _Variant(request)
+                request = Request(self._model.ir, self._targets, self.options, trace, given, budget=self._budget)
+                found = self._variants[trace, given] = Variant(request)
             return found
-
-
-class _Variant:
-    """A portable graph and its plans by input signature, least recently used first."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.portable = to_portable(request)
-        self._plans: OrderedDict[Signature, Plan] = OrderedDict()
-        self._latest: Graph | None = None
-        self._generic: Graph | None = None
-        self._experience = Experience()
-        self._lock = threading.RLock()
-
-    def check(self) -> None:
-        """Assigns every node at once, so that a session that cannot run fails when made."""
-        if self._static:
-            self.plan(tuple(v.type for v in self.portable.inputs))
-        else:
-            self.assigned()
-
-    @property
-    def _static(self) -> bool:
-        return all(isinstance(v.type, TensorType) and v.type.is_static for v in self.portable.inputs)
-
-    def generic(self) -> Graph:
-        """The graph after the passes that need no sizes: what plans for any size start from."""
-        if self._generic is None:
-            self._generic = self.portable if self._static else to_specialised(self.portable, None, self.request)
-        return self._generic
-
-    def assigned(self) -> Graph:
-        with self._lock:
-            if self._latest is None:
-                self._latest = to_assigned(clone(self.generic()), self.request)
-            return self._latest
-
-    def plan(self, signature: Signature) -> Plan:
-        with self._lock:
-            plan = self._plans.get(signature)
-            if plan is None:
-                graph = to_specialised(self.generic(), signature, self.request, self._experience)
-                plan = self._plans[signature] = to_plan(to_assigned(graph, self.request), self.request)
-                self._latest = graph
-                while len(self._plans) > self.request.options.plan_cache:
-                    self._plans.popitem(last=False)
-            else:
-                self._plans.move_to_end(signature)
-            return plan
-
-    def trim(self) -> None:
-        with self._lock:
-            for plan in self._plans.values():
-                plan.trim()
-
-    def close(self) -> None:
-        with self._lock:
-            while self._plans:
-                self._plans.popitem()[1].close()
 
 
 def load(source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:

@@ -70,6 +70,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
             Lowered(n, "native kernels are off") for n in part.nodes
         ]
     threads = int(options.get("threads") or default_threads())
+    before = kernels.compiles_here
     context = Context(kernels, options)
     made: list[Lowering | Node] = []
     report: list[Lowered] = []
@@ -80,7 +81,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     needed = set(part.outputs)
     calls = [to_call(m, runs, needed) if isinstance(m, Lowering) else numpy_call(m) for m in made]
     say(3, lambda: _told(report))
-    return CompiledPart(calls), report
+    return CompiledPart(calls, compiles=kernels.compiles_here - before), report
 
 
 def _groups(part: Part) -> Sequence[tuple[Node, ...]]:

@@ -19,7 +19,7 @@ class CpuProvider(KernelProvider):
 
     Options: ``threads`` (0: what the process may use), ``kernels`` (``native`` or ``numpy``), ``precision``
     (``float32``, or ``bf16``: products of matrices may be taken in bfloat16), ``deterministic`` (the same bits whatever
-    the number of threads: native kernels always keep to it, since work is cut up in a way that does not ask for it).
+    the number of threads: native kernels always keep to it, in however many shares their work is done).
     """
 
     name: ClassVar[str] = "cpu"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -72,7 +73,8 @@ def word(kind: str, value: Any) -> int:
 
 
 class Library:
-    """Kernels for one machine. ``compiles`` counts modules and generated kernels compiled by this process."""
+    """Kernels for one machine. ``compiles`` counts modules and generated kernels compiled by this process,
+    ``compiles_here`` those that the calling thread asked for."""
 
     def __init__(self, for_machine: Machine) -> None:
         self.machine = for_machine
@@ -80,6 +82,19 @@ class Library:
         self.compiles = 0
         self._mapped: dict[str, Mapped] = {}
         self._signatures: dict[str, dict[str, Signature]] = {}
+        self._lock = threading.RLock()
+        self._asked = threading.local()
+
+    @property
+    def compiles_here(self) -> int:
+        return getattr(self._asked, "compiles", 0)
+
+    def _count(self, compiled: int) -> None:
+        self.compiles += compiled
+        self._asked.compiles = self.compiles_here + compiled
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
         self._lock = threading.RLock()
 
     # --- modules
@@ -128,7 +143,7 @@ class Library:
             missing = self.missing(modules)
             if missing:
                 self._build(missing, progress)
-                self.compiles += len(missing)
+                self._count(len(missing))
 
     def build_here(self, module: str) -> None:
         """Compiles a module in this process, and stores it."""
@@ -200,7 +215,7 @@ class Library:
                 found = self.cache.load(name)
                 if found is None:
                     found = self.cache.store(name, self._link(kernel))
-                    self.compiles += 1
+                    self._count(1)
                 self._mapped[name] = found
             return found.symbols["kernel"]
 
@@ -219,4 +234,7 @@ def _renderer_digest() -> str:
 @lru_cache(maxsize=8)
 def library(level: str = "native") -> Library:
     """The library for a level of instructions (see ``machine``), one per process."""
-    return Library(machine(level))
+    made = Library(machine(level))
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=made.after_fork)
+    return made

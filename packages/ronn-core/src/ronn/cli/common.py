@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ronn.errors import OptionError
+from ronn.plan.budget import size_text as size_text
 
 if TYPE_CHECKING:
     from ronn.options import SessionOptions
@@ -105,12 +106,3 @@ def add(to: Table, *cells: object) -> None:
 
 def write_json(data: Any) -> None:
     typer.echo(json.dumps(data, indent=2, default=str))
-
-
-def size_text(n: float) -> str:
-    """``12.3 MB``."""
-    for unit in ("B", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} GB"

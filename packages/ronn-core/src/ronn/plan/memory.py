@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 
 from ronn.errors import MemoryLimitError
-from ronn.ir.graph import Graph
-from ronn.plan.lifetime import ALIGNMENT, Storage, nbytes
+from ronn.ir.graph import Graph, Value
+from ronn.plan.lifetime import ALIGNMENT, Lifetimes, Storage, nbytes
 
 
 def align(n: int) -> int:
@@ -37,17 +37,54 @@ def place(storages: Sequence[Storage]) -> int:
     return total
 
 
-def check_sizes(graph: Graph) -> None:
-    """MemoryLimitError, before anything is allocated, when a single tensor is larger than this machine's memory."""
-    limit = physical_memory()
+def heap_peak(lifetimes: Lifetimes) -> int:
+    """Bytes that calls and segments allocate outside of the arena, at the moment when they are most: outputs, and
+    results of kernels that allocate. Only those of known size count."""
+    changes: dict[int, int] = {}
+    for storage, size in _allocated(lifetimes):
+        changes[storage.first] = changes.get(storage.first, 0) + size
+        changes[storage.last + 1] = changes.get(storage.last + 1, 0) - size
+    level = peak = 0
+    for _, change in sorted(changes.items()):
+        level += change
+        peak = max(peak, level)
+    return peak
+
+
+def _allocated(lifetimes: Lifetimes) -> list[tuple[Storage, int]]:
+    seen = {id(s): s for s in lifetimes.storage.values() if s.external and s.first >= 0 and s.home is not None}
+    sizes = [(s, nbytes(s.home)) for s in seen.values() if s.home is not None]
+    return [(s, size) for s, size in sizes if size is not None]
+
+
+def largest(lifetimes: Lifetimes, count: int = 3) -> list[tuple[int, str]]:
+    """The largest tensors of a run, for messages: bytes and what they are."""
+    found: dict[Value, int] = {}
+    for storage in lifetimes.arena_storages():
+        for value in storage.values[:1]:
+            found[value] = storage.size or 0
+    for storage, size in _allocated(lifetimes):
+        if storage.home is not None:
+            found[storage.home] = size
+    ordered = sorted(found.items(), key=lambda item: -item[1])[:count]
+    return [(size, f"%{value.name}: {value.type}") for value, size in ordered]
+
+
+def check_sizes(graph: Graph, limit: int | None = None) -> None:
+    """MemoryLimitError, before anything is compiled or allocated, when a single tensor is larger than this machine's
+    memory, or than ``limit`` bytes."""
+    physical = physical_memory()
+    bound = physical if limit is None else min(limit, physical)
     for node in graph:
         for value in node.outputs:
             size = nbytes(value)
-            if size is not None and size > limit:
+            if size is not None and size > bound:
                 raise MemoryLimitError(
-                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB of {limit / 2**30:.3g} GiB",
+                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB of {bound / 2**30:.3g} GiB",
                     node=node,
-                    hint="the model asks for an absurd size, or an input is far too large",
+                    hint="the model asks for an absurd size, or an input is far too large"
+                    if bound == physical
+                    else "memory_limit of the session is smaller than this one tensor",
                 )
 
 

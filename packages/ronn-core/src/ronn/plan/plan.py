@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 
 from ronn.errors import ExecutionError, ProviderError, RonnError
 from ronn.ir.graph import Value
-from ronn.plan.lifetime import ALIGNMENT, Lifetimes, analyse
-from ronn.plan.memory import place
-from ronn.plan.segment import Bound, KernelFailure, Segment, address
+from ronn.plan.budget import Budget
+from ronn.plan.frame import Frame, make_arena
+from ronn.plan.lifetime import Lifetimes, analyse
+from ronn.plan.memory import heap_peak, largest, place
+from ronn.plan.segment import Bound, KernelFailure, Segment
 from ronn.provider import Call
 
 _NONE = 0  # the slot of omitted inputs
@@ -37,17 +40,6 @@ class Step:
     segment: int = -1
 
 
-class Frame:
-    """What one run in progress owns: slots (constants and arena views are in place), segments bound to the arena."""
-
-    __slots__ = ("arena", "segments", "slots")
-
-    def __init__(self, slots: list[Any], arena: np.ndarray | None, segments: Sequence[Segment]) -> None:
-        self.slots = slots
-        self.arena = arena
-        self.segments = [s.bind(arena) for s in segments]
-
-
 class Plan:
     """Calls of one graph, ready to run on values of fixed types.
 
@@ -55,19 +47,37 @@ class Plan:
     """
 
     def __init__(
-        self, calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Value], *, check: bool = False
+        self,
+        calls: Sequence[Call],
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        *,
+        check: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         self.calls = tuple(calls)
         lifetimes = analyse(self.calls, inputs, outputs)
         self.arena_size = place(lifetimes.arena_storages())
+        self.heap_size = heap_peak(lifetimes)
+        self.largest = largest(lifetimes)
         self.check = check
+        self.budget = budget
         self._number(inputs, outputs)
         self._arena_slots = self._arena_views(lifetimes)
         self.segments: list[Segment] = []
         self.steps = self._make_steps(lifetimes)
-        self._clear = self._heap_slots()
+        self._clear = self._assigned_slots()
+        made = {m.slot for s in self.segments for m in s.made}
+        self.fresh = len({*self.output_slots} & made) == len(self.output_slots)
+        """Whether each output is an array that the run makes, and of which nothing else is part."""
         self._idle: list[Frame] = []
+        self._frames: list[Frame] = []
+        self._past_runs = 0
         self._lock = threading.Lock()
+        self.keep = _MAX_IDLE_FRAMES
+        self.used = False
+        self.inner: list[Plan] = []
+        self.compiles = 0
         self.closers: list[Callable[[], None]] = []
 
     # --- building
@@ -138,31 +148,55 @@ class Plan:
         unused = [v for v in call.outputs if v.name and v not in lifetimes.last_use]
         return tuple(sorted({self._slot[v] for v in (*dying, *unused)} - keep))
 
-    def _heap_slots(self) -> tuple[int, ...]:
-        kept = {v[0] for v in self._arena_slots} | {s for v, s in self._slot.items() if v.is_const}
-        return tuple(s for s in self._slot.values() if s not in kept)
+    def _assigned_slots(self) -> tuple[int, ...]:
+        """Slots that a run puts something into, and that must be empty when it is over."""
+        arena = {v[0] for v in self._arena_slots}
+        filled = {*self.input_slots, *(o for step in self.steps for o in step.outs if o > _NONE)}
+        for segment in self.segments:
+            filled |= {m.slot for m in segment.made} | {v.slot for v in segment.views}
+        return tuple(sorted(filled - arena))
 
     def _new_frame(self) -> Frame:
+        if self.budget is not None:
+            self.budget.take(self.arena_size)
         slots = list(self._template)
         arena = None
         if self.arena_size:
-            memory = np.empty(self.arena_size + ALIGNMENT, np.uint8)
-            start = -address(memory) % ALIGNMENT
-            arena = memory[start : start + self.arena_size]
+            arena = make_arena(self.arena_size)
             for slot, offset, size, dtype, shape in self._arena_slots:
                 slots[slot] = arena[offset : offset + size].view(dtype).reshape(shape)
-        return Frame(slots, arena, self.segments)
+        frame = Frame(slots, arena, self.segments)
+        with self._lock:
+            self._frames.append(frame)
+        return frame
+
+    def _drop(self, frame: Frame) -> None:
+        with self._lock:
+            self._frames.remove(frame)
+            self._past_runs += frame.runs
+        if self.budget is not None:
+            self.budget.give(self.arena_size)
 
     # --- running
 
     def run(self, values: Sequence[Any]) -> list[Any]:
         """Runs on values in input order; returns the outputs. They may alias inputs or constants, never the arena.
 
-        Raises ExecutionError naming the node that failed.
+        Raises ExecutionError naming the node that failed, MemoryLimitError when the budget has no room for the run.
         """
-        with self._lock:
-            frame = self._idle.pop() if self._idle else None
-        if frame is None:
+        if self.budget is None:
+            return self._run(values)
+        self.budget.take(self.heap_size)
+        try:
+            return self._run(values)
+        finally:
+            self.budget.give(self.heap_size)
+
+    def _run(self, values: Sequence[Any]) -> list[Any]:
+        # Lists of frames are popped and appended without a lock: a fork may come at any moment.
+        try:
+            frame = self._idle.pop()
+        except IndexError:
             frame = self._new_frame()
         slots = frame.slots
         for slot, value in zip(self.input_slots, values, strict=True):
@@ -170,14 +204,16 @@ class Plan:
         try:
             self._walk(slots, frame.segments)
             results = [slots[s] for s in self.output_slots]
-            if frame.arena is not None:
+            if not self.fresh and frame.arena is not None:
                 results = [_detach(r, frame.arena) for r in results]
         finally:
             for slot in self._clear:
                 slots[slot] = None
-            with self._lock:
-                if len(self._idle) < _MAX_IDLE_FRAMES:
-                    self._idle.append(frame)
+            frame.runs += 1
+            if len(self._idle) < self.keep:
+                self._idle.append(frame)
+            else:
+                self._drop(frame)
         return results
 
     def _walk(self, slots: list[Any], segments: Sequence[Bound]) -> None:
@@ -250,16 +286,69 @@ class Plan:
 
     # --- resources
 
+    def all_plans(self) -> list[Plan]:
+        """This plan and those of its subgraphs."""
+        return [self, *self.inner]
+
+    @property
+    def runs(self) -> int:
+        """Finished runs."""
+        with self._lock:
+            return self._past_runs + sum(f.runs for f in self._frames)
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """How many frames there are, and how many of them no run uses."""
+        return len(self._frames), len(self._idle)
+
+    @property
+    def need(self) -> int:
+        """Bytes that one run needs: its arena and what it allocates, as far as sizes are known."""
+        return sum(p.arena_size + p.heap_size for p in self.all_plans())
+
+    def constants(self) -> list[np.ndarray]:
+        """Arrays of the constants that the calls read."""
+        return [v.data for v in self._slot if v.data is not None]
+
+    def packed(self) -> list[np.ndarray]:
+        """Arrays that providers made of constants, and hold on to."""
+        natives = (c.native for c in self.calls if c.native is not None)
+        return [a for native in natives for a in native.keep if isinstance(a, np.ndarray)]
+
     def trim(self) -> None:
         """Gives the memory of idle frames back."""
-        with self._lock:
-            self._idle.clear()
+        for plan in self.all_plans():
+            while plan._idle:
+                try:
+                    frame = plan._idle.pop()
+                except IndexError:
+                    break
+                plan._drop(frame)
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
+        for plan in self.all_plans():
+            plan._lock = threading.Lock()
+
+    def retire(self) -> None:
+        """Gives everything back as soon as the last run in progress is over."""
+        for plan in self.all_plans():
+            plan.keep = 0
+        self.trim()
+        for close in self.closers:
+            weakref.finalize(self, close)
+        self.closers = []
 
     def close(self) -> None:
-        """Gives memory and what compiled parts hold back."""
+        """Gives memory and what compiled parts hold back. Runs in progress finish on what they hold themselves."""
+        for plan in self.all_plans():
+            plan.keep = 0
         self.trim()
         while self.closers:
             self.closers.pop()()
+        for plan in self.all_plans():
+            for value in plan._slot:  # frames hold the arrays that they use
+                value.data = None
 
 
 def _detach(value: Any, arena: np.ndarray) -> Any:

@@ -6,7 +6,8 @@ written once a frame; those of inputs, outputs and other arrays of their own at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,13 @@ from ronn.provider.native import At, Engine, KernelCall, Scratch, Status
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """An array outside of the arena: its slot, its bytes, and the words (with offsets) that hold its address."""
+    """An array outside of the arena that others make: its slot, its bytes, and the words (with offsets) that hold its
+    address."""
 
     slot: int
     nbytes: int
     words: tuple[tuple[int, int], ...]
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Made:
     slot: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    words: tuple[tuple[int, int], ...]
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class View:
     shift: int
     shape: tuple[int, ...]
     dtype: np.dtype
+    nbytes: int
+    plain: bool  # of a dtype that NumPy itself has
 
 
 class Segment:
@@ -65,15 +72,16 @@ class Segment:
         self._status: list[tuple[int, Call, str]] = []
         self._slots = slots
         self._lifetimes = lifetimes
-        produced = {v for _, call in calls for v in call.outputs}
-        self.made, self.views = self._outputs(produced)
+        self.indices = tuple(index for index, _ in calls)
+        self._constants: dict[int, np.ndarray] = {}
         for index, call in calls:
             self._lay_out(index, call)
+        self.made, self.views = self._outputs(dict.fromkeys(v for _, call in calls for v in call.outputs))
         self._finish()
 
     # --- building
 
-    def _outputs(self, produced: set[Value]) -> tuple[tuple[Made, ...], tuple[View, ...]]:
+    def _outputs(self, produced: Mapping[Value, None]) -> tuple[tuple[Made, ...], tuple[View, ...]]:
         made, views = [], []
         for value in produced:
             storage = self._lifetimes.storage.get(value)
@@ -81,10 +89,12 @@ class Segment:
                 continue
             shape, dtype = value.tensor.static_shape, value.dtype.numpy
             if storage.home is value:
-                made.append(Made(self._slots[value], shape, dtype))
+                made.append(Made(self._slots[value], shape, dtype, tuple(self._external.pop(storage, ())), value))
             elif storage.home is not None:
                 shift = self._lifetimes.shift.get(value, 0)
-                views.append(View(self._slots[value], self._slots[storage.home], shift, shape, dtype))
+                size = value.tensor.size * dtype.itemsize
+                plain = dtype.isbuiltin == 1
+                views.append(View(self._slots[value], self._slots[storage.home], shift, shape, dtype, size, plain))
         return tuple(made), tuple(views)
 
     def _lay_out(self, index: int, call: Call) -> None:
@@ -117,7 +127,9 @@ class Segment:
             return 0
         home = value if storage is None or storage.home is None else storage.home
         if home.data is not None:
-            return address(constant(home)) + offset
+            data = constant(home)
+            self._constants[id(data)] = data
+            return address(data) + offset
         if storage is None:
             raise ProviderError(f"%{value.name} is used before it is made")
         self._external.setdefault(storage, []).append((place, offset))
@@ -128,10 +140,11 @@ class Segment:
         self._arena_words = np.array([p for p, _ in self._arena], np.int64)
         self._arena_offsets = np.array([o for _, o in self._arena], np.int64)
         self.external = tuple(
-            External(self._slots[s.home], s.home.tensor.size * s.home.dtype.numpy.itemsize, tuple(words))
+            External(self._slots[s.home], s.home.tensor.size * s.home.dtype.numpy.itemsize, tuple(words), s.home)
             for s, words in self._external.items()
             if s.home is not None and s.home.dtype is not None
         )
+        self._clean = bytes(8 * len(self._status))
         starts = np.array(self._starts, np.int64)
         self.steps = np.zeros((len(self.kernels), 3), np.int64)
         if len(self.kernels):
@@ -153,16 +166,35 @@ def constant(value: Value) -> np.ndarray:
     return data
 
 
-def address(array: np.ndarray) -> int:
-    """Where the array's first element lies."""
+_DATA = object.__basicsize__  # where an ndarray object holds the address of its data: behind the object's own header
+_read = ctypes.c_ssize_t.from_address
+
+
+def _address(array: np.ndarray) -> int:
     place: int = array.__array_interface__["data"][0]
     return place
+
+
+def _address_fast(array: np.ndarray) -> int:
+    return _read(id(array) + _DATA).value
+
+
+def _header_is_plain() -> bool:
+    """Whether ndarray objects are laid out as NumPy's C API says, so that the address need not be asked for."""
+    import sys
+
+    samples = [np.zeros(3), np.zeros((2, 5), np.int8)[:, 1:]]
+    return sys.implementation.name == "cpython" and all(_address_fast(a) == _address(a) for a in samples)
+
+
+address: Callable[[np.ndarray], int] = _address_fast if _header_is_plain() else _address
+"""Where an array's first element lies."""
 
 
 class Bound:
     """A segment with the addresses of one frame's arena."""
 
-    __slots__ = ("_blocks", "_held", "_segment", "_steps", "_verdicts", "clock")
+    __slots__ = ("_blocks", "_launch", "_segment", "_steps", "_verdicts", "_words", "clock")
 
     def __init__(self, segment: Segment, arena: np.ndarray | None) -> None:
         self._segment = segment
@@ -174,6 +206,8 @@ class Bound:
             self._blocks[place] = address(self._verdicts) + 8 * i
         self._steps = segment.steps.copy()
         self._steps[:, 1] += address(self._blocks) if self._blocks.size else 0
+        self._words = memoryview(self._blocks)
+        self._launch = segment.engine.bind(self._steps)
         self.clock: np.ndarray | None = None
 
     def run(self, slots: list[Any]) -> None:
@@ -181,25 +215,40 @@ class Bound:
 
         Raises ExecutionError with the message of a kernel that failed.
         """
-        segment, blocks = self._segment, self._blocks
+        self.fill(slots)
+        if self.clock is not None:
+            self._segment.engine.launch(self._steps, self.clock)
+        elif len(self._segment.kernels):
+            self._launch()
+        self.check()
+
+    def fill(self, slots: list[Any], empty: Callable[..., np.ndarray] = np.empty) -> None:
+        """Makes the outputs and writes the addresses of everything outside of the arena."""
+        segment, words = self._segment, self._words
         for made in segment.made:
-            slots[made.slot] = np.empty(made.shape, made.dtype)
-        held = None
+            array = slots[made.slot] = empty(made.shape, made.dtype)
+            start = address(array)
+            for place, offset in made.words:
+                words[place] = start + offset
         for external in segment.external:
             array = slots[external.slot]
+            if not isinstance(array, np.ndarray):
+                array = slots[external.slot] = np.asarray(array)
             if not array.flags.c_contiguous:
-                array = np.ascontiguousarray(array)
-                held = [array] if held is None else [*held, array]
+                # The slot keeps the copy alive as long as its address is in use.
+                array = slots[external.slot] = np.ascontiguousarray(array)
             if array.nbytes != external.nbytes:
                 raise ProviderError(f"a kernel was handed {array.nbytes} bytes where the plan has {external.nbytes}")
-            start = array.__array_interface__["data"][0]
+            start = address(array)
             for place, offset in external.words:
-                blocks[place] = start + offset
+                words[place] = start + offset
         for view in segment.views:
             slots[view.slot] = _part(slots[view.home], view)
-        if len(self._steps):
-            segment.engine.launch(self._steps, self.clock)
-        if len(self._verdicts) and self._verdicts.any():
+
+    def check(self) -> None:
+        """Raises KernelFailure when a kernel has set its status word."""
+        segment = self._segment
+        if segment._status and self._verdicts.tobytes() != segment._clean:
             failed = int(np.flatnonzero(self._verdicts)[0])
             self._verdicts[:] = 0
             _, call, message = segment._status[failed]
@@ -207,9 +256,10 @@ class Bound:
 
 
 def _part(home: np.ndarray, view: View) -> np.ndarray:
-    size = int(np.prod(view.shape, dtype=np.int64)) * view.dtype.itemsize
+    if view.plain and home.flags.c_contiguous and home.dtype.isbuiltin == 1:
+        return np.ndarray(view.shape, view.dtype, home, view.shift)
     flat = np.ascontiguousarray(home).reshape(-1).view(np.uint8)
-    return flat[view.shift : view.shift + size].view(view.dtype).reshape(view.shape)
+    return flat[view.shift : view.shift + view.nbytes].view(view.dtype).reshape(view.shape)
 
 
 class KernelFailure(ExecutionError):

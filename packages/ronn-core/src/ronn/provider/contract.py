@@ -117,10 +117,12 @@ class Call:
 
 @dataclass(slots=True)
 class CompiledPart:
-    """What a provider makes of a part: calls that the plan runs in order. ``close`` gives resources back."""
+    """What a provider makes of a part: calls that the plan runs in order. ``close`` gives resources back.
+    ``compiles`` counts kernels that had to be compiled for it."""
 
     calls: Sequence[Call]
     close: Callable[[], None] | None = None
+    compiles: int = 0
 
 
 class Provider:

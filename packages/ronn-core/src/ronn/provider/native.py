@@ -7,7 +7,7 @@ places in its arena, writes the addresses into argument blocks, and hands runs o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,10 @@ class Engine:
         ``clock``, int64[n + 1], takes the time before each step and at the end, in ticks of ``tick``.
         """
         raise NotImplementedError(f"{type(self).__name__}.launch")
+
+    def bind(self, steps: np.ndarray) -> Callable[[], None]:
+        """A function that launches ``steps``, for an array that stays where it is. One thread at a time calls it."""
+        return lambda: self.launch(steps)
 
     @property
     def tick(self) -> float:

@@ -14,7 +14,16 @@ The control block, one cache line (8 words) each so that threads do not disturb 
     SLEEPERS  workers that sleep, or are about to
     STOP      1: workers return
     OWNER     1: a run has the pool
-    SYSTEM    address of libc's syscall, how often a waiting worker looks before it sleeps
+    SYSTEM    address of libc's syscall, how often a waiting worker looks before it sleeps: between runs, inside a run
+
+What may happen in which order:
+
+* A worker that has seen EPOCH reads JOB, which the driver may be overwriting for the next step. What it read counts
+  only after it has claimed a share of that very epoch: as long as a share of a step is unclaimed or unfinished the
+  driver waits, and writes nothing. A claim with another tag, or of a step whose shares are all taken, fails.
+* A worker counts itself in SLEEPERS, then looks at EPOCH once more, then sleeps if EPOCH is still the same (the kernel
+  compares again). The driver raises EPOCH, then looks at SLEEPERS. All four are sequentially consistent, so one of the
+  two sees the other; and the driver finishes by itself if nobody wakes.
 """
 
 from __future__ import annotations
@@ -48,6 +57,7 @@ from ronn_provider_cpu.engine.primitives import (
     cycles,
     fetch_add,
     load_acquire,
+    load_ordered,
     pause,
     read,
     store_release,
@@ -90,7 +100,7 @@ def _share_out(pool, kernel, block, shares, threads):  # type: ignore[no-untyped
     write(pool, DONE, 0)
     store_release(pool, CLAIM, (tag << 40) | (shares << SHARE_BITS))
     fetch_add(pool, EPOCH, 1)
-    if load_acquire(pool, SLEEPERS) > 0:
+    if load_ordered(pool, SLEEPERS) > 0:
         system_call(read(pool, SYSTEM), FUTEX, pool + 8 * EPOCH, WAKE_PRIVATE, EVERYBODY, 0)
     _take(pool, tag, kernel, block, shares, False)
     looks = 0
@@ -104,23 +114,43 @@ def _share_out(pool, kernel, block, shares, threads):  # type: ignore[no-untyped
 
 @native("run_plan(pool, steps, count, threads, clock)")
 def run_plan(target: Target) -> Any:
-    """Runs ``count`` steps (words: kernel, argument block, shares). ``clock`` is 0, or takes count + 1 times."""
+    """Runs ``count`` steps (words: kernel, argument block, shares). ``clock`` is 0, or takes count + 1 times.
+
+    The pool is taken at the first step of several shares; while another run has it, this thread does such steps alone.
+    """
 
     @njit(error_model="numpy", nogil=True)
     def run(pool, steps, count, threads, clock, worker, workers):  # type: ignore[no-untyped-def]
-        shared = threads > 1 and compare_exchange(pool, OWNER, 0, 1)
+        owner = False
         for i in range(count):
             kernel, block, shares = read(steps, 3 * i), read(steps, 3 * i + 1), read(steps, 3 * i + 2)
             if clock != 0:
                 write(clock, i, cycles())
-            if shared and shares > 1:
+            if shares > 1 and threads > 1 and not owner and load_acquire(pool, OWNER) == 0:
+                owner = compare_exchange(pool, OWNER, 0, 1)
+            if shares > 1 and owner:
                 _share_out(pool, kernel, block, shares, threads)
             else:
                 call_kernel(kernel, block, 0, 1)
         if clock != 0:
             write(clock, count, cycles())
-        if shared:
+        if owner:
             store_release(pool, OWNER, 0)
+
+    return run
+
+
+@native("spin(pool, looks)")
+def spin(target: Target) -> Any:
+    """Looks at the pool so many times as a waiting worker does: how long a look takes is measured with it."""
+
+    @njit(error_model="numpy", nogil=True)
+    def run(pool, looks, worker, workers):  # type: ignore[no-untyped-def]
+        seen = load_acquire(pool, EPOCH)
+        for _ in range(looks):
+            if load_acquire(pool, STOP) != 0 or load_acquire(pool, EPOCH) != seen:
+                return
+            pause()
 
     return run
 
@@ -131,7 +161,7 @@ def work(target: Target) -> Any:
 
     @njit(error_model="numpy", nogil=True)
     def life(pool, index, worker, workers):  # type: ignore[no-untyped-def]
-        system, patience = read(pool, SYSTEM), read(pool, SYSTEM + 1)
+        system, patience, longer = read(pool, SYSTEM), read(pool, SYSTEM + 1), read(pool, SYSTEM + 2)
         seen = load_acquire(pool, EPOCH)
         looks = 0
         while load_acquire(pool, STOP) == 0:
@@ -145,10 +175,10 @@ def work(target: Target) -> Any:
                 continue
             pause()
             looks += 1
-            if looks > patience:
+            if looks > patience and (looks > longer or load_acquire(pool, OWNER) == 0):
                 looks = 0
                 fetch_add(pool, SLEEPERS, 1)
-                if load_acquire(pool, EPOCH) == seen and load_acquire(pool, STOP) == 0:
+                if load_ordered(pool, EPOCH) == seen and load_acquire(pool, STOP) == 0:
                     system_call(system, FUTEX, pool + 8 * EPOCH, WAIT_PRIVATE, seen & 0xFFFFFFFF, 0)
                 fetch_add(pool, SLEEPERS, -1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ronn.provider.native import Engine
 from ronn_codegen.native.library import Library
-from ronn_provider_cpu.engine.pool import pool
+from ronn_provider_cpu.engine.pool import Launch, pool
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -25,6 +26,9 @@ class NativeEngine(Engine):
 
     def launch(self, steps: ndarray, clock: ndarray | None = None) -> None:
         pool(self.library).run(steps, self.threads, clock)
+
+    def bind(self, steps: ndarray) -> Callable[[], None]:
+        return Launch(self.library, steps, self.threads)
 
     @property
     def tick(self) -> float:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
+from collections.abc import Callable
 
 import numpy as np
 
 from ronn import host, knobs
+from ronn.plan.segment import address
 from ronn_codegen.native.library import Library
 from ronn_provider_cpu.engine.layout import EVERYBODY, FUTEX, STOP, SYSTEM, WAKE_PRIVATE, WORDS
 
 EXECUTOR = "ronn_provider_cpu.engine.executor"
-_LOOKS = 1500  # of a waiting worker before it sleeps: some 50 us
+_BETWEEN = 50e-6  # seconds that a worker looks out for the next run before it sleeps
+_INSIDE = 1e-3  # the same while a run is in progress, whose next step may be its
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+_RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # run_plan does not ask which share of how many it is
 
 
 def default_threads() -> int:
@@ -33,11 +38,12 @@ class Pool:
         self.words = self._control[start : start + WORDS]
         self.address = int(self.words.ctypes.data)
         self._work = _ENTRY(library.address(EXECUTOR, "work"))
-        self._run = _ENTRY(library.address(EXECUTOR, "run_plan"))
+        self.run_plan = _RUN(library.address(EXECUTOR, "run_plan"))
         self._libc = ctypes.CDLL(None)
         syscall = ctypes.cast(self._libc.syscall, ctypes.c_void_p).value
         assert syscall is not None
-        self.words[SYSTEM], self.words[SYSTEM + 1] = syscall, _LOOKS
+        look = _seconds_of_a_look(_ENTRY(library.address(EXECUTOR, "spin")), self.address)
+        self.words[SYSTEM : SYSTEM + 3] = syscall, int(_BETWEEN / look), int(_INSIDE / look)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -59,11 +65,17 @@ class Pool:
 
     def run(self, steps: np.ndarray, threads: int, clock: np.ndarray | None) -> None:
         """Runs steps (int64[n, 3]) on ``threads`` threads, this one included. The GIL is released meanwhile."""
+        threads = self.fit(steps, threads)
+        times = 0 if clock is None else address(clock)
+        block = (ctypes.c_int64 * 5)(self.address, address(steps), len(steps), threads, times)
+        self.run_plan(ctypes.addressof(block))
+
+    def fit(self, steps: np.ndarray, threads: int) -> int:
+        """The threads that ``steps`` can use, which are there from now on."""
+        threads = min(threads, int(steps[:, 2].max(initial=1)))
         if threads > 1:
             self.grow(threads - 1)
-        times = 0 if clock is None else clock.__array_interface__["data"][0]
-        block = (ctypes.c_int64 * 5)(self.address, steps.__array_interface__["data"][0], len(steps), threads, times)
-        self._run(ctypes.addressof(block), 0, 1)
+        return threads
 
     def stop(self) -> None:
         """Ends the workers (tests; a process that exits need not)."""
@@ -72,6 +84,41 @@ class Pool:
         self._libc.syscall(FUTEX, ctypes.c_void_p(self.address), WAKE_PRIVATE, EVERYBODY, 0)
         for thread in self._threads:
             thread.join()
+
+
+class Launch:
+    """Runs the same steps again and again: its argument block is made once. One thread at a time calls it."""
+
+    __slots__ = ("_block", "_library", "_pool", "_run", "_steps", "_threads", "_where")
+
+    def __init__(self, library: Library, steps: np.ndarray, threads: int) -> None:
+        self._library = library
+        self._steps = steps
+        self._threads = threads
+        self._attach(pool(library))
+
+    def _attach(self, to: Pool) -> None:
+        self._pool = to
+        threads = to.fit(self._steps, self._threads)
+        self._block = (ctypes.c_int64 * 5)(to.address, address(self._steps), len(self._steps), threads, 0)
+        self._where = ctypes.addressof(self._block)
+        self._run = to.run_plan
+
+    def __call__(self) -> None:
+        if self._pool is not _pool:
+            self._attach(pool(self._library))
+        self._run(self._where)
+
+
+def _seconds_of_a_look(spin: Callable[[int, int, int], None], words: int) -> float:
+    looks = 2000
+    block = np.array([words, looks], np.int64)
+    best = 1.0
+    for _ in range(3):
+        started = time.perf_counter()
+        spin(address(block), 0, 1)
+        best = min(best, time.perf_counter() - started)
+    return max(best / looks, 1e-9)
 
 
 _pool: Pool | None = None

@@ -55,6 +55,16 @@ def load_acquire(typing: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
+def load_ordered(typing: Any, address: Any, index: Any) -> Any:
+    """A word, sequentially consistent."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_word(builder, *args), "seq_cst", 8, typ=_I64)
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@intrinsic
 def store_release(typing: Any, address: Any, index: Any, value: Any) -> Any:
     """Writes a word after everything that came before."""
 

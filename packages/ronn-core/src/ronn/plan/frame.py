@@ -1,0 +1,42 @@
+"""Frames: what one run in progress owns."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ronn.plan.lifetime import ALIGNMENT
+from ronn.plan.segment import Bound, Segment, address
+
+_MAPPED = 1 << 20  # bytes from which an arena is mapped: what is given back then leaves the process
+_HUGE = 8 << 20  # bytes from which large pages are asked for
+
+
+class Frame:
+    """Slots (constants and arena views are in place), and segments bound to the arena. ``runs`` are those finished."""
+
+    __slots__ = ("arena", "runs", "segments", "slots")
+
+    def __init__(self, slots: list[Any], arena: np.ndarray | None, segments: Sequence[Segment]) -> None:
+        self.slots = slots
+        self.arena = arena
+        self.segments: list[Bound] = [s.bind(arena) for s in segments]
+        self.runs = 0
+
+
+def make_arena(size: int) -> np.ndarray:
+    """``size`` bytes, aligned to 64."""
+    if size < _MAPPED:
+        memory = np.empty(size + ALIGNMENT, np.uint8)
+        start = -address(memory) % ALIGNMENT
+        return memory[start : start + size]
+    pages = mmap.mmap(-1, size)
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # a kernel without large pages
+    return np.frombuffer(pages, np.uint8)

@@ -1,0 +1,71 @@
+"""What a session says of the memory that it holds and of what it has done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ronn.plan.budget import size_text
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMemory:
+    """The memory of a plan: bytes of one arena, how many there are, and how many of them no run uses now."""
+
+    signature: str
+    arena: int
+    arenas: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that a session holds.
+
+    weights: constants of the model and what passes made of them; each array counts once. packed: constants in the form
+    that kernels want (shared by all sessions of the same arrays). arenas: of all plans, idle ones included. idle: of
+    arenas that no run uses now; ``trim()`` gives them back. total: weights + packed + arenas. plans: latest last.
+    """
+
+    weights: int
+    packed: int
+    arenas: int
+    idle: int
+    total: int
+    plans: tuple[PlanMemory, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{size_text(self.total)}: weights {size_text(self.weights)}, packed {size_text(self.packed)}, "
+            f"arenas {size_text(self.arenas)} ({size_text(self.idle)} idle) of {len(self.plans)} plans"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a session has done.
+
+    runs: finished ones. plans: input signatures that have a plan now. planned: plans made so far. compiles: kernels (or
+    kernel modules) that it had to compile because the machine-code cache had none.
+    """
+
+    runs: int
+    plans: int
+    planned: int
+    compiles: int
+
+
+def distinct_bytes(arrays: Iterable[np.ndarray], seen: set[int] | None = None) -> int:
+    """Bytes of the arrays; those that are views of the same memory count once. ``seen`` is read and added to."""
+    known = set[int]() if seen is None else seen
+    total = 0
+    for array in arrays:
+        base = array
+        while isinstance(base.base, np.ndarray):
+            base = base.base
+        if id(base) not in known:
+            known.add(id(base))
+            total += base.nbytes
+    return total

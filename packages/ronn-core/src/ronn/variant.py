@@ -1,0 +1,164 @@
+"""A model as one session compiles it: the portable graph, and a plan for each input signature."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import numpy as np
+
+from ronn.compile import Experience, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
+from ronn.ir.graph import Graph, clone
+from ronn.ir.types import TensorType
+from ronn.plan.plan import Plan
+from ronn.usage import distinct_bytes
+
+
+class Variant:
+    """A portable graph and its plans by input signature, oldest first."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.portable = to_portable(request)
+        self._plans: OrderedDict[Signature, Plan] = OrderedDict()
+        self._latest: Graph | None = None
+        self._generic: Graph | None = None
+        self._experience = Experience()
+        self._lock = threading.RLock()
+        self._past_runs = 0
+        self.planned = 0
+        self.compiles = 0
+
+    def check(self) -> None:
+        """Assigns every node at once, so that a session that cannot run fails when made."""
+        if self._static:
+            self.plan(tuple(v.type for v in self.portable.inputs))
+        else:
+            self.assigned()
+
+    @property
+    def _static(self) -> bool:
+        return all(isinstance(v.type, TensorType) and v.type.is_static for v in self.portable.inputs)
+
+    def generic(self) -> Graph:
+        """The graph after the passes that need no sizes: what plans for any size start from."""
+        if self._generic is None:
+            self._generic = self.portable if self._static else to_specialised(self.portable, None, self.request)
+        return self._generic
+
+    def assigned(self) -> Graph:
+        with self._lock:
+            if self._latest is None:
+                self._latest = to_assigned(clone(self.generic()), self.request)
+            return self._latest
+
+    def plan(self, signature: Signature) -> Plan:
+        """The plan for inputs of these types. MemoryLimitError when it could never run within the session's limit."""
+        with self._lock:
+            plan = self._plans.get(signature)
+            if plan is None:
+                graph = to_specialised(self.generic(), signature, self.request, self._experience)
+                plan = to_plan(to_assigned(graph, self.request), self.request)
+                self._admit(plan)
+                self._plans[signature] = plan
+                self.planned += 1
+                self.compiles += plan.compiles
+                self._latest = graph
+                plan.used = True
+                self._evict()
+            plan.used = True
+            return plan
+
+    def _admit(self, plan: Plan) -> None:
+        budget = self.request.budget
+        if budget is not None:
+            seen: set[int] = set()
+            constants = distinct_bytes(self.weights(), seen)
+            for other in (*self._plans.values(), plan):
+                for p in other.all_plans():
+                    constants += distinct_bytes((*p.constants(), *p.packed()), seen)
+            tensors = [t for p in plan.all_plans() for t in p.largest]
+            tensors += [(a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in plan.constants()]
+            budget.admit(constants, plan.need, sorted(tensors, reverse=True)[:3])
+
+    def _evict(self) -> None:
+        """Drops the plans beyond the bound: the oldest one that no run used since it was last looked at."""
+        while len(self._plans) > self.request.options.plan_cache:
+            signature, plan = self._plans.popitem(last=False)
+            if plan.used:
+                plan.used = False
+                self._plans[signature] = plan
+            else:
+                self._drop(plan)
+
+    def _drop(self, plan: Plan) -> None:
+        plan.retire()
+        self._past_runs += plan.runs
+
+    def weights(self) -> Iterator[np.ndarray]:
+        """Arrays of the constants of the graphs that plans are made from; one may come several times."""
+        for graph in (self.request.model.graph, self.portable, self._generic, self._latest):
+            if graph is not None:
+                yield from constants_of(graph)
+
+    def plans(self) -> list[tuple[Signature, Plan]]:
+        """The plans that there are, in the order in which they were made."""
+        with self._lock:
+            return list(self._plans.items())
+
+    @property
+    def runs(self) -> int:
+        """Finished runs."""
+        with self._lock:
+            return self._past_runs + sum(p.runs for p in self._plans.values())
+
+    def idle_back(self) -> None:
+        """Gives the arenas that no run uses back."""
+        for _, plan in self.plans():
+            plan.trim()
+
+    def trim(self) -> None:
+        """Drops every plan but the latest, and gives the arenas that no run uses back."""
+        with self._lock:
+            while len(self._plans) > 1:
+                self._drop(self._plans.popitem(last=False)[1])
+            self.idle_back()
+
+    def close(self) -> None:
+        """Gives plans and graphs back. Runs in progress finish on what they hold themselves."""
+        with self._lock:
+            while self._plans:
+                plan = self._plans.popitem()[1]
+                self._past_runs += plan.runs
+                plan.close()
+            # Graphs are full of cycles: without this their constants would wait for the garbage collector.
+            for graph in (self.portable, self._generic, self._latest):
+                if graph is not None:
+                    forget_constants(graph)
+            self._generic = self._latest = None
+
+    def after_fork(self) -> None:
+        """In a child process: locks that another thread of the parent held are nobody's now."""
+        self._lock = threading.RLock()
+        for _, plan in self._plans.items():
+            plan.after_fork()
+
+
+def constants_of(graph: Graph) -> Iterator[np.ndarray]:
+    """Arrays of the constants of a graph and its subgraphs."""
+    for value in graph.values():
+        if value.data is not None:
+            yield value.data
+    for node in graph:
+        for sub in node.subgraphs():
+            yield from constants_of(sub)
+
+
+def forget_constants(graph: Graph) -> None:
+    """Takes the arrays from the constants of a graph and its subgraphs."""
+    for value in graph.values():
+        value.data = None
+    for node in graph:
+        for sub in node.subgraphs():
+            forget_constants(sub)
