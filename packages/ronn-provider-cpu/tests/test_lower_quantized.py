@@ -170,3 +170,47 @@ def test_qconv_nhwc(group, stages):
         "QConvNhwc", inputs, range(1, 6), step=1, domain="ronn.cpu", x_zero=17, y_zero=100, low=-100.0, high=155.0,
         add_stage=stages - 1, **attributes,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
+def test_two_quantised_operands(op, dtype):
+    rng = np.random.default_rng(6)
+    scales = [np.array(s, F) for s in (0.02, 0.3, 0.11)]
+    for a, b in (
+        ((2, 5, 7, 9), (2, 5, 7, 9)), ((2, 5, 7, 9), (1, 5, 1, 1)), ((3, 40), (40,)), ((3, 40), (1,)), ((40,), (3, 40)),
+        ((2, 5, 7, 9), (5, 7, 9)),
+    ):  # fmt: skip
+        inputs = [
+            some(rng, a, dtype), scales[0], some(rng, (), dtype), some(rng, b, dtype), scales[1], some(rng, (), dtype),
+            scales[2], some(rng, (), dtype),
+        ]  # fmt: skip
+        check(op, inputs, (1, 2, 4, 5, 6, 7), step=1, domain=MS)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_tables(dtype):
+    rng = np.random.default_rng(7)
+    x, zero, out = some(rng, (3, 50), dtype), some(rng, (), dtype), some(rng, (), dtype)
+    given = [x, np.array(0.05, F), zero, np.array(0.004, F), out]
+    check("QLinearSigmoid", given, range(1, 5), domain=MS)
+    check("QLinearLeakyRelu", given, range(1, 5), domain=MS, alpha=0.2)
+    same = [np.array(0.05, F), zero]
+    check("QLinearConcat", [*same, x, *same, some(rng, (3, 4), dtype), np.array(0.1, F), out], (0, 1, 3, 4, 6, 7),
+          domain=MS, axis=1)  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 5, 16, 83])
+def test_pools_of_bytes(channels):
+    rng = np.random.default_rng(8)
+    x = some(rng, (2, 9, 10, channels), np.uint8)
+    window = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    check("NhwcMaxPool", [x], (), domain=MS, dilations=[1, 2], **window)
+    for dtype in (np.uint8, np.int8):
+        scales = [np.array(0.05, F), some(rng, (), dtype), np.array(0.03, F), some(rng, (), dtype)]
+        for last in (0, 1):
+            given = [some(rng, (2, 9, 10, channels) if last else (2, channels, 9, 10), dtype), *scales]
+            for padded in (0, 1):
+                check("QLinearAveragePool", given, range(1, 5), step=1, domain=MS, channels_last=last,
+                      count_include_pad=padded, **window)  # fmt: skip
+            check("QLinearGlobalAveragePool", given, range(1, 5), step=1, domain=MS, channels_last=last)

@@ -1,7 +1,7 @@
 """What lowerings of quantised products share: packed weights, left sides, calls, quantising on the way in.
 
-A left side is unsigned bytes; signed ones are flipped by 128 first, and so are their zero points. Weights are taken less
-their zero points: where those do not fit a signed byte the product runs over parts that add up to them.
+A left side is unsigned bytes; signed ones are flipped by 128 first, and so are their zero points. Weights are taken
+less their zero points: where those do not fit a signed byte the product runs over parts that add up to them.
 """
 
 from __future__ import annotations
