@@ -1,0 +1,125 @@
+"""Splitting a graph where sizes depend on data: the head has known sizes, the tail waits for what the head finds out.
+
+A node whose output size nothing tells before it runs ends the head. Where its size hangs on the *value* of an operand
+that the head computes (the shape of Reshape, the limit of Range), the node belongs to the tail, and the tail is
+specialised for that value; where it must run first (NonZero), it is the head's last node, and the tail is specialised
+for the size that came out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ronn.ir.graph import Graph, Node, Value, clone_node
+from ronn.ir.types import TensorType
+
+LEAST_TAIL = 8
+"""Nodes below which a tail is not worth plans of its own."""
+
+_SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
+    "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Range": (0, 1, 2), "Tile": (1,), "ConstantOfShape": (0,),
+    "Pad": (1, 3), "Resize": (2, 3), "Upsample": (1,), "TopK": (1,), "Split": (1,), "OneHot": (1,), "Squeeze": (1,),
+    "Unsqueeze": (1,), "CenterCropPad": (1,), "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,),
+    "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL2": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,),
+    "HannWindow": (0,), "HammingWindow": (0,), "SplitToSequence": (1,), "DFT": (1, 2), "STFT": (1, 3),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Split:
+    """``crossing`` are values of the head graph that the tail takes, in the order of its inputs; ``by_value`` are the
+    numbers of those inputs that sizes hang on. ``outputs`` gives, for each output of the whole graph, the head's value
+    or the number of the tail's output."""
+
+    head: Graph
+    tail: Graph
+    crossing: tuple[Value, ...]
+    by_value: tuple[int, ...]
+    outputs: tuple[Value | int, ...]
+
+
+def split(graph: Graph) -> Split | None:
+    """The two halves of ``graph``, copied; None when every size is known, or too little would be gained."""
+    head, tail, wanted = _sort(graph)
+    if len(tail) < LEAST_TAIL or not head:
+        return None
+    made_in_tail = {v for node in tail for v in node.outputs}
+    crossing = list(dict.fromkeys(v for node in tail for v in _needs(node) if not v.is_const and v not in made_in_tail))
+    tail_outputs = list(dict.fromkeys(o for o in graph.outputs if o in made_in_tail))
+    if not crossing:
+        return None
+    head_outputs = list(dict.fromkeys([*crossing, *(o for o in graph.outputs if o not in made_in_tail)]))
+    head_graph, to_head = _copy(graph, head, graph.inputs, head_outputs)
+    tail_graph, _ = _copy(graph, tail, crossing, tail_outputs)
+    outputs = tuple(tail_outputs.index(o) if o in made_in_tail else to_head[o] for o in graph.outputs)
+    by_value = tuple(i for i, v in enumerate(crossing) if v in wanted)
+    return Split(head_graph, tail_graph, tuple(to_head[v] for v in crossing), by_value, outputs)
+
+
+def _sort(graph: Graph) -> tuple[list[Node], list[Node], set[Value]]:
+    """Nodes of the head, nodes of the tail, and the head's values that sizes in the tail hang on."""
+    head: list[Node] = []
+    tail: list[Node] = []
+    open_: set[Value] = set()  # values that only the tail may use
+    wanted: set[Value] = set()
+    for node in graph:
+        operands = [v for v in map(node.input, _shape_operands(node)) if v is not None and not v.is_const]
+        if any(v in open_ for v in _needs(node)):
+            tail.append(node)
+            open_.update(node.outputs)
+            wanted.update(v for v in operands if v not in open_)
+        elif not _of_unknown_size(node):
+            head.append(node)
+        elif operands:
+            tail.append(node)
+            open_.update(node.outputs)
+            wanted.update(operands)
+        else:
+            head.append(node)
+            open_.update(node.outputs)
+    return head, tail, wanted
+
+
+def _shape_operands(node: Node) -> tuple[int, ...]:
+    return _SHAPE_OPERANDS.get(node.op, ()) if node.domain == "" else ()
+
+
+def _needs(node: Node) -> Iterable[Value]:
+    yield from (v for v in node.inputs if v is not None)
+    for sub in node.subgraphs():
+        yield from sub.captures()
+
+
+def _of_unknown_size(node: Node) -> bool:
+    """Whether an output is a tensor whose size is not known (or may be one)."""
+    return any(v.name and (v.type is None or _open(v)) for v in node.outputs)
+
+
+def _open(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and not value.type.is_static
+
+
+def _copy(
+    graph: Graph, nodes: list[Node], inputs: Iterable[Value], outputs: Iterable[Value]
+) -> tuple[Graph, dict[Value, Value]]:
+    """A graph of copies of ``nodes``."""
+    mapping: dict[Value, Value] = {}
+    out = Graph(graph.name)
+    out._fresh = graph._fresh
+
+    def copied(value: Value) -> Value:
+        if value not in mapping:
+            mapping[value] = Value(value.name, value.type, data=value.data)
+            mapping[value].shape_data = value.shape_data
+        return mapping[value]
+
+    out.inputs = [copied(v) for v in inputs]
+    constants = [*(v for node in nodes for v in _needs(node)), *outputs]
+    for value in dict.fromkeys(v for v in constants if v.is_const):
+        out.initializers[value.name] = copied(value)
+    for node in nodes:
+        out.append(clone_node(node, mapping))
+    out.outputs = [mapping[v] for v in outputs]
+    out.output_names = [v.name for v in outputs]
+    return out, mapping
