@@ -37,8 +37,10 @@ from ronn.plan.budget import Budget
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
+from ronn.plan.tail import Tail
 from ronn.plugins import registry
 from ronn.provider import Call, CompiledPart, Part, Yes
+from ronn.split import Split, split
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
 def to_plan(assigned: Graph, request: Request) -> Plan:
     """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans."""
     making = _Making({t.name: t for t in request.targets}, request.budget)
-    plan = _plan(assigned, assigned.inputs, making)
+    halves = split(assigned) if _waits_for_sizes(request) else None
+    plan = _plan(assigned, assigned.inputs, making) if halves is None else _plan_in_two(halves, request, making)
     plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
     return plan
 
@@ -330,7 +333,32 @@ class _Making:
     compiles: int = 0
 
 
+def _waits_for_sizes(request: Request) -> bool:
+    return any(t.provider.wants_sizes for t in request.targets) and all(
+        t.device.memory == "host" for t in request.targets
+    )
+
+
+def _plan_in_two(halves: Split, request: Request, making: _Making) -> Plan:
+    """A plan whose last call plans and runs the tail, for the sizes that the calls before have found out."""
+    experience = Experience()
+
+    def plan_tail(graph: Graph, types: Signature) -> Plan:
+        return to_plan(to_assigned(to_specialised(graph, types, request, experience), request), request)
+
+    tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner)
+    made = tuple(Value(v.name, v.type) for v in halves.tail.outputs)
+    calls = [*_calls(halves.head, making), Call(tail, halves.crossing, made, tuple(halves.tail))]
+    outputs = [made[o] if isinstance(o, int) else o for o in halves.outputs]
+    return Plan(calls, halves.head.inputs, outputs, check=knobs.VERIFY.get(), budget=making.budget)
+
+
 def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
+    calls = _calls(graph, making)
+    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get(), budget=making.budget)
+
+
+def _calls(graph: Graph, making: _Making) -> list[Call]:
     calls: list[Call] = []
     targets = making.targets
     check_sizes(graph, None if making.budget is None else making.budget.limit)
@@ -350,7 +378,7 @@ def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
         else:
             assert is_control_flow(first)
             calls.append(control_call(first, lambda sub, captured: _sub_plan(sub, [*sub.inputs, *captured], making)))
-    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get(), budget=making.budget)
+    return calls
 
 
 def _sub_plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:

@@ -24,6 +24,7 @@ class CpuProvider(KernelProvider):
 
     name: ClassVar[str] = "cpu"
     folds: ClassVar[bool] = True
+    wants_sizes: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Any]] = {
         "threads": 0,
         "kernels": "native",

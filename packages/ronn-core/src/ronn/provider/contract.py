@@ -137,6 +137,9 @@ class Provider:
     options: ClassVar[Mapping[str, Any]] = {}
     folds: ClassVar[bool] = False
     """Whether its results are exact enough to compute constants with, at compile time."""
+    wants_sizes: ClassVar[bool] = False
+    """Whether it runs better when sizes are known: where they depend on data, the rest of a graph is then planned once
+    the data is there."""
 
     def devices(self) -> Sequence[Device]:
         """The usable devices. Raise ``Unavailable("reason")`` when there is none."""
