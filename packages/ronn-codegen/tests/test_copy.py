@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from guarded import Guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from ronn_codegen.templates.jobs import SLOTS, Copies, Side, contiguous
 
 LEVELS = ("native", "avx2", "baseline")
 DTYPES = (np.uint8, np.uint16, np.float32, np.int64, np.complex128)
-GUARD = 128
 
 
 @pytest.fixture(scope="module", params=LEVELS)
@@ -21,21 +21,6 @@ def kernel(request: pytest.FixtureRequest) -> Kernel:
         return library(request.param).kernel("ronn_codegen.templates.copy", "copy")
     except ValueError as e:
         pytest.skip(str(e))
-
-
-class Guarded:
-    """An array of zeros in a buffer whose other bytes must not change."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: type, shift: int = 0) -> None:
-        n = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self.buffer = np.full(n + 2 * GUARD + 32, 0xA5, np.uint8)
-        self.start = GUARD + shift * np.dtype(dtype).itemsize % 32
-        self.end = self.start + n
-        self.array = self.buffer[self.start : self.end].view(dtype).reshape(shape)
-        self.array[...] = 0
-
-    def check(self) -> None:
-        assert (self.buffer[: self.start] == 0xA5).all() and (self.buffer[self.end :] == 0xA5).all()
 
 
 def run(kernel: Kernel, copies: Copies, places: list[np.ndarray], workers: int) -> None:

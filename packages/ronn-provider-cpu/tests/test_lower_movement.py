@@ -113,7 +113,8 @@ def test_expand_and_tile(data: st.DataObject, shape: tuple[int, ...], dtype: Any
 @FEW
 @given(data=st.data(), shape=shapes, dtype=dtypes, mode=st.sampled_from(["constant", "edge", "reflect", "wrap"]))
 def test_pad(data: st.DataObject, shape: tuple[int, ...], dtype: Any, mode: str) -> None:
-    low = st.sampled_from([0, 0, 1, 2, 3, 11, -1, -2])
+    shape = shape[:3]
+    low = st.sampled_from([0, 0, 1, 2, 3, 5, -1, -2])
     pads = [data.draw(low) for _ in range(2 * len(shape))]
     left = [n + min(b, 0) + min(a, 0) for n, b, a in zip(shape, pads, pads[len(shape) :])]
     assume(min(left) > 0)
@@ -127,6 +128,10 @@ def test_pad_some_axes_and_by_attributes() -> None:
     lowered("Pad", [x, i64(1, 2, 0, 3), None, i64(-1, 0)], fixed=[1, 3])
     lowered("Pad", [x], opset=2, pads=[0, 1, 2, 0, 0, 1], value=1.5)
     lowered("Pad", [x, i64(*[0] * 6)], fixed=[1])
+
+
+def test_a_pad_of_very_many_pieces_is_left_to_numpy() -> None:
+    lowered("Pad", [filled((2, 2, 2)), i64(*[30] * 6)], fixed=[1], mode="wrap", opset=25, native=False)
 
 
 def test_pad_of_nothing() -> None:
