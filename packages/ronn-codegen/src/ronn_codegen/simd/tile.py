@@ -221,6 +221,9 @@ def outer_products(
     across = shape.lanes * shape.size if panel.vector_stride is None else panel.vector_stride
     row_offsets = [scaled(builder, rows.row_stride, i) for i in range(shape.rows)]
     vector_offsets = [scaled(builder, across, j) for j in range(shape.vectors)]
+    # Rows in equal steps would make LLVM step one pointer from row to row, in a chain of additions as long as the tile
+    # is high. Out of order, it takes multiples of the stride.
+    order = sorted(range(shape.rows), key=lambda i: i + 2 * (i % 2))
 
     def step(_: Value, carried: Any) -> Any:
         a, b, tile = carried
@@ -231,10 +234,10 @@ def outer_products(
         if panel.ahead:
             for offset in vector_offsets:
                 prefetch(builder, at(builder, at(builder, b, offset), panel.ahead))
-        out = []
-        for offset, row in zip(row_offsets, tile, strict=True):
-            x = broadcast(builder, vec, at(builder, a, offset))
-            out.append([multiply_add(builder, vec, x, y, z) for y, z in zip(vectors, row, strict=True)])
+        out: list[list[Value]] = [[] for _ in tile]
+        for i in order:
+            x = broadcast(builder, vec, at(builder, a, row_offsets[i]))
+            out[i] = [multiply_add(builder, vec, x, y, z) for y, z in zip(vectors, tile[i], strict=True)]
         return at(builder, a, rows.step_stride), at(builder, b, panel.step_stride), out
 
     return loop(builder, steps, [rows.base, panel.base, sums], step)[2]

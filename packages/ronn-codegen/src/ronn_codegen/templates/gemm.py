@@ -20,12 +20,11 @@ from ronn_codegen.simd.activation import activate
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.tile import TileShape
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
 from ronn_codegen.templates.gemm_tile import CLAMPED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
-ROWS = 32  # tiles of a block of rows: with kc of 512 rows they take less than half of the second-level cache
+ROWS = 32  # tiles of a block of rows: with 512 steps they take less than half of the second-level cache
 
 
 @native(
@@ -43,10 +42,9 @@ def gemm_f32(target: Target) -> Callable[..., None]:
 
 def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
     """The kernel for an element type; ``finish`` is ``ronn_codegen.simd.activation.activate`` for it."""
-    tile_shape = tile_of(target, SIZES[elem] * 8)
-    shape = TileShape(tile_shape.rows, tile_shape.vectors, tile_shape.lanes, elem)
-    mr, nr = shape.rows, shape.columns
-    multiply, combine = tile_call(shape), combine_call(shape.lanes, elem)
+    shape = tile_of(target, SIZES[elem] * 8)
+    mr, nr, narrow = shape.rows, shape.columns, shape.vectors // 2 * shape.lanes
+    multiply, combine = tile_call(shape, elem), combine_call(shape.lanes, elem)
     offset, size = peek("i64"), SIZES[elem]
 
     @njit(error_model="numpy", nogil=True)
@@ -56,7 +54,10 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
         source: int, source_row: int, source_kind: int, alpha: Any, beta: Any, mode: int, p0: Any, p1: Any,
         worker: int, workers: int,
     ) -> None:  # fmt: skip
-        panels, tiles = (n + nr - 1) // nr, (m + mr - 1) // mr
+        panels = (n + nr - 1) // nr
+        most = 2 * mr if n <= narrow else mr
+        tiles = (m + most - 1) // most
+        even, odd = m // tiles, m % tiles  # the first tiles have a row more
         product = panels * tiles
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
@@ -94,8 +95,8 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
                     guarded = min(steps, max(0, p + steps - (k - tail))) if q == panels - 1 else 0
                     panel = eb + size * (q * b_panel + p * step)
                     for tile in range(t0 + t, t0 + t_end):
-                        row = m * tile // tiles
-                        rows = m * (tile + 1) // tiles - row
+                        row = tile * even + min(tile, odd)
+                        rows = even + (1 if tile < odd else 0)
                         to = ec + size * (row * c_row + j)
                         added = es + size * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
                         left = ea + size * (row * a_row + p * a_step)

@@ -9,7 +9,7 @@ from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import Builder, splat
 from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
 from ronn_codegen.simd.vectors import Vector, largest, smallest
-from ronn_codegen.templates.gemm_shape import ROW_VECTORS
+from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
 CLAMPED = 2  # flag of a tile, beside ROW_VECTORS
 _TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
@@ -17,8 +17,8 @@ _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
 
 
 @cache
-def tile_call(shape: TileShape) -> Any:
-    """An intrinsic that computes one tile of at most ``shape``, as
+def tile_call(tile: Tile, elem: str) -> Any:
+    """An intrinsic that computes one tile of any size up to ``tile.rows_of(vectors)`` rows, as
 
     ``fn(rows, columns, steps, tail, a, a_row, a_step, b, b_step, c, c_row, source, source_row, flags, low, high)``
 
@@ -26,16 +26,22 @@ def tile_call(shape: TileShape) -> Any:
     between low and high. B has whole vectors of columns, but for its last ``tail`` steps.
     """
     cases = [
-        TileShape(rows, vectors, shape.lanes, shape.elem)
-        for vectors in range(1, shape.vectors + 1)
-        for rows in range(1, shape.rows + 1)
+        TileShape(rows, vectors, tile.lanes, elem)
+        for vectors in range(1, tile.vectors + 1)
+        for rows in range(1, tile.rows_of(vectors) + 1)
     ]
-    params = _TILE.replace("f32", shape.elem)
+    narrow = tile.vectors // 2 * 2 * tile.rows  # cases of tiles with twice as many rows
+    params = _TILE.replace("f32", elem)
     kinds = [t.KINDS[kind][0] for kind in params.split()][1:]
 
     def emit(builder: Builder, rows: Value, columns: Value, *rest: Value) -> None:
-        last = builder.lshr(builder.sub(columns, t.i64(1)), t.i64(shape.lanes.bit_length() - 1))
-        number = builder.add(builder.mul(last, t.i64(shape.rows)), builder.sub(rows, t.i64(1)))
+        last = builder.lshr(builder.sub(columns, t.i64(1)), t.i64(tile.lanes.bit_length() - 1))
+        number = builder.sub(rows, t.i64(1))
+        before = builder.mul(last, t.i64(2 * tile.rows))
+        wide = builder.sub(last, t.i64(tile.vectors // 2))
+        before_wide = builder.add(t.i64(narrow), builder.mul(wide, t.i64(tile.rows)))
+        is_wide = builder.icmp_signed(">=", wide, t.i64(0))
+        number = builder.add(number, builder.select(is_wide, before_wide, before))
 
         def call(case: TileShape) -> None:
             name = f"tile_{case.elem}_{case.rows}_{case.vectors}_{case.lanes}"
