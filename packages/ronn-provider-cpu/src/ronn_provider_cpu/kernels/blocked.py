@@ -15,14 +15,14 @@ from ronn_provider_cpu.ops import DOMAIN
 
 
 def to_blocks(x: np.ndarray, lanes: int, *, fill: float = 0.0) -> np.ndarray:
-    """``x[N, C, H, W]`` as ``[N, ceil(C / lanes), H, W, lanes]``; lanes beyond C hold ``fill``."""
+    """``x[N, C, H, W]`` as ``[N, ceil(C / lanes), H, W, lanes]``; lanes beyond C hold ``fill``. A new array."""
     n, c, h, w = x.shape
     blocks = -(-c // lanes)
     if c % lanes:
         padded = np.full((n, blocks * lanes, h, w), fill, x.dtype)
         padded[:, :c] = x
         x = padded
-    return np.ascontiguousarray(x.reshape(n, blocks, lanes, h, w).transpose(0, 1, 3, 4, 2))
+    return np.array(x.reshape(n, blocks, lanes, h, w).transpose(0, 1, 3, 4, 2), order="C")
 
 
 def from_blocks(x: np.ndarray, channels: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def block(ctx: KernelContext, x: np.ndarray, *, lanes: int, nhwc: int) -> np.nda
 @kernel("Unblock", domain=DOMAIN, dtypes="float32")
 def unblock(ctx: KernelContext, x: np.ndarray, *, channels: int, nhwc: int) -> np.ndarray:
     y = from_blocks(x, channels)
-    return np.ascontiguousarray(y.transpose(0, 2, 3, 1)) if nhwc else y
+    return np.array(y.transpose(0, 2, 3, 1), order="C") if nhwc else y
 
 
 def _known_activation(node: Node) -> bool | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
 from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.winograd_plan import WinogradPlan, pack_winograd, winograd
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
@@ -42,7 +43,7 @@ def blocked_conv(c: Lowering) -> None:
     activation = str(c.attr("activation"))
     last = bool(c.attr("residual_last")) and residual is not None and activation != ""
     plan = ConvPlan(shape, lanes, pixels_of(c.machine.target), plain)
-    if residual is not None and not last:
+    if residual is not None and not last and residual.value is not x.value:
         c.inplace(3)
     _convolve(c, plan, x, w, bias, y, activation, c.attr("activation_params"), residual, last)
 
@@ -143,19 +144,63 @@ def _convolve(
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     mode, p0, p1 = mode_of(activation, params)
     c.require(w.data is not None, "the weights are not a constant")
-    taps = None if phase is None else phase.taps
-    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group, taps), _packer(c, plan, phase))
     if bias is None:
         padded = pack_bias(plan, None)
     else:
         c.require(bias.data is not None, "the bias is not a constant")
         padded = c.packed(bias, ("conv bias", plan.out_blocks * plan.lanes), lambda b: pack_bias(plan, b))
+    ending = {
+        "bias": padded, "residual": 0 if residual is None else residual, "y": y, "residual_last": int(residual_last),
+        "mode": mode, "p0": p0, "p1": p1,
+    }  # fmt: skip
+    tiles = winograd(plan)
+    if tiles is not None:
+        _winograd(c, tiles, x, w, ending)
+        return
+    taps = None if phase is None else phase.taps
+    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group, taps), _packer(c, plan, phase))
     size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
     c.call(
-        _MODULE, "conv_f32", plan=plan.words, x=x, w=packed, bias=padded, residual=0 if residual is None else residual,
-        y=y, residual_last=int(residual_last), mode=mode, p0=p0, p1=p1, chunks=plan.units,
-        cost=100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, flops=shape.flops, bytes=size,
+        _MODULE, "conv_f32", plan=plan.words, x=x, w=packed, chunks=plan.units,
+        cost=100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, flops=shape.flops, bytes=size, **ending,
     )  # fmt: skip
+
+
+def _winograd(c: Lowering, plan: WinogradPlan, x: Argument, w: Operand, ending: Mapping[str, Argument]) -> None:
+    """``flops`` are those of the definition."""
+    shape = plan.shape
+    packed = c.packed(w, ("winograd", plan.lanes), _winograd_packer(c, plan))
+    size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
+    shares = plan.shares
+    if plan.fused:
+        transformed = c.temp(4 * shares * plan.input_floats)
+    else:
+        transformed = c.temp(4 * shape.n * plan.blocks * plan.input_floats)
+        c.call(
+            _MODULE, "winograd_input_f32", plan=plan.words, x=x, v=transformed, chunks=plan.input_units,
+            cost=50 * plan.input_units * plan.block, bytes=12 * shape.n * plan.blocks * plan.input_floats,
+        )  # fmt: skip
+    c.call(
+        _MODULE, "winograd_f32", plan=plan.words, x=x, u=packed, zero=np.zeros(2 * plan.lanes, np.float32),
+        v=transformed, m=c.temp(4 * shares * plan.product_floats), chunks=shares, cost=plan.cycles / 4,
+        flops=shape.flops, bytes=size, **ending,
+    )  # fmt: skip
+
+
+def _winograd_packer(c: Lowering, plan: WinogradPlan) -> Callable[[np.ndarray], np.ndarray]:
+    library = c.context.library
+    if library.missing([_MODULE]):
+        return lambda weights: pack_winograd(plan, weights)
+
+    def pack(weights: np.ndarray) -> np.ndarray:
+        given = np.ascontiguousarray(weights)
+        packed = np.zeros(plan.packed_size, np.float32)
+        library.kernel(_MODULE, "winograd_pack")(
+            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, plan.shape.k, plan.shape.c
+        )
+        return packed
+
+    return pack
 
 
 def _packer(c: Lowering, plan: ConvPlan, phase: Phase | None) -> Callable[[np.ndarray], np.ndarray]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 _BYTES_PER_NS = 20.0  # of a reordering, read and written
 _CALL = 150.0  # of one more kernel
+FOLLOWING = 1.0  # that a node gains in the layout of what it reads: where nothing else tells, it may be fused with that
+WORTH_WHILE = 50.0  # what a region must gain
 
 
 def blocked_size(shape: Sequence[int], lanes: int) -> int:

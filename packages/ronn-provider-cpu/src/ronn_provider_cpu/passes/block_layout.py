@@ -8,14 +8,14 @@ one layout and read in the other. What is left falls into regions, and a region 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, graphs, remove_dead, take_over
 from ronn.passes.manager import FunctionPass, PassContext, define_pass
 from ronn_provider_cpu.ops import DOMAIN
-from ronn_provider_cpu.passes.block_cost import reorder
+from ronn_provider_cpu.passes.block_cost import FOLLOWING, WORTH_WHILE, reorder
 from ronn_provider_cpu.passes.block_ops import candidate
 from ronn_provider_cpu.passes.block_values import Candidate, Layouts
 
@@ -70,7 +70,7 @@ class _Choice:
     graph: Graph
     context: PassContext
     layouts: Layouts
-    chosen: dict[Node, Candidate] = field(default_factory=dict)  # in the order of the graph
+    chosen: dict[Node, Candidate] = field(default_factory=dict)
     maker: dict[Value, Candidate] = field(default_factory=dict)  # who can make a value in blocks
     wanted: set[Value] = field(default_factory=set)  # graph outputs, and values that subgraphs use
 
@@ -80,13 +80,15 @@ class _Choice:
             self.context.at = node
             found = candidate(node, self.layouts)
             if found is not None and self.context.owns(node):
+                if found.gain == 0 and any(v in self.maker for v in found.reads):
+                    found = replace(found, gain=FOLLOWING)
                 self.chosen[node] = found
                 self.maker.update(dict.fromkeys(found.makes, found))
         if not any(c.gain for c in self.chosen.values()):
             return []
         self.wanted = set(self.graph.outputs)
         self._settle()
-        return [r for r in self._parts() if self._gain(r) > 0]
+        return [r for r in self._parts() if self._gain(r) > WORTH_WHILE]
 
     def _settle(self) -> None:
         queue = dict.fromkeys(self.chosen)
@@ -138,8 +140,9 @@ class _Choice:
                     assert other is not None
                     root[find(other)] = find(c.node)
         parts: dict[Node, list[Candidate]] = {}
-        for node, c in self.chosen.items():
-            parts.setdefault(find(node), []).append(c)
+        for node in self.graph:
+            if node in self.chosen:
+                parts.setdefault(find(node), []).append(self.chosen[node])
         return list(parts.values())
 
     def _gain(self, region: Sequence[Candidate]) -> float:
