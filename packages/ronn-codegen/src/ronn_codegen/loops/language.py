@@ -52,6 +52,7 @@ TERNARY = frozenset({"select", "fma"})
 POSITIONS = frozenset({"argmax", "argmin", "lastmax", "lastmin"})
 REDUCTIONS = {
     **dict.fromkeys(("sum", "prod", "largest", "smallest"), FLOATS | INTEGERS),
+    "peak": FLOATS,  # the largest, NaN left out
     **dict.fromkeys(POSITIONS, FLOATS | INTEGERS),
 }
 LEAVES = frozenset({"load", "const", "index", "count"})

@@ -1,4 +1,4 @@
-"""Operators on rows in the loop language: reductions, softmax, normalisations. A row is all elements of the reduced axes.
+"""Operators on rows in the loop language: reductions, softmax, normalisations. A row is all that is reduced to one.
 
 A rule writes the sections of a loop through ``Row``, which knows where elements come from and go to: what is fused
 in front of the operator or behind it does not show here.
@@ -94,7 +94,7 @@ def reduces(*ops: str, domain: str = "") -> Callable[[R], R]:
 @rows("Softmax")
 def softmax(r: Row) -> None:
     with r.each():
-        peak = r.reduce("largest", r.x())
+        peak = r.reduce("peak", r.x())  # of NaN the sum tells
     with r.each():
         e = (r.x() - peak).do("exp")
         has_room = r.keep(e)
@@ -108,7 +108,7 @@ def softmax(r: Row) -> None:
 @rows("LogSoftmax")
 def log_softmax(r: Row) -> None:
     with r.each():
-        peak = r.reduce("largest", r.x())
+        peak = r.reduce("peak", r.x())
     with r.each():
         total = r.reduce("sum", (r.x() - peak).do("exp"))
     with r.row():

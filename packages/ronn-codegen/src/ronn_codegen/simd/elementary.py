@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ronn_codegen.simd.vectors import Number, Vector, copysign, fma, largest, select, smallest
 
-_EXP = (0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
+_EXP = (1.0, 1.0, 0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
 _EXPM1 = tuple(1 / math.factorial(n) for n in range(2, 9))
 _LOG = (
     0.3333331048488617, -0.24999986588954926, 0.20002226531505585, -0.16669251024723053, 0.14218664169311523,
@@ -49,21 +49,16 @@ def horner(x: Vector, coefficients: Sequence[Number]) -> Vector:
     return y
 
 
-def _power_of_two(n: Vector) -> Vector:
-    """2 ** n for int32 lanes n in [-126, 127]."""
-    return ((n + 127) << 23).as_("f32")
-
-
 def exp(x: Vector) -> Vector:
     x = smallest(89.0, largest(-104.0, x))  # beyond these the result is 0 or infinite whatever x is
     shifted = fma(x, _LOG2E, _ROUNDER)
     n = shifted - _ROUNDER
     r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))
-    y = fma(horner(r, _EXP) * r, r, r) + 1.0
-    # In two steps, because 2**n itself may be subnormal or too large.
-    whole = shifted.as_("i32") - _ROUNDER_BITS
-    half = whole >> 1
-    return y * _power_of_two(half) * _power_of_two(whole - half)
+    y = horner(r, _EXP)
+    # 2**n in two steps, because it may be subnormal or too large itself; both exponents with their bias.
+    both = shifted.as_("i32") - (_ROUNDER_BITS - 2 * 127)
+    first = both >> 1
+    return y * (first << 23).as_("f32") * ((both - first) << 23).as_("f32")
 
 
 def log(x: Vector) -> Vector:

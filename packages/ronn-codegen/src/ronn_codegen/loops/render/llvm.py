@@ -7,7 +7,7 @@ the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -50,10 +50,7 @@ class _Renderer:
         self.memory = Memory(self.flow, target, self.lanes)
         self.ops = Values(target)
         self.stored = loop.stored()
-        heavy = sum(i.op in _HEAVY for i in loop.instrs())
-        self.unroll = 4 if heavy == 0 else 2
-        # One vector at a time, unmasked, between the unrolled loop and the tail: not worth its code in heavy bodies.
-        self.singles = heavy < 2 or not all(target.masked(BITS[a.dtype]) for a in loop.arrays)
+        self.masked = all(target.masked(BITS[a.dtype]) for a in loop.arrays)
         self.rows: dict[int, Group] = {}  # row values
         self.hoisted: dict[str, Vector] = {}
         params = {name: self.flow.param(i) for i, name in enumerate(loop.params())}
@@ -166,15 +163,24 @@ class _Renderer:
                 else:
                     self._outer(section, offsets, j, unroll, count)
 
-        self._vectors(low, high, strip)
+        self._vectors(self.loop.sections, low, high, strip)
 
-    def _vectors(self, low: Word, high: Word, emit: Callable[[Word, int, Word | None], None]) -> None:
+    def _manner(self, sections: Sequence[Section]) -> tuple[int, bool]:
+        """How many vectors to work on together, and whether single vectors without a mask have a loop of their own:
+        in long bodies that is not worth its code."""
+        heavy = sum(i.op in _HEAVY for s in sections for i in s.instrs)
+        return (2 if heavy else 4), heavy < 2 or not self.masked
+
+    def _vectors(
+        self, sections: Sequence[Section], low: Word, high: Word, emit: Callable[[Word, int, Word | None], None]
+    ) -> None:
         """Cuts ``range(low, high)`` into groups of vectors, single vectors, and what is left."""
         flow, b, n = self.flow, self.flow.b, self.lanes
-        step = n * self.unroll
+        unroll, singles = self._manner(sections)
+        step = n * unroll
         with flow.counted(low, b.sub(high, word(step - 1)), step) as j:
-            emit(j, self.unroll, None)
-        if self.singles:
+            emit(j, unroll, None)
+        if singles:
             with flow.counted(j, b.sub(high, word(n - 1)), n) as j:
                 emit(j, 1, None)
             with flow.when(b.icmp_signed("<", j, high)):
@@ -189,7 +195,7 @@ class _Renderer:
 
     def _inner(self, section: Section, offsets: dict[str, Word], low: Word, high: Word) -> None:
         """An each section with vectors along the last inner axis."""
-        reductions = self._reductions(section, self.unroll)
+        reductions = self._reductions(section, self._manner([section])[0])
         outermost = list(self.inner_axes)[:-1]
 
         def innermost(at: dict[str, Word], position: Word) -> None:
@@ -207,7 +213,7 @@ class _Renderer:
                 for instr, reduction in reductions.items():
                     reduction.combine(values[instr.args[0]], lambda u: self._positions(start, u), count)
 
-            self._vectors(low, high, body)
+            self._vectors([section], low, high, body)
             self.hoisted = outside
 
         self._nest(outermost, offsets, word(0), innermost)

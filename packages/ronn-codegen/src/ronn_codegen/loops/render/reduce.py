@@ -11,7 +11,7 @@ from llvmlite import ir
 from ronn_codegen.loops.language import BITS, POSITIONS, REDUCTIONS, Instr, LoopError, Section
 from ronn_codegen.loops.render.flow import Flow, Word
 from ronn_codegen.simd.emit import I32, I64, Lanes, halves, splat
-from ronn_codegen.simd.vectors import Vector, constant, select
+from ronn_codegen.simd.vectors import Vector, constant, largest, select
 
 Positions = Callable[[int], Vector]
 """The positions (i64) of the elements of vector ``u``, over the inner axes."""
@@ -21,7 +21,7 @@ def _neutral(op: str, dtype: str) -> float | int:
     """What leaves a reduction as it is."""
     if op in ("sum", "prod"):
         return 0 if op == "sum" else 1
-    if op in ("largest", "argmax", "lastmax"):
+    if op in ("largest", "peak", "argmax", "lastmax"):
         return -math.inf if dtype.startswith("f") else -(1 << (BITS[dtype] - 1)) if dtype.startswith("i") else 0
     if dtype.startswith("f"):
         return math.inf
@@ -81,6 +81,8 @@ class Reduction:
             return a * b
         if not a.vec.is_float:
             return a.do("maximum" if self.op == "largest" else "minimum", b)
+        if self.op == "peak":
+            return largest(b, a)
         # The accumulator stays where it is NaN; the value comes in where it is NaN.
         keeps = b < a if self.op == "largest" else a < b
         return select(keeps | a.is_nan(), a, b)

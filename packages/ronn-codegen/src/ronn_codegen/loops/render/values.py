@@ -37,7 +37,7 @@ class Values:
         return constant(like.builder, like.vec.like(lane(dtype)), number)
 
     def cast(self, x: Vector, dtype: str) -> Vector:
-        """By value. Integers wrap; floats to integers truncate, and saturate beyond int64 or int32."""
+        """By value. Integers wrap; floats to integers truncate."""
         source, out = x.vec.elem, lane(dtype)
         if source == out:
             return x
@@ -53,9 +53,8 @@ class Values:
         if out in ("f16", "bf16"):
             return self._to_half(x, out)
         if source in FLOATS and out in INTEGERS:
-            if BITS[out] < 32:
-                return x.to("i32").to(out)
-            return x.to("i64").to("u32") if out == "u32" else x.to(out)
+            through = {"u32": "i64", "u64": "u64"}.get(out, out if BITS[out] >= 32 else "i32")
+            return self.cast(_truncated(x, through), dtype)
         return x.to(out)
 
     def _from_half(self, x: Vector) -> Vector:
@@ -82,6 +81,13 @@ class Values:
         bits = x.as_("u32")
         rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
         return select(x.is_nan(), (bits >> 16) | 0x40, rounded).to("u16").as_("bf16")
+
+
+def _truncated(x: Vector, out: str) -> Vector:
+    """Floats to integers; what does not fit is what the processor makes of it."""
+    vec = x.vec.like(out)
+    convert = x.builder.fptosi if vec.is_signed else x.builder.fptoui
+    return Vector(x.builder, vec, convert(x.value, vec.llvm))
 
 
 def lane(dtype: str) -> str:
