@@ -10,6 +10,7 @@ from ronn_codegen.native.library import Library, library
 from ronn_codegen.native.machine import LEVELS, machine
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.winograd_plan import WinogradPlan
 
 MODULE = "ronn_codegen.templates.conv"
 
@@ -112,3 +113,39 @@ def operands(shape: ConvShape, seed: int = 0) -> tuple[np.ndarray, np.ndarray, n
         )
     ]  # fmt: skip
     return made[0], made[1], made[2]
+
+
+def transform_weights(plan: WinogradPlan, w: np.ndarray, lib: Library) -> np.ndarray:
+    packed = np.zeros(plan.packed_size, np.float32)
+    lib.kernel(MODULE, "winograd_pack")(
+        plan.words.ctypes.data, w.ctypes.data, packed.ctypes.data, plan.shape.k, plan.shape.c
+    )
+    return packed
+
+
+def convolve_winograd(
+    plan: WinogradPlan, level: str, x: np.ndarray, w: np.ndarray, bias: np.ndarray, *,
+    residual: np.ndarray | None = None, residual_last: bool = False, activation: str = "",
+    params: tuple[float, ...] = (), workers: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """The output of Winograd's algorithm, blocked."""
+    lib = library(level)
+    shape, products = plan.shape, plan.products
+    given, packed, b = block(x, plan.lanes), transform_weights(plan, w, lib), pack_bias(products, bias)
+    y = np.full((shape.n, products.out_blocks, *shape.out, plan.lanes), np.nan, np.float32)
+    v = np.full(plan.input_floats * (workers if plan.fused else shape.n * plan.blocks), np.nan, np.float32)
+    m = np.full(plan.product_floats * workers, np.nan, np.float32)
+    zero = np.zeros(2 * plan.lanes, np.float32)
+    more = None if residual is None else block(residual, plan.lanes)
+    if not plan.fused:
+        for worker in range(workers):
+            lib.kernel(MODULE, "winograd_input_f32")(
+                plan.words.ctypes.data, given.ctypes.data, v.ctypes.data, worker=worker, workers=workers
+            )
+    for worker in range(workers):
+        lib.kernel(MODULE, "winograd_f32")(
+            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, b.ctypes.data, zero.ctypes.data,
+            0 if more is None else more.ctypes.data, y.ctypes.data, v.ctypes.data, m.ctypes.data, residual_last,
+            *mode_of(activation, params), worker=worker, workers=workers,
+        )  # fmt: skip
+    return y

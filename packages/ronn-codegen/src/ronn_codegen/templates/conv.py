@@ -20,8 +20,11 @@ from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.templates import winograd as wg
 from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
 from ronn_codegen.templates.conv_tile import conv_tile, sizes_of
+from ronn_codegen.templates.winograd import input_block, output_block, transforms
+from ronn_codegen.templates.winograd_plan import POINTS
 
 _get, _load, _store = peek("i64"), peek("f32"), poke("f32")
 # In the order of ``GEOMETRY`` and ``LOOPS``.
@@ -225,5 +228,91 @@ def conv_pack(target: Target) -> Callable[..., None]:
                         lane += 1
                         if lane == inner:
                             outer, lane = outer + 1, 0
+
+    return run
+
+
+@native("winograd_input_f32(plan, x, v)")
+def winograd_input_f32(target: Target) -> Callable[..., None]:
+    """Transforms ``x`` to ``v``, all blocks of tiles of all images (``plan``: ``WinogradPlan.words``)."""
+    lanes = target.lanes(32)
+    transform = input_block(lanes)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(plan: int, x: int, v: int, worker: int, workers: int) -> None:
+        channel_blocks, tile_blocks = _get(plan, wg.CHANNEL_BLOCKS), _get(plan, wg.TILE_BLOCKS)
+        step = POINTS * channel_blocks * _get(plan, wg.BLOCK) * 4 * lanes
+        units = _get(plan, wg.IMAGES) * tile_blocks * channel_blocks
+        for unit in range(units * worker // workers, units * (worker + 1) // workers):
+            part, channel_block = unit // channel_blocks, unit % channel_blocks
+            image, block = part // tile_blocks, part % tile_blocks
+            transform(plan, x + image * _get(plan, wg.X_IMAGE), block, channel_block, v + part * step)
+
+    return run
+
+
+@native("winograd_f32(plan, x, u, bias, zero, residual, y, v, m, residual_last, mode, p0: f32, p1: f32)")
+def winograd_f32(target: Target) -> Callable[..., None]:
+    """A convolution by Winograd's algorithm; operands as of ``conv_f32``, ``u`` the transformed weights.
+
+    ``v`` is the transformed input, or, where the plan is fused, scratch for that of one block of tiles for each share.
+    ``m`` is scratch for ``WinogradPlan.product_floats`` for each share, ``zero`` the address of ``BLOCKS`` vectors of
+    zeros.
+    """
+    lanes = target.lanes(32)
+    transform, back = input_block(lanes), output_block(lanes, _row(lanes, pixels_of(target)), _ending(lanes))
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        plan: int, x: int, u: int, bias: int, zero: int, residual: int, y: int, v: int, m: int, residual_last: int,
+        mode: int, p0: float, p1: float, worker: int, workers: int,
+    ) -> None:  # fmt: skip
+        channel_blocks, tile_blocks, groups = (
+            _get(plan, wg.CHANNEL_BLOCKS),
+            _get(plan, wg.TILE_BLOCKS),
+            _get(plan, wg.GROUPS),
+        )
+        fused, step = _get(plan, wg.FUSED), POINTS * channel_blocks * _get(plan, wg.BLOCK) * 4 * lanes
+        products = m + worker * POINTS * BLOCKS * _get(plan, wg.BLOCK) * 4 * lanes
+        parts = _get(plan, wg.IMAGES) * tile_blocks
+        units = parts if fused else parts * groups
+        for unit in range(units * worker // workers, units * (worker + 1) // workers):
+            part = unit if fused else unit % parts
+            image, block = part // tile_blocks, part % tile_blocks
+            to, more = image * _get(plan, wg.Y_IMAGE), residual + image * _get(plan, wg.Y_IMAGE) if residual else 0
+            transformed = v + (worker if fused else part) * step
+            if fused:
+                for channel_block in range(channel_blocks):
+                    transform(plan, x + image * _get(plan, wg.X_IMAGE), block, channel_block, transformed)
+            first = 0 if fused else unit // parts
+            for group in range(first, groups if fused else first + 1):
+                back(
+                    plan, transformed, u, zero, group, block, products, y + to, bias, more, residual_last, mode, p0, p1
+                )
+
+    return run
+
+
+@native("winograd_pack(plan, weights, packed, out_channels, in_channels)")
+def winograd_pack(target: Target) -> Callable[..., None]:
+    """Transforms ``weights[K, C, 3, 3]`` to zeroed ``packed``."""
+    lanes = target.lanes(32)
+    _, _, transform = transforms(lanes)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        plan: int, weights: int, packed: int, out_channels: int, in_channels: int, worker: int, workers: int
+    ) -> None:
+        channels, out_blocks = _get(plan, wg.CHANNEL_BLOCKS) * lanes, _get(plan, wg.OUT_BLOCKS)
+        for number in range(out_blocks * worker // workers, out_blocks * (worker + 1) // workers):
+            group, j = number // BLOCKS, number % BLOCKS
+            width = min(BLOCKS, out_blocks - group * BLOCKS) * lanes * 4
+            start = packed + group * _get(plan, wg.U_GROUP) + j * lanes * 4
+            k = number * lanes
+            for c in range(in_channels):
+                transform(
+                    weights + (k * in_channels + c) * 36, in_channels * 9, out_channels - k, start + c * width,
+                    channels * width,
+                )  # fmt: skip
 
     return run

@@ -42,7 +42,7 @@ class _Words(dict[str, Any]):
             self[word] = builder.load(t.at(builder, table, 8 * i), typ=I64, align=8)
 
 
-def _zeros(module: Any, vec: Vec) -> Value:
+def zeros_address(module: Any, vec: Vec) -> Value:
     """The address of a vector of zeros."""
     name = f"ronn.zeros{vec.lanes}"
     if name not in module.globals:
@@ -68,7 +68,7 @@ def _emit(lanes: int, pixels: int, blocks: int, kind: int) -> Callable[..., None
         y = t.pointer(b, words["y"])
         places = _places(b, y, words)
         _start(b, words, sums, places)
-        outside = _zeros(b.module, vec)
+        outside = zeros_address(b.module, vec)
 
         def steps(count: Value, x_step: Value, sources: list[Value], w: Value) -> None:
             def step(i: Value, _: Any) -> list[Value]:
