@@ -228,7 +228,7 @@ class Library:
 
 @lru_cache(maxsize=1)
 def _renderer_digest() -> str:
-    return sources.digest("ronn_codegen.loops")[:12]
+    return sources.digest("ronn_codegen.loops.render.build")[:12]
 
 
 @lru_cache(maxsize=8)
