@@ -59,6 +59,17 @@ class KernelCall:
     nbytes: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What ``threads`` threads reach at most: float32 operations a second, bytes a second to and from main memory, and
+    within the caches. A copied byte counts twice: read and written."""
+
+    threads: int
+    flops: float
+    memory: float
+    cache: float
+
+
 class Engine:
     """Runs kernels. One instance stands for one way of running; calls of one engine are run together."""
 
@@ -77,6 +88,10 @@ class Engine:
     def tick(self) -> float:
         """Seconds of one unit of ``clock``."""
         raise NotImplementedError(f"{type(self).__name__}.tick")
+
+    def ceilings(self) -> Ceilings | None:
+        """What can be reached at most, measured now; None where nobody knows."""
+        return None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ronn.provider.native import Engine
+from ronn.provider.native import Ceilings, Engine
 from ronn_codegen.native.library import Library
 from ronn_provider_cpu.engine.pool import Launch, pool
 
@@ -29,6 +29,11 @@ class NativeEngine(Engine):
 
     def bind(self, steps: ndarray) -> Callable[[], None]:
         return Launch(self.library, steps, self.threads)
+
+    def ceilings(self) -> Ceilings:
+        from ronn_provider_cpu.engine.measure import ceilings
+
+        return ceilings(self.library, self.threads)
 
     @property
     def tick(self) -> float:
