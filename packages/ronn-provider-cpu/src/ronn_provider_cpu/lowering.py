@@ -16,11 +16,12 @@ import pkgutil
 import weakref
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
+from ronn.ir.types import TensorType
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
@@ -60,13 +61,7 @@ class Operand:
     value: Value
     shape: tuple[int, ...]
     dtype: np.dtype
-
-    @property
-    def size(self) -> int:
-        n = 1
-        for d in self.shape:
-            n *= d
-        return n
+    size: int
 
     @property
     def nbytes(self) -> int:
@@ -143,24 +138,26 @@ class Lowering:
     def machine(self) -> Machine:
         return self.context.library.machine
 
-    @property
+    @cached_property
     def inputs(self) -> list[Operand | None]:
         """The node's inputs; None for an omitted one."""
+        operand = self.context.operand
         return [None if v is None else operand(v) for v in self.node.inputs]
 
-    @property
+    @cached_property
     def outputs(self) -> list[Operand | None]:
         """The node's outputs; None for one that nobody wants."""
+        operand = self.context.operand
         return [operand(v) if v.name else None for v in self.node.outputs]
 
     def input(self, index: int) -> Operand | None:
         """An input; None when it is omitted or beyond the last."""
         value = self.node.inputs[index] if index < len(self.node.inputs) else None
-        return None if value is None else operand(value)
+        return None if value is None else self.context.operand(value)
 
     def operand(self, value: Value) -> Operand:
         """Any value of the part as an operand. Refuses one whose size is not known."""
-        return operand(value)
+        return self.context.operand(value)
 
     def attr(self, name: str, default: Any = None) -> Any:
         """The attribute, else the schema's default, else ``default``."""
@@ -308,18 +305,29 @@ class Context:
 
     library: Library
     options: Mapping[str, Any] = field(default_factory=dict)
+    operands: dict[Value, Operand] = field(default_factory=dict)
+
+    def operand(self, value: Value) -> Operand:
+        """The value as an operand, made once."""
+        found = self.operands.get(value)
+        if found is None:
+            found = self.operands[value] = operand(value)
+        return found
 
 
 def operand(value: Value) -> Operand:
     """The value as an operand. Refuses one that is no tensor of known size, or whose elements have no plain memory."""
-    from ronn.ir.types import TensorType
-
     t = value.type
-    if not isinstance(t, TensorType) or t.dtype is None or not t.is_static:
+    if not isinstance(t, TensorType) or t.dtype is None or t.shape is None:
         raise Refused(f"%{value.name} has no known size: {t}")
+    size = 1
+    for d in t.shape:
+        if not isinstance(d, int):
+            raise Refused(f"%{value.name} has no known size: {t}")
+        size *= d
     if t.dtype.bits == 0:
         raise Refused(f"%{value.name} is {t}")
-    return Operand(value, t.static_shape, t.dtype.numpy)
+    return Operand(value, cast("tuple[int, ...]", t.shape), t.dtype.numpy, size)
 
 
 # --- packed constants

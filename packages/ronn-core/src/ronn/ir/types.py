@@ -146,7 +146,12 @@ class TensorType:
     @property
     def is_static(self) -> bool:
         """Whether every dim is a plain integer."""
-        return self.shape is not None and all(isinstance(d, int) for d in self.shape)
+        if self.shape is None:
+            return False
+        for d in self.shape:  # noqa: SIM110  # asked for very often: a generator costs more than the loop
+            if not isinstance(d, int):
+                return False
+        return True
 
     @property
     def static_shape(self) -> tuple[int, ...]:
