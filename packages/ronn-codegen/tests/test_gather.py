@@ -137,12 +137,3 @@ def test_coordinates(
     bad[-1, 1] = sizes[1]
     shared(find("scatter_nd"), workers, updates, bad, to, status, 1, code, size, 2, table, rows, inner)
     assert status[0] == 1
-
-
-def test_one_hot(find: Find) -> None:
-    indices, values = np.array([0, 2, -1, 3, -4, 1], np.int64), np.array([7, 9], np.float32)
-    y = Guarded((2, 3, 3), np.float32)
-    shared(find("one_hot"), 2, indices, values, y, 1, 4, 2, 3, 3)
-    want = np.zeros((2, 3, 3), np.float32)
-    want[0, 0, 0] = want[0, 2, 1] = want[0, 2, 2] = want[1, 1, 2] = 9
-    np.testing.assert_array_equal(y.array, want)

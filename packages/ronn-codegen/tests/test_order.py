@@ -77,15 +77,17 @@ def test_cumulative(
     x = (rng.uniform(-3, 3, (outer, n, inner)) * (1 if kind.kind == "f" else 1e6)).astype(dtype)
     y = Guarded(x.shape, dtype)
     first = 1.0 if product else 0.0 if exclusive else -0.0
-    neutral = np.full(min(inner, 512), first).astype(dtype)
+    neutral = np.full(512, first).astype(dtype)
     kernel = kernels.kernel(MODULE, "cumulative")
+    axis, shape, status = np.array([-2], np.int32), np.array(x.shape), np.zeros(1, np.int64)
     what = 2 * ACCUMULATED.index(f"{kind.kind}{8 * kind.itemsize}") + product
     for worker in range(workers):
         kernel(
-            x.ctypes.data, y.address, what, kind.itemsize, exclusive, reverse, neutral.ctypes.data, outer, n, inner,
-            worker=worker, workers=workers,
+            x.ctypes.data, y.address, status.ctypes.data, what, kind.itemsize, exclusive, reverse, neutral.ctypes.data,
+            axis.ctypes.data, 0, shape.ctypes.data, 3, worker=worker, workers=workers,
         )  # fmt: skip
     y.check()
+    assert status[0] == 0
     with np.errstate(all="ignore"):
         given = x[:, ::-1] if reverse else x
         want = (np.cumprod if product else np.cumsum)(given, axis=1, dtype=dtype)

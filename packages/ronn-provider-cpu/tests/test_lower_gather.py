@@ -135,14 +135,6 @@ def test_tensor_scatter() -> None:
     lowered("TensorScatter", [filled((2, 9, 4)), filled((2, 1, 4)), i64(8, 0)], opset=24, axis=1)
 
 
-@FEW
-@given(shape=st.lists(st.integers(1, 5), max_size=3), depth=st.integers(1, 9), axis=st.integers(-4, 3), dtype=dtypes)
-def test_one_hot(shape: list[int], depth: int, axis: int, dtype: Any) -> None:
-    axis = max(min(axis, len(shape)), -len(shape) - 1)
-    indices = np.asarray(np.random.default_rng(depth).integers(-12, 12, shape), np.int64)
-    lowered("OneHot", [indices, np.array(depth), np.array([5, 9], dtype)], axis=axis, fixed=[1])
-
-
 def test_reverse_sequence() -> None:
     lowered("ReverseSequence", [filled((5, 3, 4)), i64(5, 1, 3)], batch_axis=1, time_axis=0)
     lowered("ReverseSequence", [filled((3, 5)), i64(2, 5, 4)], batch_axis=0, time_axis=1)

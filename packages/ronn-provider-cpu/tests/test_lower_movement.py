@@ -151,15 +151,6 @@ def test_dropout() -> None:
     lowered("Dropout", [x], outputs=2, opset=7)
 
 
-def test_made_of_sizes() -> None:
-    lowered("ConstantOfShape", [i64(3, 70)], fixed=[0])
-    lowered("EyeLike", [filled((3, 5))], k=1)
-    lowered("Shape", [filled((2, 0, 4))], start=1)
-    lowered("Size", [filled((2, 7))])
-    lowered("Range", [np.array(v, np.float32) for v in (1, 9, 0.3)], fixed=[0, 1, 2])
-    lowered("Range", [np.array(v, np.int32) for v in (9, -5, -3)], fixed=[0, 1, 2])
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_large_copies_are_shared_out(threads: int) -> None:
     x = filled((64, 100, 130))

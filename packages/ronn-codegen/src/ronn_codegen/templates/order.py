@@ -235,18 +235,30 @@ def _by_kind(emit: Callable[[Builder, str, bool, Sequence[Any]], None]) -> Any:
     return by_size(codes, 5, lambda builder, code, args: emit(builder, ACCUMULATED[code // 2], code % 2 == 1, args))
 
 
-@native("cumulative(x, y, what, size, exclusive, reverse, neutral, outer, n, inner)")
+@native("cumulative(x, y, status, what, size, exclusive, reverse, neutral, axis, wide, shape, rank)")
 def cumulative(target: Target) -> Callable[..., None]:
-    """Running sums or products (``what``: 2 * kind + product) of x[outer, n, inner] along n. ``neutral`` is the address
-    of ``inner`` elements that change nothing."""
-    wide = target.bits // 8
+    """Running sums or products (``what``: 2 * kind + product) of x along the axis that stands at ``axis`` (int64 where
+    ``wide``, else int32). ``neutral`` is the address of 512 elements that change nothing."""
+    wide_bytes = target.bits // 8
     chain = _by_kind(_emit_chain)
-    combine = _by_kind(lambda builder, kind, product, args: _emit_rows(builder, kind, product, wide, args))
+    combine = _by_kind(lambda builder, kind, product, args: _emit_rows(builder, kind, product, wide_bytes, args))
 
     def run(
-        x: int, y: int, what: int, size: int, exclusive: int, reverse: int, neutral: int, outer: int, n: int,
-        inner: int, worker: int, workers: int,
+        x: int, y: int, status: int, what: int, size: int, exclusive: int, reverse: int, neutral: int, axis: int,
+        wide: int, shape: int, rank: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
+        along = _at(axis, 0) if wide else _at32(axis, 0)
+        if along < 0:
+            along += rank
+        if along < 0 or along >= rank:
+            _put(status, 0, 1)
+            return
+        outer, n, inner = 1, _at(shape, along), 1
+        for d in range(rank):
+            if d < along:
+                outer *= _at(shape, d)
+            elif d > along:
+                inner *= _at(shape, d)
         block = inner if inner < 4 else min(inner, 512)
         blocks = (inner + block - 1) // block
         units = outer * blocks

@@ -134,20 +134,3 @@ def tensor_scatter(target: Target) -> Callable[..., None]:
                 runs(updates + (unit * length + i) * inner, 0, y + (unit * axis + t) * inner, 0, 1, inner)
 
     return njit(error_model="numpy", nogil=True)(run)
-
-
-@native("one_hot(indices, values, y, wide, size, outer, depth, inner)")
-def one_hot(target: Target) -> Callable[..., None]:
-    """y[outer, index, inner] is values[1] for each of indices[outer, inner]; one out of range is left out."""
-
-    def run(
-        indices: int, values: int, y: int, wide: int, size: int, outer: int, depth: int, inner: int,
-        worker: int, workers: int,
-    ) -> None:  # fmt: skip
-        for o in range(outer * worker // workers, outer * (worker + 1) // workers):
-            for i in range(inner):
-                found = index_at(indices, o * inner + i, wide, depth)
-                if found >= 0:
-                    move(size, values + size, y + ((o * depth + found) * inner + i) * size)
-
-    return njit(error_model="numpy", nogil=True)(run)

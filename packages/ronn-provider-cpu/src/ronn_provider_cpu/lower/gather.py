@@ -1,4 +1,4 @@
-"""Indexing: the Gather and Scatter families, OneHot, ReverseSequence."""
+"""Indexing: the Gather and Scatter families, ReverseSequence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ronn_codegen.templates.jobs import REDUCTION_KINDS, REDUCTIONS, Copies, Side, contiguous
-from ronn_provider_cpu.lower._copies import axis_of, emit, fill, item, runs, steps, strided, wanted
+from ronn_provider_cpu.lower._copies import axis_of, emit, item, runs, steps, strided, wanted
 from ronn_provider_cpu.lowering import I32, I64, Lowering, Operand, lower
 
 _GATHER = "ronn_codegen.templates.gather"
@@ -232,18 +232,3 @@ def tensor_scatter(c: Lowering) -> None:
             length=length, inner=inner, chunks=batches * outer, cost=_rows_cost(batches * outer * length, inner),
             bytes=2 * updates.nbytes,
         )  # fmt: skip
-
-
-@lower("OneHot")
-def one_hot(c: Lowering) -> None:
-    """OneHot: the off value everywhere, then the on value."""
-    indices, values, y = wanted(c.inputs[0]), wanted(c.inputs[2]), wanted(c.outputs[0])
-    c.require(values.dtype == y.dtype, "the types differ")
-    axis = axis_of(c, y.rank, -1)
-    wide = _wide(c, indices)
-    outer, depth, inner = math.prod(y.shape[:axis]), y.shape[axis], math.prod(y.shape[axis + 1 :])
-    fill(c, y, values)
-    c.call(
-        _SCATTER, "one_hot", indices=indices, values=values, y=y, wide=wide, size=item(y), outer=outer, depth=depth,
-        inner=inner, chunks=outer, cost=indices.size * 2, bytes=2 * indices.size * item(y),
-    )  # fmt: skip

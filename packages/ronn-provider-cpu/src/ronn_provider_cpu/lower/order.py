@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ronn_codegen.templates.jobs import ACCUMULATED
-from ronn_provider_cpu.lower._copies import axis_of, item, known, wanted
-from ronn_provider_cpu.lowering import Lowering, lower
+from ronn_provider_cpu.lower._copies import axis_of, item, wanted
+from ronn_provider_cpu.lowering import I64, Lowering, lower
 
 _ORDER = "ronn_codegen.templates.order"
 _INFINITY = {"float32": 0x7F80_0000, "float64": 0x7FF0_0000_0000_0000, "float16": 0x7C00, "bfloat16": 0x7F80}
@@ -43,15 +43,15 @@ def cumulative(c: Lowering) -> None:
     x, y = wanted(c.inputs[0]), wanted(c.outputs[0])
     kind = {"f": "f", "i": "i", "u": "i"}.get(x.dtype.kind, "") + str(8 * item(x))
     c.require(kind in ACCUMULATED, f"sums of {x.dtype}")
-    axis = int(wanted(known(c, 1, "axis")).reshape(-1)[0]) % x.rank
-    outer, n, inner = math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :])
+    axis = wanted(c.inputs[1])
     product, exclusive = int(c.node.op == "CumProd"), int(c.attr("exclusive", 0))
     # -0 leaves even -0 as it is, but must not be the first of exclusive sums.
     first = 1.0 if product else 0.0 if exclusive else -0.0
-    blocks = 1 if inner < 4 else -(-inner // _BLOCK)
+    shape = np.array(x.shape, np.int64)
     c.call(
-        _ORDER, "cumulative", x=x, y=y, what=2 * ACCUMULATED.index(kind) + product, size=item(x), exclusive=exclusive,
-        reverse=int(c.attr("reverse", 0)), neutral=np.full(min(inner, _BLOCK), first).astype(x.dtype), outer=outer,
-        n=n, inner=inner, chunks=outer * blocks, cost=x.size * (1.2 if inner < 4 else 0.2) + outer * n * 4,
+        _ORDER, "cumulative", x=x, y=y, status=c.status(f"{c.node.label}: there is no such axis"),
+        what=2 * ACCUMULATED.index(kind) + product, size=item(x), exclusive=exclusive,
+        reverse=int(c.attr("reverse", 0)), neutral=np.full(_BLOCK, first).astype(x.dtype), axis=axis,
+        wide=int(axis.dtype == I64), shape=shape, rank=x.rank, chunks=max(x.size // 1024, 1), cost=x.size * 0.7,
         bytes=2 * x.nbytes,
     )  # fmt: skip

@@ -19,6 +19,14 @@ def same_bytes(c: Lowering) -> None:
     c.alias(0, 0)
 
 
+@lower("BitCast")
+def bit_cast(c: Lowering) -> None:
+    """BitCast: the same bytes of another type."""
+    x, y = wanted(c.inputs[0]), wanted(c.outputs[0])
+    c.require(x.dtype != np.bool_ and y.dtype != np.bool_ and x.nbytes == y.nbytes, "elements are stored differently")
+    c.alias(0, 0)
+
+
 @lower("Dropout")
 def dropout(c: Lowering) -> None:
     """Dropout where it does nothing; its mask is all ones."""
