@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import pointwise, run_pointwise, type_name
+from ronn_provider_cpu.lower._loops import nowhere, pointwise, run_pointwise, type_name
 from ronn_provider_cpu.lower._rows import frame, run_rows
-from ronn_provider_cpu.lowering import Context, GroupLowering, Lowering, Refused, group_interface, operand
+from ronn_provider_cpu.lowering import GroupLowering, Lowering, Refused, group_interface, operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -27,7 +27,6 @@ _SERIAL_ROWS = 8  # fewer rows than these leave threads idle: large elementwise 
 
 
 _tried: dict[tuple[object, ...], bool] = {}
-_NOWHERE: Context = None  # type: ignore[assignment]  # trials call no kernel
 
 
 @dataclass(eq=False)
@@ -166,7 +165,7 @@ def _elementwise(node: Node) -> bool:
         if len(_tried) > 10_000:
             _tried.clear()
         try:
-            pointwise(Lowering((node,), _NOWHERE), (node,), node.outputs[:1])
+            pointwise(Lowering((node,), nowhere()), (node,), node.outputs[:1])
             _tried[key] = True
         except Refused:
             _tried[key] = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ronn_codegen.loops.language import BITS, ELEMENTARY, HALVES, Instr, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import RULES, NotLowered
-from ronn_provider_cpu.lowering import Lowering, Operand
+from ronn_provider_cpu.lowering import Context, Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 _SLOW = ELEMENTARY | {"pow", "div", "rem"}
 SHARE = 1024  # elements of a pointwise loop below which a share of its own does not pay
+
+
+def nowhere() -> Context:
+    """A context for looking at nodes: nothing can be called in it."""
+    return Context(None)  # type: ignore[arg-type]
 
 
 def type_name(value: Value) -> str:

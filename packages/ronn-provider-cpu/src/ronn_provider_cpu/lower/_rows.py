@@ -12,7 +12,7 @@ from ronn_codegen.loops.language import FLOATS, HALVES, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import Body, call, overwrites, type_name
+from ronn_provider_cpu.lower._loops import Body, call, nowhere, overwrites, type_name
 from ronn_provider_cpu.lowering import Lowering
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def frame(node: Node) -> Frame | None:
     key = (node.domain, node.op)
     if key not in ROWS and key not in REDUCES:
         return None
-    c = Lowering((node,), None)  # type: ignore[arg-type]
+    c = Lowering((node,), nowhere())
     x = c.input(0)
     if x is None or x.size == 0:
         raise NotLowered("no elements")
