@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ronn.host import cache_folder
@@ -27,6 +29,25 @@ class CodeCache:
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.img"
+
+    @contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Held by the one process that fills the cache; the others wait, and then find what it made. Ends with the
+        process that holds it; where files cannot be locked, nobody waits."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = open(self.folder / ".lock", "a")  # noqa: SIM115
+        except OSError:
+            yield
+            return
+        with file:
+            try:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except (ImportError, OSError):
+                pass
+            yield
 
     def load(self, name: str) -> Mapped | None:
         """The image in executable memory; None when there is no sound file of that name."""
