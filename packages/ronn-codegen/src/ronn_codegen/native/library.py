@@ -142,8 +142,11 @@ class Library:
         with self._lock:
             missing = self.missing(modules)
             if missing:
-                self._build(missing, progress)
-                self._count(len(missing))
+                with self.cache.compiling():
+                    missing = self.missing(missing)  # another process may have been at it
+                    if missing:
+                        self._build(missing, progress)
+                        self._count(len(missing))
 
     def build_here(self, module: str) -> None:
         """Compiles a module in this process, and stores it."""
