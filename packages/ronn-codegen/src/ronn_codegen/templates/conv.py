@@ -21,7 +21,7 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates import winograd as wg
-from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
+from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, PLAIN, WORDS, pixels_of
 from ronn_codegen.templates.conv_tile import conv_tile, sizes_of
 from ronn_codegen.templates.winograd import input_block, output_block, transforms
 from ronn_codegen.templates.winograd_plan import POINTS
@@ -29,10 +29,11 @@ from ronn_codegen.templates.winograd_plan import POINTS
 _get, _load, _store = peek("i64"), peek("f32"), poke("f32")
 # In the order of ``GEOMETRY`` and ``LOOPS``.
 (
-    X_PLANE, X_DEEP, X_DOWN, X_TAP, X_STEP, WIDE, STRIDE, DILATION, DEEP_TAPS, ROW_TAPS, COLUMN_TAPS, Y_STEP, Y_BLOCK,
-    IMAGES, GROUPS, ROWS, ROWS_A_UNIT, HIGH, OUT_WIDE, LAST_WIDE, ROWS_FIRST, PIXELS, IN_DEEP, IN_HIGH, FRONT, TOP,
-    LEFT, DEEP_STRIDE, HIGH_STRIDE, DEEP_DILATION, HIGH_DILATION, X_IMAGE, X_SLICE, X_ROW, X_COLUMN, Y_IMAGE, Y_SLICE,
-    Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES, KIND,
+    X_PLANE, X_DEEP, X_DOWN, X_TAP, X_STEP, X_INNER, TAP_STEPS, WIDE, STRIDE, DILATION, DEEP_TAPS, ROW_TAPS,
+    COLUMN_TAPS, Y_STEP, Y_BLOCK, IMAGES, GROUPS, ROWS, ROWS_A_UNIT, HIGH, OUT_WIDE, LAST_WIDE, ROWS_FIRST, PIXELS,
+    IN_DEEP, IN_HIGH, FRONT, TOP, LEFT, DEEP_STRIDE, HIGH_STRIDE, DEEP_DILATION, HIGH_DILATION, X_IMAGE, X_SLICE, X_ROW,
+    X_COLUMN, Y_IMAGE, Y_SLICE, Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES,
+    KIND,
 ) = WORDS.values()  # fmt: skip
 _TABLE, _ENTRY = len(WORDS), len(GROUP)
 
@@ -53,7 +54,7 @@ def _end_tap(place: int, dilation: int, size: int, taps: int) -> int:
 def _row(lanes: int, most: int) -> Callable[..., None]:
     """One row of output for one group and one chunk of channels: its register tiles from left to right."""
     tile = conv_tile(lanes, most)
-    _, _, *middle, half, _ = sizes_of(most, 1, BLOCKED)
+    _, _, *middle, half, _ = sizes_of(most, 1)
     few = middle[0] if middle else half
 
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
@@ -65,26 +66,29 @@ def _row(lanes: int, most: int) -> Callable[..., None]:
         lead, trail, left = _get(plan, LEAD), min(_get(plan, TRAIL), width), _get(plan, LEFT)
         stride, dilation, wide = _get(plan, STRIDE), _get(plan, DILATION), _get(plan, WIDE)
         x_column, y_step = _get(plan, X_COLUMN), _get(plan, Y_STEP)
+        family = 0 if kind == DEPTHWISE else blocks
         at = 0
         while at < width:
-            if lead <= at < trail:
-                rest = trail - at
-                if kind == DEPTHWISE or (kind == BLOCKED and blocks == BLOCKS):
-                    tiles = (rest + most - 1) // most
-                    pixels = (rest + tiles - 1) // tiles
-                else:
-                    pixels = most if rest >= most else half if rest >= half else few if rest >= few else min(rest, 2)
-            else:
+            rest = trail - at
+            if at < lead or rest <= 0:
                 pixels = min(edge, (lead if at < lead else width) - at)
+            elif family == BLOCKS:
+                tiles = (rest + most - 1) // most
+                pixels = (rest + tiles - 1) // tiles
+            else:
+                pixels = most if rest >= most else half if rest >= half else few if rest >= few else min(rest, 2)
             column = at * stride - left
             first, end = 0, taps
             if pixels == 1:
                 first, end = _first_tap(column, dilation), _end_tap(column, dilation, wide, taps)
                 column += first * dilation
+            steps, last_steps, columns = lanes, last, end - first
+            if kind == PLAIN:  # taps of a row are the steps of the innermost loop
+                steps, last_steps, columns = columns, columns, 1
             skip = y_step * at
             tile(
-                pixels, blocks, kind, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
-                residual + skip if residual else 0, column, channel_blocks, last, slices, rows, end - first,
+                pixels, family, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
+                residual + skip if residual else 0, column, channel_blocks, steps, last_steps, slices, rows, columns,
                 clamp, low, high,
             )  # fmt: skip
             at += pixels

@@ -24,6 +24,7 @@ BLOCKS = 2  # channel blocks of output in a register tile
 # What one convolution hands to its register tiles, as 64-bit words; steps in bytes.
 GEOMETRY = (
     "x_plane", "x_deep", "x_down", "x_tap", "x_step",  # between channel blocks, taps (slice, row, column), pixels
+    "x_inner", "tap_steps",  # between steps of the innermost loop; steps of weights from column tap to column tap
     "wide", "stride", "dilation",  # columns of the input; from pixel to pixel and from tap to tap
     "deep_taps", "row_taps", "column_taps",
     "y_step", "y_block",  # between pixels, channel blocks
@@ -202,6 +203,8 @@ class ConvPlan:
             "x_down": shape.dilations[1] * row,
             "x_tap": shape.dilations[2] * pixel,
             "x_step": shape.strides[2] * pixel,
+            "x_inner": shape.dilations[2] * pixel if self.plain else 4,
+            "tap_steps": self.inner,
             "wide": d * h * w if self._flat() else shape.size[2],
             "stride": shape.strides[2],
             "dilation": shape.dilations[2],

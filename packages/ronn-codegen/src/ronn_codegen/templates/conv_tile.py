@@ -21,15 +21,16 @@ from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import Builder, splat
 from ronn_codegen.simd.tile import I64, Value
 from ronn_codegen.simd.types import Vec
-from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GEOMETRY, KINDS, PLAIN
+from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
 
 # Addresses of the tile's first pixel (x and w: at the first tap). bias 0: add to what y holds; residual 0: none;
-# column: of the input, at the first tap; the last channel block has last_lanes channels; counts of taps.
+# column: of the input, at the first tap; steps of the innermost loop in a channel block, and in the last one; counts of
+# taps.
 ARGUMENTS = (
-    "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "last_lanes",
+    "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "steps", "last_steps",
     "slices", "rows", "columns", "clamp", "low", "high",
 )  # fmt: skip
-_TYPES = "i64 " * 13 + "f32 f32"
+_TYPES = "i64 " * 14 + "f32 f32"
 
 
 class _Words(dict[str, Any]):
@@ -53,13 +54,11 @@ def zeros_address(module: Any, vec: Vec) -> Value:
     return module.globals[name]
 
 
-def _emit(lanes: int, pixels: int, blocks: int, kind: int) -> Callable[..., None]:
-    """What emits the tile of one size. In a plain input the innermost loop runs over columns of taps."""
+def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[..., None]:
+    """What emits the tile of one size."""
     vec = Vec("f32", lanes)
-    inner = lanes if kind == BLOCKED else 1
     vector_bytes = 4 * lanes
     step_bytes = blocks * vector_bytes  # of weights
-    tap_bytes = inner * step_bytes
     p, q = range(pixels), range(blocks)
 
     def emit(b: Builder, *arguments: Value) -> None:
@@ -70,66 +69,59 @@ def _emit(lanes: int, pixels: int, blocks: int, kind: int) -> Callable[..., None
         _start(b, words, sums, places)
         outside = zeros_address(b.module, vec)
 
-        def steps(count: Value, x_step: Value, sources: list[Value], w: Value) -> None:
-            def step(i: Value, _: Any) -> list[Value]:
-                here = t.at(b, w, b.mul(i, t.i64(step_bytes)))
-                weights = [t.load(b, vec, t.at(b, here, j * vector_bytes)) for j in q]
-                down = b.mul(i, t.i64(x_step))
-                for source, row in zip(sources, sums, strict=True):
-                    value = t.broadcast(b, vec, t.at(b, source, down))
-                    for weight, place in zip(weights, row, strict=True):
-                        b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
-                return []
+        def multiply(sources: list[Value], w: Value, read: Callable[..., Value]) -> None:
+            """One step: what ``read`` gives of each pixel by each vector of weights."""
+            weights = [t.load(b, vec, t.at(b, w, j * vector_bytes)) for j in q]
+            for source, row in zip(sources, sums, strict=True):
+                value = read(b, vec, source)
+                for weight, place in zip(weights, row, strict=True):
+                    b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
 
-            t.loop(b, count, [], step)
-
-        def products(sources: list[Value], w: Value) -> None:
-            """One step of a depthwise convolution: lanes of the input by lanes of weights."""
-            weight = t.load(b, vec, w)
-            for source, (place,) in zip(sources, sums, strict=True):
-                value = t.load(b, vec, source)
-                b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
-
-        def columns(x: Value, w: Value, channels: Value) -> None:
-            """All column taps of one row of taps."""
-            if kind == PLAIN:
-                sources = [t.at(b, x, b.mul(words["x_step"], t.i64(i))) for i in p]
-                steps(words["columns"], words["x_tap"], sources, w)
+        def column(x: Value, w: Value, steps: Value, s: Value) -> None:
+            """One column of taps."""
+            at = t.at(b, x, b.mul(s, words["x_tap"]))
+            sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
+            if pixels > 1:
+                place = b.add(words["column"], b.mul(s, words["dilation"]))
+                for i in (0, pixels - 1):
+                    here = b.add(place, b.mul(words["stride"], t.i64(i)))
+                    inside = b.icmp_unsigned("<", here, words["wide"])
+                    sources[i] = b.select(inside, sources[i], outside)
+            start = t.at(b, w, b.mul(s, tap_bytes))
+            if depthwise:
+                multiply(sources, start, t.load)
                 return
 
-            def column(s: Value, _: Any) -> list[Value]:
-                at = t.at(b, x, b.mul(s, words["x_tap"]))
-                sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
-                if pixels > 1:
-                    place = b.add(words["column"], b.mul(s, words["dilation"]))
-                    for i in (0, pixels - 1):
-                        here = b.add(place, b.mul(words["stride"], t.i64(i)))
-                        inside = b.icmp_unsigned("<", here, words["wide"])
-                        sources[i] = b.select(inside, sources[i], outside)
-                w_tap = t.at(b, w, b.mul(s, t.i64(tap_bytes)))
-                if kind == DEPTHWISE:
-                    products(sources, w_tap)
-                else:
-                    steps(channels, 4, sources, w_tap)
+            def step(i: Value, _: Any) -> list[Value]:
+                down = b.mul(i, words["x_inner"])
+                here = [t.at(b, source, down) for source in sources]
+                multiply(here, t.at(b, start, b.mul(i, t.i64(step_bytes))), t.broadcast)
                 return []
 
-            t.loop(b, words["columns"], [], column)
+            t.loop(b, steps, [], step)
 
-        down_bytes = b.mul(words["column_taps"], t.i64(tap_bytes))
+        tap_bytes = b.mul(words["tap_steps"], t.i64(step_bytes))
+        down_bytes = b.mul(words["column_taps"], tap_bytes)
         deep_bytes = b.mul(words["row_taps"], down_bytes)
         block_bytes = b.mul(words["deep_taps"], deep_bytes)
         last = b.sub(words["channel_blocks"], t.i64(1))
         x, w = (t.pointer(b, words[name]) for name in ("x", "w"))
 
         def channel_block(c: Value, _: Any) -> list[Value]:
-            channels = b.select(b.icmp_signed("==", c, last), words["last_lanes"], t.i64(lanes))
+            steps = b.select(b.icmp_signed("==", c, last), words["last_steps"], words["steps"])
             x_c, w_c = t.at(b, x, b.mul(c, words["x_plane"])), t.at(b, w, b.mul(c, block_bytes))
 
             def deep(d: Value, _: Any) -> list[Value]:
                 x_d, w_d = t.at(b, x_c, b.mul(d, words["x_deep"])), t.at(b, w_c, b.mul(d, deep_bytes))
 
                 def row(r: Value, _: Any) -> list[Value]:
-                    columns(t.at(b, x_d, b.mul(r, words["x_down"])), t.at(b, w_d, b.mul(r, down_bytes)), channels)
+                    x_r, w_r = t.at(b, x_d, b.mul(r, words["x_down"])), t.at(b, w_d, b.mul(r, down_bytes))
+
+                    def each(s: Value, _: Any) -> list[Value]:
+                        column(x_r, w_r, steps, s)
+                        return []
+
+                    t.loop(b, words["columns"], [], each)
                     return []
 
                 t.loop(b, words["rows"], [], row)
@@ -179,38 +171,34 @@ def _emit(lanes: int, pixels: int, blocks: int, kind: int) -> Callable[..., None
     return emit
 
 
-def sizes_of(most: int, blocks: int, kind: int) -> tuple[int, ...]:
-    """The pixels of the tiles that there are: all up to ``most`` in the common cases, else a few."""
-    if kind == DEPTHWISE and blocks > 1:
-        return ()
-    if kind == DEPTHWISE or (blocks == BLOCKS and kind == BLOCKED):
+def sizes_of(most: int, blocks: int) -> tuple[int, ...]:
+    """The pixels of the tiles that there are: all up to ``most`` with ``BLOCKS`` blocks, else a few."""
+    if blocks == BLOCKS:
         return tuple(range(1, most + 1))
     return (1, 2, 4, 7, 14) if most == 14 else (1, 2, 3, 6)
 
 
 @cache
 def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
-    """``tile(pixels, blocks, kind, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels."""
+    """``tile(pixels, blocks, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels; for 0 blocks the
+    one of depthwise convolutions."""
     kinds = [t.KINDS[kind] for kind in _TYPES.split()]
-    signature = types.void(*(types.intp,) * 3, *(kind[1] for kind in kinds))
+    signature = types.void(*(types.intp,) * 2, *(kind[1] for kind in kinds))
 
     def generate(context: Any, builder: Builder, _: Any, values: Any) -> Any:
-        number = builder.add(builder.mul(values[2], t.i64(BLOCKS)), builder.sub(values[1], t.i64(1)))
-        number = builder.add(builder.mul(number, t.i64(pixels)), builder.sub(values[0], t.i64(1)))
+        number = builder.add(builder.mul(values[1], t.i64(pixels)), builder.sub(values[0], t.i64(1)))
 
-        def case(kind: int, q: int, p: int) -> None:
-            if p in sizes_of(pixels, q, kind):
-                name = f"conv_{kind}_{lanes}_{p}_{q}"
-                emit = _emit(lanes, p, q, kind)
-                tile = t.function_of(builder, name, [kind[0] for kind in kinds], emit)
+        def case(q: int, p: int) -> None:
+            if p in sizes_of(pixels, q):
+                emit = _emit(lanes, p, max(q, 1), q == 0)
+                tile = t.function_of(builder, f"conv_{lanes}_{p}_{q}", [kind[0] for kind in kinds], emit)
                 tile.attributes.add("optsize")  # no loop is worth a second copy
-                builder.call(tile, values[3:])
+                builder.call(tile, values[2:])
 
-        cases = product(KINDS, range(1, BLOCKS + 1), range(1, pixels + 1))
-        t.choose(builder, number, [partial(case, *size) for size in cases])
+        t.choose(builder, number, [partial(case, *size) for size in product(range(BLOCKS + 1), range(1, pixels + 1))])
         return context.get_dummy_value()
 
-    names = ", ".join(f"p{i}" for i in range(3 + len(kinds)))
+    names = ", ".join(f"p{i}" for i in range(2 + len(kinds)))
     scope: dict[str, Any] = {"made": (signature, generate)}
     exec(f"def tile(typing, {names}):\n    return made\n", scope)
     made: Callable[..., None] = intrinsic(scope["tile"])
