@@ -355,7 +355,8 @@ def _plan_in_two(halves: Split, request: Request, making: _Making) -> Plan:
 
 def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
     calls = _calls(graph, making)
-    return Plan(calls, inputs, graph.outputs, check=knobs.VERIFY.get(), budget=making.budget)
+    check, guard = knobs.VERIFY.get(), knobs.GUARD.get()
+    return Plan(calls, inputs, graph.outputs, check=check, guard=guard, budget=making.budget)
 
 
 def _calls(graph: Graph, making: _Making) -> list[Call]:

@@ -58,6 +58,12 @@ DEBUG = Knob(
     _number,
 )
 VERIFY = Knob("RONN_VERIFY", False, "Verify the IR after each pass, and each kernel's outputs while running.", _switch)
+GUARD = Knob(
+    "RONN_GUARD",
+    False,
+    "Run native kernels one by one, guard zones round every buffer: a stray write is an error that names it.",
+    _switch,
+)
 PRINT_AFTER = Knob(
     "RONN_PRINT_AFTER", "", "Print the IR to stderr after these passes (comma-separated names, or 'all').", str
 )

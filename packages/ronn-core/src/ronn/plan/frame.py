@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ronn.plan.lifetime import ALIGNMENT
-from ronn.plan.segment import Bound, Segment, address
+from ronn.plan.segment import Bound, address
 
 _MAPPED = 1 << 20  # bytes from which an arena is mapped: what is given back then leaves the process
 _HUGE = 8 << 20  # bytes from which large pages are asked for
@@ -20,10 +20,10 @@ class Frame:
 
     __slots__ = ("arena", "runs", "segments", "slots")
 
-    def __init__(self, slots: list[Any], arena: np.ndarray | None, segments: Sequence[Segment]) -> None:
+    def __init__(self, slots: list[Any], arena: np.ndarray | None, segments: Sequence[Bound]) -> None:
         self.slots = slots
         self.arena = arena
-        self.segments: list[Bound] = [s.bind(arena) for s in segments]
+        self.segments = segments
         self.runs = 0
 
 

@@ -14,6 +14,7 @@ from ronn.errors import ExecutionError, ProviderError, RonnError
 from ronn.ir.graph import Value
 from ronn.plan.budget import Budget
 from ronn.plan.frame import Frame, make_arena
+from ronn.plan.guard import MARGIN, GuardedBound
 from ronn.plan.lifetime import Lifetimes, analyse
 from ronn.plan.memory import heap_peak, largest, place
 from ronn.plan.segment import Bound, KernelFailure, Segment
@@ -53,11 +54,13 @@ class Plan:
         outputs: Sequence[Value],
         *,
         check: bool = False,
+        guard: bool = False,
         budget: Budget | None = None,
     ) -> None:
         self.calls = tuple(calls)
         lifetimes = analyse(self.calls, inputs, outputs)
-        self.arena_size = place(lifetimes.arena_storages())
+        self.arena_size = place(lifetimes.arena_storages(), MARGIN if guard else 0)
+        self.guard = guard
         self.heap_size = heap_peak(lifetimes)
         self.largest = largest(lifetimes)
         self.check = check
@@ -165,7 +168,8 @@ class Plan:
             arena = make_arena(self.arena_size)
             for slot, offset, size, dtype, shape in self._arena_slots:
                 slots[slot] = arena[offset : offset + size].view(dtype).reshape(shape)
-        frame = Frame(slots, arena, self.segments)
+        bind = GuardedBound if self.guard else Bound
+        frame = Frame(slots, arena, [bind(s, arena) for s in self.segments])
         with self._lock:
             self._frames.append(frame)
         return frame

@@ -152,10 +152,6 @@ class Segment:
             self.steps[:, 1] = starts * 8
             self.steps[:, 2] = [k.chunks for k in self.kernels]
 
-    def bind(self, arena: np.ndarray | None) -> Bound:
-        """The segment for one frame."""
-        return Bound(self, arena)
-
 
 def constant(value: Value) -> np.ndarray:
     """The array of a constant, in C order: kept on the value, so that its address stays good."""
@@ -183,7 +179,7 @@ def _header_is_plain() -> bool:
     """Whether ndarray objects are laid out as NumPy's C API says, so that the address need not be asked for."""
     import sys
 
-    samples = [np.zeros(3), np.zeros((2, 5), np.int8)[:, 1:]]
+    samples: list[np.ndarray] = [np.zeros(3), np.zeros((2, 5), np.int8)[:, 1:]]
     return sys.implementation.name == "cpython" and all(_address_fast(a) == _address(a) for a in samples)
 
 
@@ -206,7 +202,7 @@ class Bound:
             self._blocks[place] = address(self._verdicts) + 8 * i
         self._steps = segment.steps.copy()
         self._steps[:, 1] += address(self._blocks) if self._blocks.size else 0
-        self._words = memoryview(self._blocks)
+        self._words = self._blocks.data
         self._launch = segment.engine.bind(self._steps)
         self.clock: np.ndarray | None = None
 
