@@ -38,7 +38,7 @@ def check(
         op, given_, constants=constants, order=names, outputs=outputs, opset=opset, domain=domain, domains=domains,
         **attributes,
     )  # fmt: skip
-    got, session = run_one(model, given_)
+    got, session = run_one(model, given_, disabled_passes=("fuse-qdq",))
     assert numpy_nodes(session) == [] and native_nodes(session) == [op]
     plain = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})], options={"optimization": "none"})
     reference = plain.run(given_)
@@ -147,12 +147,15 @@ def test_dynamic_quantize_linear():
 
 
 @pytest.mark.parametrize("group", [1, 2, 24])
-def test_dynamic_quantize_conv(group):
+@pytest.mark.parametrize("rank", [1, 2])
+def test_conv_integer_to_float(group, rank):
     rng = np.random.default_rng(4)
-    w = some(rng, (24, 24 // group, 3, 3), np.int8)
-    inputs = [rng.standard_normal((2, 24, 7, 21)).astype(F), w, np.full(24, 0.01, F), None, rng.random(24).astype(F)]
-    attributes = {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 1], "group": group}
-    check("DynamicQuantizeConv", inputs, (1, 2, 4), domain="ronn.cpu", **attributes)
+    x, w = some(rng, (2, 24, 7, 21)[: 2 + rank], np.uint8), some(rng, (24, 24 // group, 3, 3)[: 2 + rank], np.int8)
+    inputs = [x, w, np.array([0.02], F), (rng.random(24) * 0.01).astype(F), np.array(9, np.uint8), None]
+    inputs.append(rng.standard_normal(24).astype(F))
+    attributes = {"strides": [2, 1][:rank], "dilations": [1, 1][:rank], "group": group}
+    pads = [1, 0, 1, 2] if rank == 2 else [1, 2]
+    check("ConvIntegerToFloat", inputs, (1, 3, 6), domain="ronn.cpu", pads=pads, **attributes)
 
 
 @pytest.mark.parametrize(("group", "stages"), [(1, 0), (1, 3), (4, 2), (32, 1)])

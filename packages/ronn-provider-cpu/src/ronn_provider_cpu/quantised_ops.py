@@ -3,13 +3,16 @@
 | operator | does |
 | --- | --- |
 | ``QConvNhwc(x, w, scale, bias, affine?, limits?, add?)`` | see below; ``x`` is u8[N, H, W, C], the result too |
-| ``DynamicQuantizeConv(x, w, w_scale, w_zero?, bias?)`` | f32 ``Conv`` of ``x`` brought to u8 by its own range |
+| ``ConvIntegerToFloat(x, w, x_scale, w_scale, x_zero?, w_zero?, bias?)`` | ``ConvInteger`` times scales, plus bias |
 
 ``QConvNhwc``: the sums over ``(x - x_zero) * w`` (w int8[K, C / group, R, S]) plus ``bias`` (int32[K]) times ``scale``
 (f32[K]) are rounded and clamped to [low, high]. Then stage by stage the rounded value r becomes
 ``r * affine[i, 0] + affine[i, 1]`` (f32[stages, 2, K]), plus ``add * limits[i, 2]`` in stage ``add_stage`` (``add`` is
 u8 and shaped like the result), clamped to ``limits[i, :2]`` (f32[stages, 3]) and rounded. The result is that plus
 ``y_zero``.
+
+``ConvIntegerToFloat`` has channels first; scales are f32 (``x_scale`` one, ``w_scale`` one or K), ``bias`` is f32[K].
+It is added as ``floor(bias / (x_scale * w_scale))`` to the integer sums, as quantisers of models have it.
 """
 
 from __future__ import annotations
@@ -37,21 +40,22 @@ QCONV = OpSchema(
     required=frozenset({"strides", "pads", "dilations", "x_zero", "y_zero", "low", "high"}),
     min_inputs=4, max_inputs=7,
 )  # fmt: skip
-DYNAMIC_CONV = OpSchema(
-    DOMAIN, "DynamicQuantizeConv", 1,
+CONV_TO_FLOAT = OpSchema(
+    DOMAIN, "ConvIntegerToFloat", 1,
     (
-        Formal("x", _F), Formal("w", "T"), Formal("w_scale", _F), Formal("w_zero", "T", optional=True),
+        Formal("x", "T1"), Formal("w", "T2"), Formal("x_scale", _F), Formal("w_scale", _F),
+        Formal("x_zero", "T1", optional=True), Formal("w_zero", "T2", optional=True),
         Formal("bias", _F, optional=True),
     ),
     (Formal("y", _F),),
-    types={"T": (_U8, _I8)},
+    types={"T1": (_U8, _I8), "T2": (_U8, _I8)},
     defaults={"group": 1},
     attributes=_GEOMETRY,
     required=frozenset({"strides", "pads", "dilations"}),
-    min_inputs=3, max_inputs=5,
+    min_inputs=4, max_inputs=7,
 )  # fmt: skip
 
-for _schema in (QCONV, DYNAMIC_CONV):
+for _schema in (QCONV, CONV_TO_FLOAT):
     register_schema(_schema)
 
 
@@ -63,8 +67,8 @@ def qconv_nhwc(c: InferContext) -> None:
     c.set(0, DType.UINT8, (n, *_windows(c, (h, wide)), filters))
 
 
-@rule("DynamicQuantizeConv", domain=DOMAIN)
-def dynamic_quantize_conv(c: InferContext) -> None:
+@rule("ConvIntegerToFloat", domain=DOMAIN)
+def conv_integer_to_float(c: InferContext) -> None:
     x, w = c.shape(0), c.shape(1)
     if x is None or w is None:
         return

@@ -10,18 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd import ops
 from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.tile import I64, loop
-from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates._int8_tile import ROUNDER, ROUNDER_BITS
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
@@ -123,115 +118,21 @@ def quantize_u8(target: Target) -> Callable[..., None]:
     return run
 
 
-@native("quantize_nhwc(x, y, n, c, h, w, pitch, top, left, rows, columns, scale_at, zero_at)")
-def quantize_nhwc(target: Target) -> Callable[..., None]:
-    """x[N, C, H, W] in float32 to bytes [N, rows, columns, pitch] with the image at (top, left), the rest zero points.
-
-    Bytes of a pixel beyond C are not written where pitch - C is less than 4 and the next four would fit.
-    """
-    lanes = target.lanes(32)
-    f32, i32 = VectorType("f32", lanes), VectorType("i32", lanes)
-    load_first, splat, splat_i = f32.load_first, f32.splat, i32.splat
-    rounded, at, byte, put_byte = _rounding(lanes), peek("f32"), peek("u8"), poke("u8")
-    eight, sixteen, more = np.int32(8), np.int32(16), np.int32(24)
+@native("quantize_bias(x, y, n, scale, factor_at)")
+def quantize_bias(target: Target) -> Callable[..., None]:
+    """y = int32(floor(x / (factor * scale))), a factor per column and one that lies in memory."""
+    at, put = peek("f32"), poke("i32")
 
     @_jit
-    def group(x: int, plane: int, count: int, left: int, scale: Any, zero: int) -> Any:
-        """Lanes of four channels of so many neighbouring pixels; channels beyond ``count`` are 0."""
-        low, high = np.float32(-zero), np.float32(255 - zero)
-        out = rounded(load_first(x, 0, left) / scale, low, high, zero)
-        if count > 1:
-            v = rounded(load_first(x, plane, left) / scale, low, high, zero)
-            out = out | (v << splat_i(eight))
-        if count > 2:
-            v = rounded(load_first(x, 2 * plane, left) / scale, low, high, zero)
-            out = out | (v << splat_i(sixteen))
-        if count > 3:
-            v = rounded(load_first(x, 3 * plane, left) / scale, low, high, zero)
-            out = out | (v << splat_i(more))
-        return out
-
-    @_jit
-    def fill(y: int, count: int, zero: int) -> None:
-        for i in range(count):
-            put_byte(y, i, zero)
-
-    scatter = _scatter(lanes)
-
-    @_jit
-    def run(
-        x: int, y: int, n: int, c: int, h: int, w: int, pitch: int, top: int, left: int, rows: int, columns: int,
-        scale_at: int, zero_at: int, worker: int, workers: int,
-    ) -> None:  # fmt: skip
-        scale, zero = splat(at(scale_at, 0)), byte(zero_at, 0)
-        plane = h * w
-        total = n * rows
-        for r in range(total * worker // workers, total * (worker + 1) // workers):
-            image, iy = r // rows, r % rows - top
-            to = y + r * columns * pitch
-            if iy < 0 or iy >= h:
-                fill(to, columns * pitch, zero)
-                continue
-            fill(to, left * pitch, zero)
-            fill(to + (left + w) * pitch, (columns - left - w) * pitch, zero)
-            to += left * pitch
-            source = x + 4 * (image * c * plane + iy * w)
-            ch = 0
-            while ch < c:
-                count = min(c - ch, 4)
-                whole = ch + 4 <= pitch
-                i = 0
-                while i < w:
-                    part = min(lanes, w - i)
-                    v = group(source + 4 * (ch * plane + i), plane, count, part, scale, zero)
-                    if whole:
-                        scatter(to + i * pitch + ch, pitch, v, part, 4)
-                    else:
-                        scatter(to + i * pitch + ch, pitch, v, part, count)
-                    i += lanes
-                ch += 4
+    def run(x: int, y: int, n: int, scale: int, factor_at: int, worker: int, workers: int) -> None:
+        factor = at(factor_at, 0)
+        for i in range(n * worker // workers, n * (worker + 1) // workers):
+            q = np.float32(at(x, i) / np.float32(factor * at(scale, i)))
+            q = min(max(q, np.float32(-1e9)), np.float32(1e9))
+            whole = np.int64(q)
+            put(y, i, whole - 1 if np.float32(whole) > q else whole)
 
     return run
-
-
-def _scatter(lanes: int) -> Any:
-    """``(to, pitch, words, count, size)``: the first ``size`` bytes of the first ``count`` lanes, ``pitch`` apart."""
-    words = Vec("i32", lanes)
-    i8, i32 = ir.IntType(8), ir.IntType(32)
-
-    @intrinsic
-    def scatter(typing: Any, to: Any, pitch: Any, value: Any, count: Any, size: Any) -> Any:
-        def generate(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            to, pitch, value, count, size = args
-            place = b.inttoptr(to, ir.PointerType())
-            whole = b.and_(b.icmp_signed("==", count, I64(lanes)), b.icmp_signed("==", size, I64(4)))
-            with b.if_else(whole) as (fast, slow):
-                with fast:
-                    at = place
-                    for lane in range(lanes):
-                        b.store(b.extract_element(value, i32(lane)), at, align=1)
-                        at = b.gep(at, [pitch], source_etype=i8)
-                with slow:
-                    kept = cgutils.alloca_once_value(b, value)
-
-                    def one(i: Any, carried: Any) -> Any:
-                        source = b.gep(kept, [i], source_etype=i32)
-                        here = b.gep(place, [b.mul(i, pitch)], source_etype=i8)
-
-                        def byte(j: Any, inner: Any) -> Any:
-                            got = b.load(b.gep(source, [j], source_etype=i8), typ=i8, align=1)
-                            b.store(got, b.gep(here, [j], source_etype=i8), align=1)
-                            return inner
-
-                        loop(b, size, [], byte)
-                        return carried
-
-                    loop(b, count, [], one)
-            return context.get_dummy_value()
-
-        return types.void(types.intp, types.intp, words, types.intp, types.intp), generate
-
-    return scatter
 
 
 @native("int8_lut(x, y, n, lut)")

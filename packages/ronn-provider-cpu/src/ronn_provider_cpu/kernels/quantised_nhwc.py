@@ -1,4 +1,4 @@
-"""QConvNhwc and DynamicQuantizeConv of the ``ronn.cpu`` domain (see ``ronn_provider_cpu.quantised_ops``)."""
+"""QConvNhwc and ConvIntegerToFloat of the ``ronn.cpu`` domain (see ``ronn_provider_cpu.quantised_ops``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels.conv import convolve
-from ronn_provider_cpu.kernels.quantize import quantize_dynamically
 from ronn_provider_cpu.quantised_ops import DOMAIN
 
 Array = np.ndarray
@@ -48,16 +47,26 @@ def qconv_nhwc(
     return run
 
 
-@kernel("DynamicQuantizeConv", domain=DOMAIN, prepare=True)
-def dynamic_quantize_conv(
+@kernel("ConvIntegerToFloat", domain=DOMAIN, prepare=True)
+def conv_integer_to_float(
     ctx: KernelContext, *, strides: Any, pads: Any, dilations: Any, group: int
 ) -> Callable[..., Array]:
-    def run(x: Array, w: Array, w_scale: Array, w_zero: Array | None = None, bias: Array | None = None) -> Array:
-        q, scale, zero = quantize_dynamically(x)
-        column = (-1, *(1,) * (x.ndim - 2))
-        zeros = 0.0 if w_zero is None else w_zero.reshape(column[:1] + (1,) * (w.ndim - 1)).astype(np.float64)
-        total = _sums(q.astype(np.float64) - float(zero), w - zeros, group, strides, dilations, pads)
-        y = total.astype(np.float32) * (scale * w_scale.reshape(column))
-        return np.asarray(y if bias is None else y + bias.reshape(column), np.float32)
+    def run(
+        x: Array,
+        w: Array,
+        x_scale: Array,
+        w_scale: Array,
+        x_zero: Array | None = None,
+        w_zero: Array | None = None,
+        bias: Array | None = None,
+    ) -> Array:
+        rank = x.ndim - 2
+        zeros = 0.0 if w_zero is None else w_zero.reshape(-1, *(1,) * (rank + 1)).astype(np.float64)
+        shifted = x.astype(np.float64) - (0.0 if x_zero is None else float(x_zero.reshape(())))
+        total = _sums(shifted, w - zeros, group, strides, dilations, pads)
+        scale = x_scale.reshape(()) * w_scale.reshape(-1)
+        if bias is not None:
+            total = total + np.floor(bias / scale).astype(np.float64).reshape(-1, *(1,) * rank)
+        return np.asarray(total.astype(np.float32) * scale.reshape(-1, *(1,) * rank), np.float32)
 
     return run

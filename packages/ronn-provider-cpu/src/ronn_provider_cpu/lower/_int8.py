@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.provider.native import Scratch
 from ronn_codegen.templates.int8_pack import (
     Int8Tile,
     depthwise_tile,
@@ -326,10 +327,12 @@ def to_words(
     c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, zero_at: Argument = 0, raw: bool = False,
     init: Any = 0, scale: Any = 1, factor_at: Argument = 0, bias: Any = 0, low: float = -np.inf, high: float = np.inf,
 ) -> None:  # fmt: skip
-    """The product as int32 (``raw``) or float32; zero point and scale of the left side may lie in memory."""
+    """The product as int32 (``raw``) or float32; zero point and scale of the left side may lie in memory, and so may
+    ``init``, with SLACK behind it."""
+    first = init if isinstance(init, (Temporary, Scratch)) else right.column(init, np.int32)
     c.call(
         CONV if left.depthwise else GEMM, "int8_depthwise_words" if left.depthwise else "int8_words",
-        **_geometry(c, left, right, y, pitch), init=right.column(init, np.int32),
+        **_geometry(c, left, right, y, pitch), init=first,
         colsum=right.column(right.sums, np.int32), zero_at=zero_at, scale=right.column(scale, np.float32),
         factor_at=factor_at, bias=right.column(bias, np.float32), low=low, high=high, rowsum=0, col_zero=0,
         raw=int(raw),

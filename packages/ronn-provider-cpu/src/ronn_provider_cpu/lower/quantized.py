@@ -273,43 +273,42 @@ def qlinear_conv(c: Lowering) -> None:
 @lower("ConvInteger")
 def conv_integer(c: Lowering) -> None:
     (x, w), y = _all(c, 0, 1), _output(c)
+    _words(c, x, w, y, zero=2, w_zero=3, raw=True)
+
+
+@lower("ConvIntegerToFloat", domain=DOMAIN)
+def conv_integer_to_float(c: Lowering) -> None:
+    (x, w, x_scale), y = _all(c, 0, 1, 2), _output(c)
+    filters = w.shape[0]
+    c.require(x_scale.size == 1, "more than one scale")
+    scale = np.ascontiguousarray(np.broadcast_to(_column_scale(c, 3, filters), (filters,)))
+    init: Any = 0
+    if c.input(6) is not None:
+        bias = np.ascontiguousarray(q.fixed(c, 6, "the bias").reshape(-1), np.float32)
+        c.require(bias.size == filters, f"a bias of shape {bias.shape}")
+        init = c.temp(4 * filters + q.SLACK)
+        c.call(q.QUANTIZE, "quantize_bias", x=bias, y=init, n=filters, scale=scale, factor_at=x_scale, cost=filters * 2)
+    _words(c, x, w, y, zero=4, w_zero=5, raw=False, init=init, scale=scale, factor=x_scale)
+
+
+def _words(
+    c: Lowering, x: Operand, w: Operand, y: Operand, *, zero: int, w_zero: int, raw: bool, init: Any = 0,
+    scale: Any = 1, factor: Any = 0,
+) -> None:  # fmt: skip
+    """A convolution to words, channels first; ``init`` is the address of int32 sums to begin with."""
     window, filters = _window(c, x, w), w.shape[0]
-    rights = _rights(c, w, window, _column_zero(c, 3, filters))
-    zero = _signed_none(c, x, 2)
-    fill = q.NOTHING if isinstance(zero, int) else zero
+    rights = _rights(c, w, window, _column_zero(c, w_zero, filters))
+    less = _signed_none(c, x, zero)
+    fill = q.NOTHING if isinstance(less, int) else less
     place = q.padded_pixels(c, q.flipped(c, x), window, False, fill, q.spills(c, window, filters))
-    size, each = math.prod(window.out), filters // len(rights)
-    made = c.temp(4 * window.n * size * filters)
-    for g, right in enumerate(rights):
-        left = q.pixels(place, window, filters, g)
-        q.to_words(c, left, right, _place(made, 4 * g * each), 4 * filters, zero_at=zero, raw=True)
-    q.transposed(c, made, y, window.n, size, filters, 4)
-
-
-@lower("DynamicQuantizeConv", domain=DOMAIN)
-def dynamic_quantize_conv(c: Lowering) -> None:
-    (x, w), y = _all(c, 0, 1), _output(c)
-    window, filters = _window(c, x, w), w.shape[0]
-    rights = _rights(c, w, window, _column_zero(c, 3, filters))
-    scales, biases = _column_scale(c, 2, filters), _bias(c, 4, filters)
-    scale, zero = c.temp(4), c.temp(1)
-    q.quantise_dynamically(c, x, scale, zero)
-    (high, wide), (top, left_pad, _, _) = window.padded, window.pads
-    ch = window.channels
-    place = c.temp(window.n * high * wide * ch + q.SLACK)
-    c.call(
-        q.QUANTIZE, "quantize_nhwc", x=x, y=place, n=window.n, c=ch, h=window.h, w=window.w, pitch=ch, top=top,
-        left=left_pad, rows=high, columns=wide, scale_at=scale, zero_at=zero, chunks=window.n * high,
-        cost=100 + x.size / 3, bytes=5 * x.size,
-    )  # fmt: skip
     size, groups = math.prod(window.out), len(rights)
-    each = filters // groups
-    plain = size == 1
+    each, plain = filters // groups, size == 1
     made: Any = y if plain else c.temp(4 * window.n * size * filters)
-    for g, (right, s, b) in enumerate(zip(rights, _per_group(scales, groups), _per_group(biases, groups), strict=True)):
+    for g, (right, s) in enumerate(zip(rights, _per_group(scale, groups), strict=True)):
+        begin = init if isinstance(init, int) else _place(init, 4 * g * each)
         q.to_words(
-            c, q.pixels(place, window, filters, g), right, _place(made, 4 * g * each), 4 * filters, zero_at=zero,
-            scale=s, factor_at=scale, bias=b,
+            c, q.pixels(place, window, filters, g), right, _place(made, 4 * g * each), 4 * filters, zero_at=less,
+            raw=raw, init=begin, scale=s, factor_at=factor,
         )  # fmt: skip
     if not plain:
         q.transposed(c, made, y, window.n, size, filters, 4)

@@ -28,6 +28,8 @@ _VERSION = 1
 @define_pass("fuse-qdq", requires_types=True)
 def fuse_qdq(graph: Graph, context: PassContext) -> bool:
     """Run quantised operators on bytes, channels last, with what follows a convolution fused into it."""
+    if context.options.get("provider", {}).get("kernels", "native") != "native":
+        return False
     changed = False
     for g in graphs(graph):
         if any(n.op == "QuantizeLinear" or n.op.startswith("QLinear") for n in g):
