@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from ronn_codegen.simd.vectors import Number, Vector, copysign, fma, largest, select, smallest
 
 _EXP = (1.0, 1.0, 0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
-_EXPM1 = tuple(1 / math.factorial(n) for n in range(2, 9))
 _LOG = (
     0.3333331048488617, -0.24999986588954926, 0.20002226531505585, -0.16669251024723053, 0.14218664169311523,
     -0.12384335696697235, 0.11872926354408264, -0.1178985983133316, 0.06915533542633057,
@@ -83,9 +82,14 @@ def log(x: Vector) -> Vector:
 
 
 def expm1(x: Vector) -> Vector:
-    """exp(x) - 1, by the series itself next to 0."""
-    near = fma(horner(x, _EXPM1) * x, x, x)
-    return select(abs(x) < 0.3465, near, exp(x) - 1.0)
+    """exp(x) - 1 as 2 (t q + (t - 1/2)) with q = exp(r) - 1 and t = 2**(n - 1), which does not cancel."""
+    x = smallest(89.0, largest(-87.0, x))
+    shifted = fma(x, _LOG2E, _ROUNDER)
+    n = shifted - _ROUNDER
+    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))
+    q = fma(horner(r, _EXP[2:]) * r, r, r)
+    t = ((shifted.as_("i32") - (_ROUNDER_BITS - 126)) << 23).as_("f32")
+    return fma(t, q, t - 0.5) * 2.0
 
 
 def log1p(x: Vector) -> Vector:
