@@ -16,7 +16,7 @@ _F = np.float32
 _INTEGERS = "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool"
 
 
-def _source(mode: str, count: int, size: int, scale: float, start: float, end: float) -> Array:
+def places(mode: str, count: int, size: int, scale: float, start: float, end: float) -> Array:
     """Where each output position lies in the input, in float32 as the format's formulas give it."""
     x = np.arange(count, dtype=_F)
     step = _F(scale)
@@ -39,7 +39,7 @@ def _source(mode: str, count: int, size: int, scale: float, start: float, end: f
     return y
 
 
-def _nearest(x: Array, mode: str, shrinking: bool) -> Array:
+def nearest(x: Array, mode: str, shrinking: bool) -> Array:
     if mode == "round_prefer_floor":
         return np.ceil(x - _F(0.5))
     if mode == "round_prefer_ceil":
@@ -58,7 +58,7 @@ def _cubic(x: Array, a: float) -> Array:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def _taps(
+def weighted_taps(
     x: Array, size: int, mode: str, scale: float, antialias: bool, cubic_a: float, exclude_outside: bool
 ) -> tuple[Array, Array]:
     """Input positions (count, taps) and their weights."""
@@ -93,10 +93,11 @@ def interpolate(x: Array, axis: int, at: Array, weights: Array) -> Array:
     return np.take(x, at[:, 0], axis=axis) * x.dtype.type(0) if total is None else total
 
 
-class _Settings:
+class Settings:
     """The attributes of a Resize or Upsample node, with the defaults of its version."""
 
-    def __init__(self, ctx: KernelContext) -> None:
+    def __init__(self, ctx: Any) -> None:
+        """``ctx`` has a node, its schema version ``since``, and ``attr(name, default)``."""
         modern = ctx.node.op == "Resize" and ctx.since >= 11
         mode = ctx.attr("mode", "nearest")
         self.mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
@@ -110,7 +111,7 @@ class _Settings:
         self.axes = ctx.attr("axes")
 
 
-def _sizes(
+def output_sizes(
     shape: Sequence[int], axes: Sequence[int], sizes: Any, scales: Any, policy: str
 ) -> tuple[list[int], list[float]]:
     """Output size and scale of each of ``axes``."""
@@ -125,9 +126,9 @@ def _sizes(
     return counts, ratios
 
 
-def _resize(x: Array, settings: _Settings, roi: Any, scales: Any, sizes: Any) -> Array:
+def _resize(x: Array, settings: Settings, roi: Any, scales: Any, sizes: Any) -> Array:
     axes = list(range(x.ndim)) if settings.axes is None else [int(a) % x.ndim for a in settings.axes]
-    counts, ratios = _sizes(x.shape, axes, sizes, scales, settings.policy)
+    counts, ratios = output_sizes(x.shape, axes, sizes, scales, settings.policy)
     crop = settings.coordinates == "tf_crop_and_resize"
     y = x
     outside: list[tuple[int, Array]] = []
@@ -141,16 +142,16 @@ def _resize(x: Array, settings: _Settings, roi: Any, scales: Any, sizes: Any) ->
             shape[axis] = count
             y = np.zeros(shape, y.dtype)
             continue
-        source = _source(settings.coordinates, count, size, scale, start, end)
+        source = places(settings.coordinates, count, size, scale, start, end)
         if crop:
             out = (source < 0) | (source > size - 1)
             if out.any():
                 outside.append((axis, out))
         if settings.mode == "nearest":
-            at = np.clip(_nearest(source, settings.nearest, scale < 1), 0, size - 1).astype(np.int64)
+            at = np.clip(nearest(source, settings.nearest, scale < 1), 0, size - 1).astype(np.int64)
             y = np.take(y, at, axis=axis)
         else:
-            where, weights = _taps(
+            where, weights = weighted_taps(
                 source, size, settings.mode, scale, settings.antialias, settings.cubic_a, settings.exclude_outside
             )
             y = interpolate(y, axis, where, weights)
@@ -177,7 +178,7 @@ def _as_float(fn: Callable[..., Array], keep: bool) -> Callable[..., Array]:
 
 
 def _make_resize(ctx: KernelContext) -> Callable[..., Array]:
-    settings = _Settings(ctx)
+    settings = Settings(ctx)
 
     def given(v: Array | None) -> Array | None:
         return None if v is None or v.size == 0 else v
@@ -202,7 +203,7 @@ def resize_integers(ctx: KernelContext) -> Callable[..., Array]:
 
 
 def _make_upsample(ctx: KernelContext) -> Callable[..., Array]:
-    settings = _Settings(ctx)
+    settings = Settings(ctx)
     if ctx.since >= 9:
         return lambda x, scales: _resize(x, settings, None, scales, None)
     fixed = ctx.attr("scales")
