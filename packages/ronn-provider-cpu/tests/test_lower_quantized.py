@@ -27,7 +27,7 @@ def some(rng: np.random.Generator, shape: Any, dtype: Any, extreme: bool = False
 
 def check(
     op: str, inputs: list[np.ndarray | None], fixed: Any, *, step: int = 0, domain: str = "", outputs: int = 1,
-    opset: int = 21, **attributes: Any,
+    opset: int = 21, close: float = 0, **attributes: Any,
 ) -> None:  # fmt: skip
     """Runs ``op`` natively; it may differ from the NumPy kernel by ``step``. Inputs in ``fixed`` are constants."""
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
@@ -46,6 +46,8 @@ def check(
         assert g.dtype == w.dtype and g.shape == w.shape
         if step:
             assert np.abs(g.astype(np.int64) - w.astype(np.int64)).max(initial=0) <= step
+        elif close:  # a rounding that falls the other way moves what is quantised by a step
+            assert np.abs(g - w).max() < close
         elif g.dtype == np.float32:
             np.testing.assert_allclose(g, w, rtol=2e-6, atol=1e-6)
         else:
@@ -217,3 +219,21 @@ def test_pools_of_bytes(channels):
                 check("QLinearAveragePool", given, range(1, 5), step=1, domain=MS, channels_last=last,
                       count_include_pad=padded, **window)  # fmt: skip
             check("QLinearGlobalAveragePool", given, range(1, 5), step=1, domain=MS, channels_last=last)
+
+
+@pytest.mark.parametrize("hidden", [5, 40])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_dynamic_quantize_lstm(direction, hidden):
+    rng = np.random.default_rng(9)
+    d, steps, batch, inputs = 2 if direction == "bidirectional" else 1, 6, 3, 21
+    x = rng.standard_normal((steps, batch, inputs)).astype(F)
+    w, r = some(rng, (d, inputs, 4 * hidden), np.int8), some(rng, (d, hidden, 4 * hidden), np.int8)
+    per_tensor, per_column = (rng.random(d) * 0.01).astype(F), (rng.random((d, 4 * hidden)) * 0.01).astype(F)
+    zeros = np.zeros((d, 4 * hidden), np.int8)
+    bias = rng.standard_normal((d, 8 * hidden)).astype(F)
+    state = rng.standard_normal((2, d, batch, hidden)).astype(F) * F(0.3)
+    lengths = np.array([6, 2, 4], np.int32)
+    for optional in ((None, None, None, None), (bias, lengths, state[0], state[1])):
+        inputs_ = [x, w, r, *optional, None, per_tensor, np.zeros(d, np.int8), per_column, zeros]
+        check("DynamicQuantizeLSTM", inputs_, (1, 2, 3, 8, 9, 10, 11), domain=MS, outputs=3, close=0.02,
+              direction=direction, hidden_size=hidden)  # fmt: skip

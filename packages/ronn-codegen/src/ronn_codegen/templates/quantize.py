@@ -25,7 +25,7 @@ _bits = ops.bitcast("i32")
 _ROUNDER, _BITS = np.float32(ROUNDER), np.int64(ROUNDER_BITS)
 
 
-def _rounding(lanes: int) -> Any:
+def rounding(lanes: int) -> Any:
     """``(real, low, high, zero) -> i32``: clamped, rounded, moved by ``zero``."""
     splat_f, splat_i = VectorType("f32", lanes).splat, VectorType("i32", lanes).splat
 
@@ -66,24 +66,31 @@ def minmax_f32(target: Target) -> Callable[..., None]:
     return run
 
 
+@_jit
+def byte_range(low: Any, high: Any) -> Any:
+    """Scale (float32) and zero point that bring [low, high] (0 inside) to 0..255."""
+    zero, top = np.float32(0), np.float32(255)
+    step = np.float32((high - low) / top)
+    if not step > zero:
+        step = np.float32(1)
+    place = min(max(np.float32(-low / step), zero), top)
+    # Adding and taking away rounds to the nearest integer, ties to even.
+    return step, np.int64(np.float32(np.float32(place + _ROUNDER) - _ROUNDER))
+
+
 @native("range_u8(partial, count, scale, zero)")
 def range_u8(target: Target) -> Callable[..., None]:
     """Scale (float32) and zero point (uint8) that bring the range of ``count`` partial ones to 0..255."""
     at, put, put_byte = peek("f32"), poke("f32"), poke("u8")
-    zero_f, one, top = np.float32(0), np.float32(1), np.float32(255)
 
     @_jit
     def run(partial: int, count: int, scale: int, zero: int, worker: int, workers: int) -> None:
-        low, high = zero_f, zero_f
+        low, high = np.float32(0), np.float32(0)
         for i in range(count):
             low, high = min(low, at(partial, 2 * i)), max(high, at(partial, 2 * i + 1))
-        step = np.float32((high - low) / top)
-        if not step > zero_f:
-            step = one
-        place = min(max(np.float32(-low / step), zero_f), top)
+        step, place = byte_range(low, high)
         put(scale, 0, step)
-        # Adding and taking away rounds to the nearest integer, ties to even.
-        put_byte(zero, 0, np.int64(np.float32(np.float32(place + _ROUNDER) - _ROUNDER)))
+        put_byte(zero, 0, place)
 
     return run
 
@@ -94,7 +101,7 @@ def quantize_u8(target: Target) -> Callable[..., None]:
     lanes = target.lanes(32)
     f32, u8 = VectorType("f32", lanes), VectorType("u8", lanes)
     load, load_first, splat, store, store_first = f32.load, f32.load_first, f32.splat, u8.store, u8.store_first
-    rounded, at, byte = _rounding(lanes), peek("f32"), peek("u8")
+    rounded, at, byte = rounding(lanes), peek("f32"), peek("u8")
 
     @_jit
     def run(
@@ -160,7 +167,7 @@ def int8_binary(target: Target) -> Callable[..., None]:
     lanes = target.lanes(32)
     u8, f32, i32 = VectorType("u8", lanes), VectorType("f32", lanes), VectorType("i32", lanes)
     load, load_first, store, store_first, splat_b = u8.load, u8.load_first, u8.store, u8.store_first, u8.splat
-    splat, splat_i, rounded, byte = f32.splat, i32.splat, _rounding(lanes), peek("u8")
+    splat, splat_i, rounded, byte = f32.splat, i32.splat, rounding(lanes), peek("u8")
 
     @_jit
     def run(
