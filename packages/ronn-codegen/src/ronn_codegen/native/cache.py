@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ronn.host import cache_folder
-from ronn_codegen.native.image import Image, Mapped, map_file, map_image
+from ronn_codegen.native.image import Image, Mapped, check_file, map_file, map_image
+
+ABOUT = "machine.txt"
+_ABANDONED = 3600.0  # seconds after which a temporary file is nobody's any more
 
 
 class CodeCache:
     """Images by name. A folder that cannot be written to is no error: code then lives in memory only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, about: str = "") -> None:
         self.folder = folder
+        self.about = about
+        self._made = False
 
     @classmethod
-    def of(cls, machine_key: str) -> CodeCache:
-        """The cache of code for a machine, in the user's cache folder."""
-        return cls(cache_folder() / "code" / machine_key)
+    def of(cls, machine_key: str, about: str = "") -> CodeCache:
+        """The cache of code for a machine, in the user's cache folder. ``about`` is kept with it, for people."""
+        return cls(code_folder() / machine_key, about)
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.img"
@@ -35,7 +41,7 @@ class CodeCache:
         """Held by the one process that fills the cache; the others wait, and then find what it made. Ends with the
         process that holds it; where files cannot be locked, nobody waits."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_folder()
             file = open(self.folder / ".lock", "a")  # noqa: SIM115
         except OSError:
             yield
@@ -53,15 +59,15 @@ class CodeCache:
         """The image in executable memory; None when there is no sound file of that name."""
         try:
             return map_file(self.path(name))
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def store(self, name: str, image: Image) -> Mapped:
         """Writes the image and maps it."""
         temporary = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=self.folder)
+            self._make_folder()
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}.img.", dir=self.folder)
             with os.fdopen(handle, "wb") as f:
                 f.write(image.pack())
             os.replace(temporary, self.path(name))
@@ -73,3 +79,36 @@ class CodeCache:
                 Path(temporary).unlink(missing_ok=True)
         found = self.load(name)
         return map_image(image) if found is None else found
+
+    def _make_folder(self) -> None:
+        """The folder, readable by its owner only; what processes that were killed left in it goes."""
+        if self._made and self.folder.is_dir():
+            return
+        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.folder.stat().st_mode & 0o077:
+            self.folder.chmod(0o700)
+        about = self.folder / ABOUT
+        if self.about and not about.exists():
+            about.write_text(self.about + "\n", encoding="utf-8")
+        for left in self.folder.glob(".*.img.*"):
+            try:
+                if time.time() - left.stat().st_mtime > _ABANDONED:
+                    left.unlink()
+            except OSError:
+                pass  # somebody else was quicker
+        self._made = True
+
+
+def code_folder() -> Path:
+    """Where machine code is kept, in a folder per machine."""
+    return cache_folder() / "code"
+
+
+def problem(path: Path) -> str:
+    """What is wrong with an image file; empty when it is sound."""
+    try:
+        check_file(path)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return str(e) if str(e) else type(e).__name__
+    return ""

@@ -13,10 +13,11 @@ import os
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
-MAGIC = b"RONNIMG1"
+MAGIC = b"RONNIMG2"
 PAGE = 4096
+_FIXED = len(MAGIC) + 12
 _ALLOC, _NOBITS, _RELA, _SYMTAB = 2, 8, 4, 2
 _PC32, _PLT32, _PC64 = 2, 4, 24
 
@@ -34,11 +35,12 @@ class Image:
     info: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
-        """The image as a file: a header, padded to whole pages, then the code."""
+        """The image as a file: a header with checksums of itself and of the code, padded to whole pages; the code."""
         about = {"symbols": self.symbols, "info": self.info, "size": len(self.code), "crc": zlib.crc32(self.code)}
         head = json.dumps(about).encode()
-        start = -(-(len(MAGIC) + 8 + len(head)) // PAGE) * PAGE
-        return (MAGIC + struct.pack("<II", len(head), start) + head).ljust(start, b"\0") + self.code
+        start = -(-(_FIXED + len(head)) // PAGE) * PAGE
+        fixed = MAGIC + struct.pack("<III", len(head), start, zlib.crc32(head))
+        return (fixed + head).ljust(start, b"\0") + self.code
 
 
 def link(elf: bytes, info: dict[str, Any] | None = None) -> Image:
@@ -113,21 +115,47 @@ _kept: list[mmap.mmap] = []
 def map_file(path: str | os.PathLike[str]) -> Mapped:
     """Maps an image file. Raises OSError, or ValueError for a file that is no whole image or somebody else's."""
     with open(path, "rb") as f:
-        head = f.read(16)
-        if len(head) < 16 or head[:8] != MAGIC:
-            raise ValueError(f"{path} is no kernel image")
-        length, start = struct.unpack_from("<II", head, 8)
-        header = json.loads(f.read(length))
-        status = os.fstat(f.fileno())
-        size = status.st_size
-        if status.st_uid != os.getuid():
-            raise ValueError(f"{path} belongs to another user")
-        if size != start + header["size"]:
-            raise ValueError(f"{path} is cut off: {size} of {start + header['size']} bytes")
-        memory = mmap.mmap(f.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+        header, start, size = _read_header(f, path)
+        try:
+            memory = mmap.mmap(f.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+        except OSError:  # a file system that nothing may be executed from
+            f.seek(0)
+            data = f.read()
+            if zlib.crc32(data[start:]) != header["crc"]:
+                raise ValueError(f"{path} is damaged") from None
+            return map_image(Image(data[start:], header["symbols"], header["info"]))
     if zlib.crc32(memoryview(memory)[start:]) != header["crc"]:
         raise ValueError(f"{path} is damaged")
     return _mapped(memory, start, header)
+
+
+def check_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What is known of an image file, without mapping it. Raises as ``map_file`` does."""
+    with open(path, "rb") as f:
+        header, start, _ = _read_header(f, path)
+        f.seek(start)
+        if zlib.crc32(f.read()) != header["crc"]:
+            raise ValueError(f"{path} is damaged")
+    about: dict[str, Any] = header["info"]
+    return about
+
+
+def _read_header(f: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, Any], int, int]:
+    """The header, where the code starts, and how long the file is; its length and owner are checked."""
+    head = f.read(_FIXED)
+    if len(head) < _FIXED or head[: len(MAGIC)] != MAGIC:
+        raise ValueError(f"{path} is no kernel image")
+    length, start, crc = struct.unpack_from("<III", head, len(MAGIC))
+    text = f.read(length)
+    if zlib.crc32(text) != crc or start % PAGE or start < _FIXED + length:
+        raise ValueError(f"{path} is damaged")
+    header = json.loads(text)
+    status = os.fstat(f.fileno())
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        raise ValueError(f"{path} belongs to another user")
+    if status.st_size != start + header["size"]:
+        raise ValueError(f"{path} is cut off: {status.st_size} of {start + header['size']} bytes")
+    return header, start, status.st_size
 
 
 def map_image(image: Image) -> Mapped:

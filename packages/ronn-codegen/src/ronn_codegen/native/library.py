@@ -78,7 +78,7 @@ class Library:
 
     def __init__(self, for_machine: Machine) -> None:
         self.machine = for_machine
-        self.cache = CodeCache.of(for_machine.key)
+        self.cache = CodeCache.of(for_machine.key, for_machine.description)
         self.compiles = 0
         self._mapped: dict[str, Mapped] = {}
         self._signatures: dict[str, dict[str, Signature]] = {}

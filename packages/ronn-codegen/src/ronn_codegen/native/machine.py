@@ -44,6 +44,11 @@ class Machine:
         text = "|".join((self.target.name, self.arch, self.cpu, self.features, self.identity))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def description(self) -> str:
+        """For people: level, vector layer, architecture."""
+        return f"{self.level} ({self.target.name}), {self.arch}"
+
     def llvm_machine(self) -> Any:
         """An llvmlite TargetMachine that emits position-independent code."""
         import llvmlite.binding as llvm

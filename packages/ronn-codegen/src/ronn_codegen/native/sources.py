@@ -83,6 +83,15 @@ def signatures(module: str) -> dict[str, Signature]:
     return {s.name: s for s in map(Signature.parse, forms)}
 
 
+def kernel_modules(package: str) -> list[str]:
+    """The kernel modules directly in a package, found without importing them: those whose text declares a kernel."""
+    path = path_of(package)
+    if path is None:
+        raise ModuleNotFoundError(f"there is no package {package!r}", name=package)
+    names = sorted(f"{package}.{file.stem}" for file in path.parent.glob("*.py") if file.stem != "__init__")
+    return [name for name in names if signatures(name)]
+
+
 def forget() -> None:
     """Reads sources again at the next question (they changed on disk)."""
     for cached in (path_of, _text, _imports, digest, signatures):
