@@ -1,4 +1,4 @@
-"""Functions that only loops have, float64 among them, against NumPy and Python in float64, in units of the last place."""
+"""Functions that only loops have, float64 among them, against NumPy in float64, in units of the last place."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ _tried: dict[tuple[object, ...], bool] = {}
 
 @dataclass(eq=False)
 class _Group:
-    """Nodes that will be one loop over ``space``. ``after``: the bits of all groups that must run before it."""
+    """Nodes that will be one loop over ``space``. ``sources``: nodes of others that make what they take; ``after``: the
+    bits of all groups that must run before; ``used``: whether another group takes what they make."""
 
     bit: int
     nodes: list[Node]
@@ -39,6 +40,8 @@ class _Group:
     anchor: Node | None = None
     result: Shape | None = None  # the shape behind a reduction
     after: int = 0
+    used: bool = False
+    sources: dict[Node, None] = field(default_factory=dict)
     values: set[Value] = field(default_factory=set)
 
 
@@ -47,7 +50,7 @@ def groups(part: Part) -> list[tuple[Node, ...]]:
     grouping = _Grouping()
     for node in part.nodes:
         grouping.take(node)
-    return grouping.ordered(part.nodes)
+    return grouping.ordered()
 
 
 class _Grouping:
@@ -55,35 +58,34 @@ class _Grouping:
         self.of: dict[Node, _Group] = {}
         self.all: dict[int, _Group] = {}
         self.made: dict[Value, Node] = {}
+        self.place: dict[Node, int] = {}
 
     def take(self, node: Node) -> None:
         """Puts a node, whose inputs are made by nodes taken before, into a group."""
-        sources = [self.of[self.made[v]] for v in node.inputs if v is not None and v in self.made]
         group = _alone(node, 1 << len(self.of))
         self.of[node] = group
         self.all[group.bit] = group
-        for source in sources:
-            group.after |= source.after | source.bit
+        self.place[node] = len(self.place)
+        for value in node.inputs:
+            maker = None if value is None else self.made.get(value)
+            if maker is not None:
+                source = self.of[maker]
+                group.sources[maker] = None
+                group.after |= source.after | source.bit
         for value in node.outputs:
             self.made[value] = node
-        if group.space is None:
-            return
-        for source in dict.fromkeys(sources):
-            source = self.of[source.nodes[0]]
-            group = self.of[node]
-            if source is not group and _fit(source, group, node) and not self._between(source, group):
-                self._join(source, group)
+        # The latest first: what stands between it and earlier ones may then be inside.
+        for maker in sorted(group.sources, key=self.place.__getitem__, reverse=True):
+            source, group = self.of[maker], self.of[node]
+            if source is not group:
+                if _fit(source, group, node) and not self._between(source, group):
+                    self._join(source, group)
+                else:
+                    source.used = True
 
     def _between(self, first: _Group, second: _Group) -> bool:
         """Whether another group must run behind ``first`` and before ``second``."""
-        rest = second.after & ~first.bit
-        while rest:
-            bit = rest & -rest
-            rest ^= bit
-            other = self.all.get(bit)
-            if other is not None and other.after & first.bit:
-                return True
-        return False
+        return any(self.of[n].after & first.bit for n in second.sources if self.of[n] is not first)
 
     def _join(self, first: _Group, second: _Group) -> None:
         """Makes both one; ``second`` runs behind ``first``."""
@@ -91,36 +93,33 @@ class _Grouping:
         first.values |= second.values
         if second.anchor is not None:
             first.anchor, first.space, first.result = second.anchor, second.space, second.result
-        first.after = (first.after | second.after) & ~first.bit
-        del self.all[second.bit]
         for node in second.nodes:
             self.of[node] = first
-        for other in self.all.values():
-            if other.after & second.bit:
-                other.after = other.after & ~second.bit | first.bit
-            if other.after & first.bit:
-                other.after |= first.after
+        first.sources = {n: None for n in (*first.sources, *second.sources) if self.of[n] is not first}
+        first.after = (first.after | second.after) & ~(first.bit | second.bit)
+        del self.all[second.bit]
+        if first.used or second.used:
+            first.used = True
+            both = first.bit | second.bit
+            for other in self.all.values():
+                if other.after & both:
+                    other.after = other.after & ~second.bit | first.bit | first.after
 
-    def ordered(self, nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
+    def ordered(self) -> list[tuple[Node, ...]]:
         """Groups where their last node stands, or before that if others need them."""
-        place = {n: i for i, n in enumerate(nodes)}
+        place = self.place
         out: list[tuple[Node, ...]] = []
         done: set[int] = set()
 
         def emit(group: _Group) -> None:
-            if group.bit in done:
-                return
-            done.add(group.bit)
-            rest = group.after
-            while rest:
-                bit = rest & -rest
-                rest ^= bit
-                if bit in self.all and bit not in done:
-                    emit(self.all[bit])
-            out.append(tuple(sorted(group.nodes, key=place.__getitem__)))
+            if group.bit not in done:
+                done.add(group.bit)
+                for node in group.sources:
+                    emit(self.of[node])
+                out.append(tuple(sorted(group.nodes, key=place.__getitem__)))
 
-        last = {g.bit: max(place[n] for n in g.nodes) for g in self.all.values()}
-        for node in nodes:
+        last = {g.bit: max([place[n] for n in g.nodes]) for g in self.all.values()}
+        for node in place:
             group = self.of[node]
             if place[node] == last[group.bit]:
                 emit(group)

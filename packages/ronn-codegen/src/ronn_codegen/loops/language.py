@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 BITS = {
     "f32": 32, "f64": 64, "f16": 16, "bf16": 16, "bool": 8,
@@ -76,8 +77,7 @@ class Array:
         return all(s == "0" for s in self.strides)
 
 
-@dataclass(frozen=True, slots=True)
-class Instr:
+class Instr(NamedTuple):
     """One instruction. ``result`` is its number, -1 for a store; ``args`` are numbers of results.
 
     ``array`` is what load and store touch; ``number`` is the value of const and the axis of index. ``count`` is the

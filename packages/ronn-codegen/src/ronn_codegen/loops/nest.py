@@ -6,11 +6,11 @@ left of the sizes is run-time parameters, so that other sizes of the same struct
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ronn_codegen.loops.kernel import LoopKernel
-from ronn_codegen.loops.language import Array, Loop, verify
+from ronn_codegen.loops.language import Array, Loop
 from ronn_codegen.loops.write import Value, Writer
 
 _SHORT = 8  # reductions over so few elements go along rows where they can
@@ -71,70 +71,61 @@ class Nest:
 
     def finish(self) -> Bound:
         """The kernel and its sizes."""
-        loop = self.writer.instructions()
-        used = {i.array for i in loop.instrs() if i.array}
-        strides = {n: list(laid) for n, (_, _, laid) in self._arrays.items() if n in used}
+        used, stored, needed = self.writer.touched()
+        strides = {name: self._arrays[name][2] for name in used}
         split = len(self.shape) - self.reduced
-        outer = self._collapse(list(range(split)), strides)
-        inner = self._collapse(list(range(split, len(self.shape))), strides)
-        dims = list(self.shape)
-        for axes in (outer, inner):
-            for group in axes:
-                size = 1
-                for axis in group:
-                    size *= self.shape[axis]
-                dims[group[-1]] = size
-        # Every group goes by its last axis, whose stride is the group's.
-        axes_outer, axes_inner = [g[-1] for g in outer], [g[-1] for g in inner]
+        dims: dict[int, int] = {}
+        outer = self._collapse(range(split), strides, dims)
+        inner = self._collapse(range(split, len(self.shape)), strides, dims)
         if not self.reduced:
-            axes_outer, axes_inner = axes_outer[:-1], axes_outer[-1:]
-        vector = self._vector(axes_outer, axes_inner, dims, strides)
-        order: list[int | None] = [*axes_outer, *axes_inner]
-        if vector == "inner" and not axes_inner:
-            order.append(None)
-        n_outer = len(axes_outer)
-        along = len(order) - 1 if vector == "inner" else n_outer - 1
-        arrays, sizes = [], {}
-        stored = loop.stored()
-        for name, given in strides.items():
+            outer, inner = outer[:-1], outer[-1:]
+        vector = self._vector(outer, inner, dims, strides)
+        order: list[int | None] = [*outer, *inner]
+        if vector == "inner" and not inner:
+            order.append(None)  # a single element
+        along = len(order) - 1 if vector == "inner" else len(outer) - 1
+        names = _names(used, stored)
+        sizes = {f"d{k}": 1 if axis is None else dims[axis] for k, axis in enumerate(order)}
+        arrays = []
+        for name in sorted(used, key=lambda n: (names[n][0], int(names[n][1:]))):
+            given = strides[name]
             steps = [0 if a is None else given[a] for a in order]
-            if order[along] is None:  # a single element: side by side, so that it is no structure of its own
+            if order[along] is None:  # side by side, so that one element is no structure of its own
                 steps[along] = 1 if name in stored or not self.reduced else 0
-            scalar = not any(steps) and name not in stored
-            kinds = []
-            for k, step in enumerate(steps):
-                kinds.append("0" if scalar else str(step) if k == along and step in (0, 1) else "s")
-                if kinds[-1] == "s":
-                    sizes[f"{name}_{k}"] = step
-            arrays.append(Array(name, self._arrays[name][1], tuple(kinds)))
-        for k, axis in enumerate(order):
-            sizes[f"d{k}"] = 1 if axis is None else dims[axis]
-        numbers = {axis: k for k, axis in enumerate(order) if axis is not None}
-        made = Loop(n_outer, len(order) - n_outer, vector, tuple(arrays), loop.sections)
-        kernel, names = _canonical(_renumbered(made, numbers))
-        sizes = {_renamed(size, names): value for size, value in sizes.items()}
-        return Bound(LoopKernel.of(verify(kernel)), {names[n]: self._arrays[n][0] for n in strides}, sizes)
-
-    def _collapse(self, axes: list[int], strides: dict[str, list[int]]) -> list[list[int]]:
-        """Groups of axes that are one axis for every array. Axes of length 1 are left out."""
-        groups: list[list[int]] = []
-        for axis in axes:
-            if self.shape[axis] == 1 and axis not in self._pinned:
-                continue
-            last = groups[-1] if groups else None
-            if (
-                last is not None
-                and axis not in self._pinned
-                and last[-1] not in self._pinned
-                and all(s[last[-1]] == s[axis] * self.shape[axis] for s in strides.values())
-            ):
-                last.append(axis)
+            if name not in stored and not any(steps):
+                kinds = ("0",) * len(steps)
             else:
-                groups.append([axis])
-        return groups
+                kinds = tuple(["01"[s] if k == along and s in (0, 1) else "s" for k, s in enumerate(steps)])
+                for k, kind in enumerate(kinds):
+                    if kind == "s":
+                        sizes[f"{names[name]}_{k}"] = steps[k]
+            arrays.append(Array(names[name], self._arrays[name][1], kinds))
+        axes = {axis: k for k, axis in enumerate(order) if axis is not None}
+        loop = Loop(
+            len(outer), len(order) - len(outer), vector, tuple(arrays), self.writer.sections(needed, names, axes)
+        )
+        return Bound(LoopKernel.of(loop), {names[n]: self._arrays[n][0] for n in used}, sizes)
+
+    def _collapse(self, axes: Iterable[int], strides: Mapping[str, Sequence[int]], dims: dict[int, int]) -> list[int]:
+        """Joins axes that are one for every array, and leaves out those of length 1. An axis that stands for several
+        is the last of them; ``dims`` gets its length."""
+        kept: list[int] = []
+        for axis in axes:
+            size = self.shape[axis]
+            if size == 1 and axis not in self._pinned:
+                continue
+            dims[axis] = size
+            if kept and axis not in self._pinned and kept[-1] not in self._pinned:
+                before = kept[-1]
+                if all(s[before] == s[axis] * size for s in strides.values()):
+                    dims[axis] = dims[before] * size
+                    kept[-1] = axis
+                    continue
+            kept.append(axis)
+        return kept
 
     def _vector(
-        self, outer: Sequence[int], inner: Sequence[int], dims: Sequence[int], strides: dict[str, list[int]]
+        self, outer: Sequence[int], inner: Sequence[int], dims: Mapping[int, int], strides: Mapping[str, Sequence[int]]
     ) -> str:
         """Along which axis vectors lie best: that on which most arrays have their elements side by side."""
         if not self.reduced or not outer:
@@ -153,36 +144,12 @@ class Nest:
         return "inner" if fit(inner[-1]) >= fit(outer[-1]) else "outer"
 
 
-def _renumbered(loop: Loop, numbers: dict[int, int]) -> Loop:
-    """With axes of ``index`` instructions as they are after collapsing."""
-    sections = tuple(
-        replace(
-            s,
-            instrs=tuple(
-                replace(i, number=numbers[int(i.number or 0)]) if i.op == "index" else i for i in s.instrs
-            ),
-        )
-        for s in loop.sections
-    )  # fmt: skip
-    return replace(loop, sections=sections)
-
-
-def _canonical(loop: Loop) -> tuple[Loop, dict[str, str]]:
+def _names(used: Iterable[str], stored: Container[str]) -> dict[str, str]:
     """Arrays named in order of use: x0 ... those that are read, y0 ... those that are written."""
-    stored = loop.stored()
     names: dict[str, str] = {}
-    for instr in loop.instrs():
-        if instr.array and instr.array not in names:
-            kind = "y" if instr.array in stored else "x"
-            names[instr.array] = f"{kind}{sum(n[0] == kind for n in names.values())}"
-    arrays = sorted((replace(a, name=names[a.name]) for a in loop.arrays), key=lambda a: (a.name[0], int(a.name[1:])))
-    sections = tuple(
-        replace(s, instrs=tuple(replace(i, array=names[i.array]) if i.array else i for i in s.instrs))
-        for s in loop.sections
-    )
-    return replace(loop, arrays=tuple(arrays), sections=sections), names
-
-
-def _renamed(size: str, names: dict[str, str]) -> str:
-    array, _, axis = size.partition("_")
-    return f"{names[array]}_{axis}" if axis else size
+    counts = {"x": 0, "y": 0}
+    for name in used:
+        kind = "y" if name in stored else "x"
+        names[name] = f"{kind}{counts[kind]}"
+        counts[kind] += 1
+    return names

@@ -10,9 +10,8 @@ loop = w.finish()
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from ronn_codegen.loops.language import (
     BITS,
@@ -176,8 +175,8 @@ class Writer:
         """Appends an instruction to the open section, or finds it there."""
         if self._open is None:
             raise RuntimeError("no section is open")
-        numbers = tuple(a.result for a in args)
-        key = (op, dtype, numbers, array, repr(number))
+        numbers = tuple([a.result for a in args])
+        key = (op, dtype, numbers, array, None if number is None else repr(number))
         known = self._known.get(key)
         if known is not None:
             return known
@@ -214,37 +213,50 @@ class Writer:
         """``value`` combined over the inner axes; to be used in later sections."""
         return self.emit(op, "i64" if op in POSITIONS else value.dtype, [value])
 
-    def instructions(self) -> Loop:
-        """The sections, with what nothing uses left out, in a loop without arrays."""
-        return Loop(self.outer, self.inner, self.vector, (), _without_dead(self._sections))
+    def touched(self) -> tuple[dict[str, None], set[str], set[int]]:
+        """The arrays that are loaded or stored, in order of first use; those that are stored; the results needed for
+        that. What nothing uses is left out."""
+        needed: set[int] = set()
+        stored: set[str] = set()
+        arrays: list[str] = []
+        for section in reversed(self._sections):
+            for i in reversed(section.instrs):
+                if i.op == "store" or i.result in needed:
+                    needed.update(i.args)
+                    if i.array:
+                        arrays.append(i.array)
+                        if i.op == "store":
+                            stored.add(i.array)
+        return dict.fromkeys(reversed(arrays)), stored, needed
+
+    def sections(
+        self, needed: set[int], names: Mapping[str, str] | None = None, axes: Mapping[int, int] | None = None
+    ) -> tuple[Section, ...]:
+        """The sections with needed instructions only, numbered anew; arrays and axes renamed."""
+        numbers: dict[int, int] = {}
+        kept = []
+        for section in self._sections:
+            instrs = []
+            for result, op, dtype, args, array, number in section.instrs:
+                if op != "store":
+                    if result not in needed:
+                        continue
+                    numbers[result] = result = len(numbers)
+                    if axes is not None and op == "index":
+                        number = axes[int(number or 0)]
+                given = tuple([numbers[a] for a in args])
+                instrs.append(
+                    Instr(result, op, dtype, given, array if names is None or not array else names[array], number)
+                )
+            if instrs:
+                kept.append(Section(section.kind, tuple(instrs)))
+        return tuple(kept)
 
     def finish(self) -> Loop:
         """The loop, verified, with what nothing uses left out."""
-        loop = self.instructions()
-        used = {i.array for i in loop.instrs() if i.array}
-        return verify(replace(loop, arrays=tuple(a for a in self._arrays if a.name in used)))
-
-
-def _without_dead(sections: Sequence[Section]) -> tuple[Section, ...]:
-    """Without instructions whose result nothing uses, numbered anew in order."""
-    needed: set[int] = set()
-    for section in reversed(sections):
-        for instr in reversed(section.instrs):
-            if instr.op == "store" or instr.result in needed:
-                needed.update(instr.args)
-    names: dict[int, int] = {-1: -1}
-    kept = []
-    for section in sections:
-        instrs = []
-        for i in section.instrs:
-            if i.op == "store" or i.result in needed:
-                if i.op != "store":
-                    names[i.result] = len(names) - 1
-                args = tuple(names[a] for a in i.args)
-                instrs.append(Instr(names[i.result], i.op, i.dtype, args, i.array, i.number))
-        if instrs:
-            kept.append(Section(section.kind, tuple(instrs)))
-    return tuple(kept)
+        used, _, needed = self.touched()
+        arrays = tuple(a for a in self._arrays if a.name in used)
+        return verify(Loop(self.outer, self.inner, self.vector, arrays, self.sections(needed)))
 
 
 def rounded(number: Number, dtype: str) -> Number:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ronn_codegen.loops.language import BITS, ELEMENTARY, HALVES, Instr, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
@@ -173,10 +173,13 @@ def call(c: Lowering, bound: Bound, size: int, *, chunks: int, flops: int = 0) -
     light = sum(i.op not in ("load", "store", "const") for i in loop.instrs()) - slow
     widths = [BITS[a.dtype] // 8 for a in loop.arrays if not a.is_scalar]
     cost = size * (0.04 * sum(widths) + 0.03 * light + 0.5 * slow) + 50
-    nbytes = sum(operand.nbytes for operand in (c.operand(v) for v in dict.fromkeys(bound.arrays.values())))  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {name: c.operand(value) for name, value in bound.arrays.items()}  # type: ignore[arg-type]
+    operands: dict[str, Any] = {name: c.operand(cast("Value", value)) for name, value in bound.arrays.items()}
+    nbytes = 0
+    for operand in dict.fromkeys(operands.values()):
+        nbytes += operand.nbytes
+    kernel: Any = bound.kernel
     c.call_loop(
-        bound.kernel, **arguments, **bound.sizes, chunks=chunks, cost=cost, bytes=nbytes,
+        kernel, **operands, **bound.sizes, chunks=chunks, cost=cost, bytes=nbytes,
         flops=flops if flops else size * (light + 10 * slow),
     )  # fmt: skip
 
