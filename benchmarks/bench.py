@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import bench_report
-from benchmarks.contestants import CONTESTANTS, Run, installed
+from benchmarks.contestants import CONTESTANTS, Run, installed, open_for, symbol_sizes
 from benchmarks.machine import describe
 from benchmarks.tolerance import compare_outputs, worst_of
 from benchmarks.workers import run_worker, write_result
@@ -81,6 +81,7 @@ def time_model(name: str, size_number: int, threads: int, quick: bool) -> dict[s
     model = load_manifest().models[name]
     path, feed = model_path(name), make_feed(model, model.sizes[size_number])
     answer: dict[str, Any] = {"contestants": {}}
+    sizes = symbol_sizes(path, feed)
     runs: dict[str, Run] = {}
     reference: dict[str, Any] | None = None
     for contestant in ("onnxruntime", "ronn", "openvino"):
@@ -88,7 +89,7 @@ def time_model(name: str, size_number: int, threads: int, quick: bool) -> dict[s
             answer["contestants"][contestant] = {"error": "not installed"}
             continue
         try:
-            run = CONTESTANTS[contestant](path, threads)
+            run = open_for(contestant, path, threads, feed, sizes)
             outputs = dict(run(feed))
         except Exception as error:
             answer["contestants"][contestant] = {"error": _message(error)}
@@ -131,10 +132,12 @@ def measure_alone(name: str, size_number: int, threads: int, contestant: str) ->
 
     model = load_manifest().models[name]
     path, feed = model_path(name), make_feed(model, model.sizes[size_number])
+    sizes = symbol_sizes(path, feed)
     importlib.import_module(contestant)
+    gc.collect()
     before = _memory_bytes("VmRSS")
     started = time.perf_counter()
-    run = CONTESTANTS[contestant](path, threads)
+    run = open_for(contestant, path, threads, feed, sizes)
     loaded = time.perf_counter()
     run(feed)
     ran = time.perf_counter()

@@ -15,8 +15,24 @@ from benchmarks.zoo.feeds import Feed
 Run = Callable[[Feed], dict[str, Any]]
 
 
-def open_onnxruntime(source: Path | bytes, threads: int, optimise: bool = True) -> Run:
-    """CPU provider, all graph optimisations (or none), no threads beyond the intra-op pool."""
+def symbol_sizes(path: Path, feed: Feed) -> dict[str, int]:
+    """What the symbolic dims of the model's inputs are in `feed`; not those that have several sizes."""
+    import onnx
+
+    found: dict[str, set[int]] = {}
+    for declared in onnx.load(str(path), load_external_data=False).graph.input:
+        given = feed.get(declared.name)
+        if isinstance(given, np.ndarray):
+            for dim, size in zip(declared.type.tensor_type.shape.dim, given.shape, strict=False):
+                if dim.dim_param:
+                    found.setdefault(dim.dim_param, set()).add(size)
+    return {name: next(iter(sizes)) for name, sizes in found.items() if len(sizes) == 1}
+
+
+def open_onnxruntime(
+    source: Path | bytes, threads: int, optimise: bool = True, sizes: dict[str, int] | None = None
+) -> Run:
+    """CPU provider, all graph optimisations (or none), no threads beyond the intra-op pool, dims fixed to `sizes`."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -25,14 +41,16 @@ def open_onnxruntime(source: Path | bytes, threads: int, optimise: bool = True) 
     options.log_severity_level = 3
     levels = ort.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+    for name, size in ({} if sizes is None else sizes).items():
+        options.add_free_dimension_override_by_name(name, size)
     given = source if isinstance(source, bytes) else str(source)
     session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda feed: dict(zip(names, session.run(None, feed), strict=True))
 
 
-def open_openvino(source: Path | bytes, threads: int) -> Run:
-    """CPU device, latency hint, float32 arithmetic as the other contestants use."""
+def open_openvino(source: Path | bytes, threads: int, feed: Feed | None = None) -> Run:
+    """CPU device, latency hint, float32 arithmetic as the other contestants use, input shapes fixed to `feed`'s."""
     import openvino as ov
     import openvino.properties.hint as hint
 
@@ -40,9 +58,17 @@ def open_openvino(source: Path | bytes, threads: int) -> Run:
     settings = {
         hint.performance_mode: hint.PerformanceMode.LATENCY,
         hint.inference_precision: ov.Type.f32,
+        hint.dynamic_quantization_group_size: 0,  # else products with int8 weights are not taken in float32
         "INFERENCE_NUM_THREADS": threads,
     }
-    compiled = core.compile_model(source if isinstance(source, bytes) else str(source), "CPU", settings)
+    model = core.read_model(source if isinstance(source, bytes) else str(source))
+    if feed is not None:
+        shapes = {name: list(value.shape) for name, value in feed.items() if isinstance(value, np.ndarray)}
+        try:
+            model.reshape(shapes)
+        except RuntimeError:  # a model that fixed shapes break: as it comes
+            model = core.read_model(source if isinstance(source, bytes) else str(source))
+    compiled = core.compile_model(model, "CPU", settings)
     request = compiled.create_infer_request()
     names = [sorted(output.names)[0] if output.names else str(at) for at, output in enumerate(compiled.outputs)]
 
@@ -66,6 +92,15 @@ def open_ronn_session(source: Path | bytes, threads: int) -> Any:
     known = {field.name for field in dataclasses.fields(ronn.SessionOptions)}
     given: dict[str, Any] = {"threads": threads} if "threads" in known else {}
     return ronn.Session(source if isinstance(source, bytes) else str(source), options=ronn.SessionOptions(**given))
+
+
+def open_for(contestant: str, path: Path, threads: int, feed: Feed, sizes: dict[str, int]) -> Run:
+    """A contestant at its best for one feed: input shapes are fixed for those who profit from it."""
+    if contestant == "onnxruntime":
+        return open_onnxruntime(path, threads, sizes=sizes)
+    if contestant == "openvino":
+        return open_openvino(path, threads, feed)
+    return open_ronn(path, threads)
 
 
 CONTESTANTS: dict[str, Callable[[Path, int], Run]] = {
