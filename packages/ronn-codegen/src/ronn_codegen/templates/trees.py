@@ -140,8 +140,8 @@ def reach(
 def trees_reach_f32(target: Target) -> Callable[..., None]:
     """Payloads ``leaves[trees, 8]`` of at most eight rows x; work is shared by trees (a multiple of 8 of them).
 
-    roots: i32 each. depths: the levels (i32, at least 1) of each tree, then of each eight trees the most. ``tables``: 64 bytes of
-    scratch a worker. Where forests are large and rows few; ``trees_f32`` then adds them up.
+    roots: i32 each. depths: the levels (i32, at least 1) of each tree, then of each eight trees the most. tables: 64
+    bytes of scratch a worker. Where forests are large and rows few; ``trees_f32`` then adds the weights up.
     """
 
     @njit(error_model="numpy", nogil=True)

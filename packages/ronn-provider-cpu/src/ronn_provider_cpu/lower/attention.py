@@ -1,0 +1,252 @@
+"""Attention of ai.onnx and com.microsoft, in float32."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ronn.ir.types import DType
+from ronn_codegen.templates.attention_layout import (
+    MASK_ADDED,
+    MASK_BOOLEAN,
+    MASK_NONE,
+    blocks_of,
+    queries_of,
+    scratch_bytes,
+)
+from ronn_provider_cpu.lowering import BOOL, F32, I32, I64, Lowering, Operand, Temporary, lower
+
+_MODULE = "ronn_codegen.templates.attention"
+_GFLOPS = 100.0  # about what a core does of such products
+MS = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Rows of ``size`` elements for each batch, head and step; ``strides`` of those, in elements."""
+
+    source: Operand | Temporary
+    batch: int
+    heads: int
+    steps: int
+    size: int
+    strides: tuple[int, int, int]
+    offset: int = 0  # bytes
+
+    @property
+    def address(self) -> Any:
+        return self.source.at(self.offset) if self.offset else self.source
+
+
+def split(x: Operand, heads: int) -> Heads:
+    """``x[batch, heads, steps, size]``, or ``x[batch, steps, heads * size]``."""
+    if x.rank == 4:
+        b, h, s, size = x.shape
+        return Heads(x, b, h, s, size, (h * s * size, s * size, size))
+    b, s, width = x.shape
+    return Heads(x, b, heads, s, width // heads, (s * width, width // heads, width))
+
+
+def attend(
+    c: Lowering,
+    q: Heads,
+    k: Heads,
+    v: Heads,
+    y: Heads,
+    *,
+    scale: float,
+    cap: float = 0.0,
+    mask: Operand | Temporary | None = None,
+    kind: int = MASK_NONE,
+    mask_strides: tuple[int, int, int] = (0, 0, 0),
+    causal: bool = False,
+    offset: int = 0,
+    nonpad: Operand | None = None,
+) -> None:
+    """The call of ``attention_f32``."""
+    c.require(q.heads % k.heads == 0 and k.heads == v.heads, f"{q.heads} heads over {k.heads} and {v.heads}")
+    blocks, block = blocks_of(c.machine.target), queries_of(q.steps)
+    units = q.batch * q.heads * -(-q.steps // block)
+    chunks = min(units, 16)
+    size = -(-scratch_bytes(blocks, block, q.size, v.size) // 64) * 64
+    flops = 2 * q.batch * q.heads * q.steps * k.steps * (q.size + v.size)
+    names = [f"{t}_{n}" for t in "qkvy" for n in "bhs"]
+    strides = dict(zip(names, (*q.strides, *k.strides, *v.strides, *y.strides), strict=True))
+    m_b, m_h, m_q = mask_strides
+    c.call(
+        _MODULE, "attention_f32", q=q.address, k=k.address, v=v.address, y=y.address, batch=q.batch, heads=q.heads,
+        kv_heads=k.heads, queries=q.steps, keys=k.steps, size=q.size, v_size=v.size, **strides, scale=scale, cap=cap,
+        mask=0 if mask is None else mask, kind=kind, m_b=m_b, m_h=m_h, m_q=m_q, causal=int(causal), offset=offset,
+        nonpad=0 if nonpad is None else nonpad, block=block, scratch=c.temp(size * chunks), apart=size, chunks=chunks,
+        cost=flops / _GFLOPS + 0.3 * units * k.steps * k.size, flops=flops,
+    )  # fmt: skip
+
+
+def copy(c: Lowering, x: Heads, to: Heads, bias: Any = 0, bias_h: int = 0) -> None:
+    """The call that copies x, with a bias for each head, to the first steps of ``to``."""
+    rows = x.batch * x.heads * x.steps
+    names = [f"{t}_{n}" for t in "xy" for n in "bhs"]
+    c.call(
+        _MODULE, "rows_copy_f32", x=x.address, y=to.address, batch=x.batch, heads=x.heads, steps=x.steps, size=x.size,
+        **dict(zip(names, (*x.strides, *to.strides), strict=True)), bias=bias, bias_h=bias_h, chunks=rows,
+        cost=rows * (3 + 0.2 * x.size), bytes=8 * rows * x.size,
+    )  # fmt: skip
+
+
+def present(c: Lowering, past: Operand | None, x: Heads, out: Operand | None) -> Heads:
+    """``x`` behind ``past[batch, heads, steps, size]``, in the output ``out`` where that is wanted."""
+    if past is None and out is None:
+        return x
+    before = 0 if past is None else past.shape[2]
+    steps = before + x.steps
+    strides = (x.heads * steps * x.size, steps * x.size, x.size)
+    to: Operand | Temporary = c.temp(4 * x.batch * strides[0]) if out is None else out
+    whole = Heads(to, x.batch, x.heads, steps, x.size, strides)
+    if past is not None and past.size:
+        copy(c, split(past, x.heads), whole)
+    copy(c, x, Heads(to, x.batch, x.heads, steps, x.size, strides, 4 * before * x.size))
+    return whole
+
+
+def mask_of(c: Lowering, mask: Operand | None, q: Heads, keys: int) -> tuple[dict[str, Any], int]:
+    """The arguments of ``attend`` for a mask, and how many keys it leaves."""
+    if mask is None:
+        return {}, keys
+    c.require(mask.dtype in (F32, BOOL), f"a mask of {mask.dtype}")
+    shape = (1,) * (4 - mask.rank) + mask.shape
+    width = shape[3]
+    c.require(width == keys or 1 < width < keys, f"a mask for {width} of {keys} keys")
+    strides = []
+    step = width
+    for size, whole in zip(shape[2::-1], (q.steps, q.heads, q.batch), strict=True):
+        c.require(size in (1, whole), f"a mask {mask.shape} for {q.batch}, {q.heads}, {q.steps}, {keys}")
+        strides.append(0 if size == 1 else step)
+        step *= size
+    m_q, m_h, m_b = strides
+    kind = MASK_BOOLEAN if mask.dtype == BOOL else MASK_ADDED
+    return {"mask": mask, "kind": kind, "mask_strides": (m_b, m_h, m_q)}, width
+
+
+def _output(c: Lowering, index: int) -> Operand | None:
+    return c.outputs[index] if index < len(c.outputs) else None
+
+
+def _floats(c: Lowering, *operands: Operand | None) -> None:
+    for given in operands:
+        c.require(given is None or given.dtype == F32, f"only float32, not {given and given.dtype}")
+
+
+@lower("Attention", empty=True)
+def attention(c: Lowering) -> None:
+    """Attention of ai.onnx."""
+    query, key, value = c.inputs[:3]
+    y, nonpad = c.outputs[0], c.input(6)
+    assert query is not None and key is not None and value is not None
+    c.require(y is not None, "the result is not used")
+    assert y is not None
+    past_key, past_value = c.input(4), c.input(5)
+    _floats(c, query, key, value, past_key, past_value)
+    c.require(query.size and key.size and value.size, "no elements")
+    c.require(_output(c, 3) is None, "the scores are an output")
+    for name in ("left_window_size", "right_window_size"):
+        c.require(c.attr(name, -1) < 0, name)
+    precision = c.attr("softmax_precision")
+    c.require(not precision or DType.from_code(int(precision)).numpy == F32, "softmax in another precision")
+    c.require(nonpad is None or (nonpad.dtype == I64 and past_key is None), "past beside lengths of keys")
+    heads, kv_heads = c.attr("q_num_heads", 0), c.attr("kv_num_heads", 0)
+    c.require(query.rank == 4 or (heads and kv_heads), "numbers of heads")
+    q, k, v = split(query, heads), split(key, kv_heads), split(value, kv_heads)
+    offset = 0 if past_key is None else past_key.shape[2]
+    k = present(c, past_key, k, _output(c, 1))
+    v = present(c, past_value, v, _output(c, 2))
+    scale = c.attr("scale")
+    masked, keys = mask_of(c, c.input(3), q, k.steps)
+    if keys < k.steps:
+        k = Heads(k.source, k.batch, k.heads, keys, k.size, k.strides, k.offset)
+    attend(
+        c, q, k, v, split(y, q.heads), scale=1 / math.sqrt(q.size) if scale is None else scale,
+        cap=float(c.attr("softcap", 0.0)), causal=bool(c.attr("is_causal", 0)), offset=offset, nonpad=nonpad, **masked,
+    )  # fmt: skip
+
+
+@lower("FlexAttention", domain="ai.onnx.preview")
+def flex_attention(c: Lowering) -> None:
+    """FlexAttention without modifiers."""
+    query, key, value = c.inputs[:3]
+    y = c.outputs[0]
+    assert query is not None and key is not None and value is not None and y is not None
+    _floats(c, query, key, value)
+    c.require(not any(True for _ in c.node.subgraphs()), "modifier subgraphs")
+    precision = c.attr("softmax_precision")
+    c.require(not precision or DType.from_code(int(precision)).numpy == F32, "softmax in another precision")
+    q = split(query, 1)
+    scale = c.attr("scale")
+    attend(
+        c, q, split(key, 1), split(value, 1), split(y, q.heads), scale=1 / math.sqrt(q.size) if scale is None else scale
+    )
+
+
+def _unpacked(c: Lowering, heads: int) -> tuple[Heads, Heads, Heads, bool]:
+    """Query, key and value of MultiHeadAttention, and whether key and value are projected already per head."""
+    query, key, value = (c.input(i) for i in range(3))
+    assert query is not None
+    if query.rank == 5:  # (batch, steps, heads, 3, size)
+        b, s, h, _, size = query.shape
+        strides = (s * h * 3 * size, 3 * size, h * 3 * size)
+        q, k, v = (Heads(query, b, h, s, size, strides, 4 * i * size) for i in range(3))
+        return q, k, v, False
+    assert key is not None
+    q = split(query, heads)
+    if key.rank == 5:  # (batch, steps, heads, 2, size)
+        b, s, h, _, size = key.shape
+        strides = (s * h * 2 * size, 2 * size, h * 2 * size)
+        k, v = (Heads(key, b, h, s, size, strides, 4 * i * size) for i in range(2))
+        return q, k, v, False
+    assert value is not None
+    return q, split(key, heads), split(value, heads), key.rank == 4
+
+
+@lower("MultiHeadAttention", domain=MS)
+def multi_head_attention(c: Lowering) -> None:
+    """MultiHeadAttention of com.microsoft, without masks beyond key padding and an added bias."""
+    heads, y = c.attr("num_heads"), c.outputs[0]
+    assert y is not None
+    _floats(c, c.input(0), c.input(1), c.input(2), c.input(3), c.input(5), c.input(6), c.input(7))
+    c.require(c.input(8) is None and c.input(9) is None, "a shared buffer of past keys")
+    c.require(_output(c, 3) is None, "the scores are an output")
+    q, k, v, crossed = _unpacked(c, heads)
+    bias = c.input(3)
+    if bias is not None:
+        q = _biased(c, q, bias, 0)
+        if not crossed:
+            k, v = _biased(c, k, bias, heads * q.size), _biased(c, v, bias, heads * (q.size + k.size))
+    past_key, past_value = (None, None) if crossed else (c.input(6), c.input(7))
+    k, v = present(c, past_key, k, _output(c, 1)), present(c, past_value, v, _output(c, 2))
+    causal = bool(c.attr("unidirectional", 0))
+    c.require(not causal or q.steps <= k.steps, "more queries than keys")
+    scale = c.attr("scale")
+    masked = _masked(c, c.input(4), c.input(5), q, k.steps)
+    attend(
+        c, q, k, v, split(y, heads), scale=scale if scale else 1 / math.sqrt(q.size), causal=causal,
+        offset=k.steps - q.steps, **masked,
+    )  # fmt: skip
+
+
+def _biased(c: Lowering, x: Heads, bias: Operand, first: int) -> Heads:
+    strides = (x.heads * x.steps * x.size, x.steps * x.size, x.size)
+    to = Heads(c.temp(4 * x.batch * strides[0]), x.batch, x.heads, x.steps, x.size, strides)
+    copy(c, x, to, bias.at(4 * first), x.size)
+    return to
+
+
+def _masked(c: Lowering, padding: Operand | None, extra: Operand | None, q: Heads, keys: int) -> dict[str, Any]:
+    """The arguments of ``attend`` for a mask of keys (int32 [batch, keys]) or an added bias."""
+    c.require(padding is None or extra is None, "both a mask and an added bias")
+    if padding is None:
+        return mask_of(c, extra, q, keys)[0]
+    c.require(padding.dtype == I32 and padding.shape == (q.batch, keys), f"a mask {padding.dtype}{padding.shape}")
+    to = c.temp(4 * q.batch * keys)
+    filler = float(c.attr("mask_filter_value", -10000.0))
+    c.call(_MODULE, "key_mask_f32", mask=padding, y=to, count=q.batch * keys, filler=filler, cost=1.0 * q.batch * keys)
+    return {"mask": to, "kind": MASK_ADDED, "mask_strides": (keys, 0, 0)}
