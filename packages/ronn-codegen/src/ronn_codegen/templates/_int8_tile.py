@@ -4,6 +4,8 @@ The left side is unsigned bytes: rows of ``[taps, 4 * groups]`` where row m begi
 lies ``i * row_step + j * col_step`` bytes on. The right side is signed bytes in panels ``[tap, group, column, 4]``.
 A matrix product has one tap; a convolution over NHWC has one tap a filter row (neighbouring columns are contiguous).
 
+Kinds of panels: ``bytes`` and ``words`` put out rows, ``planes`` are words whose columns lie apart (channels first).
+
 The sums start at ``init[n] - zero * colsum[n]``. They leave as bytes (scaled per column and rounded, then through
 further stages), as float32, or as they are.
 """
@@ -17,10 +19,10 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from ronn_codegen.simd.dot import ByteDot
-from ronn_codegen.simd.emit import Builder, llvm_call, splat
+from ronn_codegen.simd.emit import Builder, first_lanes, llvm_call, splat
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import I64, emitted, loop, when
-from ronn_codegen.templates.int8_pack import Int8Tile, depthwise_tile, tile_of
+from ronn_codegen.templates.int8_pack import Int8Tile, depthwise_tile, planes_tile, tile_of
 
 I8, I32, F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
 POINTER = ir.PointerType()
@@ -44,7 +46,8 @@ FLOATS = frozenset({"low", "high", "factor"})
 
 @cache
 def panel(target: Target, vectors: int, kind: str, depthwise: bool = False) -> Any:
-    """The intrinsic that computes rows ``first`` to ``last`` of one panel; arguments as in ``BYTES`` or ``WORDS``.
+    """The intrinsic that computes rows ``first`` to ``last`` of one panel; arguments as in ``BYTES`` or ``WORDS`` (in
+    planes, ``pitch`` is from one column to the next).
 
     depthwise: column n of the output only sees byte n of each tap; panels are ``[tap, column]``.
     """
@@ -52,7 +55,8 @@ def panel(target: Target, vectors: int, kind: str, depthwise: bool = False) -> A
 
     def emit(builder: Builder, *values: Any) -> None:
         arg = dict(zip(names, values, strict=True))
-        (_Depthwise if depthwise else _Panel)(builder, target, vectors, kind, arg).emit()
+        made = _Depthwise if depthwise else _Planes if kind == "planes" else _Panel
+        made(builder, target, vectors, kind, arg).emit()
 
     kinds = " ".join("f32" if n in FLOATS else "i64" for n in names)
     return emitted(f"int8_{kind}_{'depthwise_' if depthwise else ''}{vectors}_{target.name}", kinds, emit)
@@ -113,11 +117,14 @@ class _Panel:
         for v in range(self.vectors):
             less = b.mul(zero, self._vector("colsum", v, self.ints))
             first.append(b.sub(self._vector("init", v, self.ints), less))
-        sums = self._accumulate(bases, [first] * rows)
+        self._finish(self._accumulate(bases, [first] * rows), m, left)
+
+    def _finish(self, sums: list[list[Any]], m: Any, left: Any) -> None:
+        b = self.b
         store = self._store_bytes if self.kind == "bytes" else self._store_words
-        for i in range(rows):
+        for i, row in enumerate(sums):
             with b.if_then(b.icmp_signed(">", left, I64(i))):
-                store(sums[i], b.add(m, I64(i)))
+                store(row, b.add(m, I64(i)))
 
     def _accumulate(self, bases: list[Any], sums: list[list[Any]]) -> Any:
         b, arg = self.b, self.arg
@@ -191,6 +198,10 @@ class _Panel:
         return out
 
     def _store_words(self, sums: list[Any], row: Any) -> None:
+        self._put(self._words(sums, row), row, I32)
+
+    def _words(self, sums: list[Any], row: Any) -> list[Any]:
+        """The bits of a row of words."""
         b, arg = self.b, self.arg
 
         def correct(carried: Any) -> Any:
@@ -207,8 +218,7 @@ class _Panel:
             return out
 
         sums = when(b, b.icmp_signed("!=", arg["rowsum"], I64(0)), sums, correct)
-        sums = when(b, b.icmp_signed("==", arg["raw"], I64(0)), sums, scale)
-        self._put(sums, row, I32)
+        return list(when(b, b.icmp_signed("==", arg["raw"], I64(0)), sums, scale))
 
     def _put(self, vectors: list[Any], row: Any, elem: Any) -> None:
         """Stores a row of vectors; of the last panel only the columns that there are."""
@@ -280,3 +290,37 @@ class _Depthwise(_Panel):
             return loop(b, arg["cols"], carried, column)
 
         return loop(b, arg["taps"], [arg["w"], sums], tap)[1]
+
+
+class _Planes(_Panel):
+    """Square tiles, which leave transposed: a vector holds one column of neighbouring rows."""
+
+    @staticmethod
+    def _tile_of(target: Target) -> Int8Tile:
+        return planes_tile(target)
+
+    def _finish(self, sums: list[list[Any]], m: Any, left: Any) -> None:
+        b, n = self.b, self.lanes
+        rows = []
+        for i, row in enumerate(sums):
+            rows.append(self._words(row, b.add(m, I64(i)))[0])
+        while n > 1:
+            rows = [self._interleaved(rows[i // 2], rows[(i + self.lanes) // 2], i % 2) for i in range(self.lanes)]
+            n //= 2
+        whole = b.icmp_signed(">=", left, I64(self.lanes))
+        mask = first_lanes(b, left, self.lanes)
+        start = b.add(self.arg["y"], b.mul(m, I64(4)))
+        for j, column in enumerate(rows):
+            with b.if_then(b.icmp_signed(">", self.arg["columns"], I64(j))):
+                place = self._pointer(b.add(start, b.mul(self.arg["pitch"], I64(j))), I64(0), I32)
+                with b.if_else(whole) as (full, part):
+                    with full:
+                        b.store(column, place, align=4)
+                    with part:
+                        name = f"llvm.masked.store.v{self.lanes}i32.p0"
+                        llvm_call(b, name, ir.VoidType(), column, place, I32(4), mask)
+
+    def _interleaved(self, x: Any, y: Any, high: int) -> Any:
+        start = high * self.lanes // 2
+        order = [start + i // 2 + self.lanes * (i % 2) for i in range(self.lanes)]
+        return self.b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, self.lanes), order))

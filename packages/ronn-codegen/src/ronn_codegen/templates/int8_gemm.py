@@ -18,12 +18,19 @@ from ronn_codegen.native.declare import native
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates._int8_tile import BYTES, FLOATS, WORDS, panel
-from ronn_codegen.templates.int8_pack import UNIT, depthwise_tile, tile_of
+from ronn_codegen.templates.int8_pack import UNIT, depthwise_tile, planes_tile, tile_of
 
 _GEOMETRY = (
     "x", "table", "m", "n", "w", "taps", "row_step", "cols", "col_step", "groups", "y", "pitch", "init", "colsum",
     "zero", "scale",
 )  # fmt: skip
+
+
+# Zero point and scale of the left side, from their addresses.
+_AT_RUN_TIME = (
+    "    zero = byte(zero_at, 0) if zero_at != 0 else 0",
+    "    factor = real(factor_at, 0) if factor_at != 0 else one",
+)
 
 
 def driver(target: Target, kind: str, depthwise: bool = False) -> Callable[..., None]:
@@ -47,13 +54,9 @@ def driver(target: Target, kind: str, depthwise: bool = False) -> Callable[..., 
         scope[f"panel{v}"] = panel(target, v, kind, depthwise)
         test = "else:" if v == 1 else f"{'if' if v == tile.vectors else 'elif'} vectors == {v}:"
         calls += [f"        {test}", f"            panel{v}({', '.join(values[n] for n in names)})"]
-    words = [
-        "    zero = byte(zero_at, 0) if zero_at != 0 else 0",
-        "    factor = real(factor_at, 0) if factor_at != 0 else one",
-    ]  # fmt: skip
     source = "\n".join([
         f"def run({', '.join(_parameters(kind))}, worker, workers):",
-        *(words if kind == "words" else []),
+        *(_AT_RUN_TIME if kind == "words" else []),
         "    panels = (n + width - 1) // width",
         "    units = (m + unit - 1) // unit",
         "    at_work = panels * units * worker // workers",
@@ -101,3 +104,35 @@ def int8_words(target: Target) -> Callable[..., None]:
     0 stands for 0 and 1.
     """
     return driver(target, "words")
+
+
+@native(form("int8_planes", "words").replace("m, n,", "images, m, n,", 1))
+def int8_planes(target: Target) -> Callable[..., None]:
+    """As ``int8_words`` without sums of rows, for ``images`` of m rows; column j of image i is contiguous at
+    ``y + (i * n + j) * pitch``. Weights are packed for ``planes_tile``."""
+    scope: dict[str, Any] = {
+        "min": min, "lanes": planes_tile(target).lanes, "one": np.float32(1), "byte": peek("u8"), "real": peek("f32"),
+        "panel": panel(target, 1, "planes"),
+    }  # fmt: skip
+    values = {n: f"{n} + 4 * at" if n in ("init", "colsum", "scale", "bias", "col_zero") else n for n in WORDS}
+    values |= {
+        "table": "table + 4 * image * m", "first": "first * lanes", "last": "min((first + count) * lanes, m)",
+        "w": "w + taps * cols * groups * 4 * at", "y": "y + (image * n + at) * pitch", "columns": "min(lanes, n - at)",
+    }  # fmt: skip
+    source = "\n".join([
+        f"def run({', '.join(_parameters('words')).replace('m, n,', 'images, m, n,', 1)}, worker, workers):",
+        *_AT_RUN_TIME,
+        "    units = (m + lanes - 1) // lanes",
+        "    work = (n + lanes - 1) // lanes * images * units",
+        "    done, until = work * worker // workers, work * (worker + 1) // workers",
+        "    while done < until:",
+        "        first = done % units",
+        "        image = done // units % images",
+        "        at = done // units // images * lanes",
+        "        count = min(units - first, until - done)",
+        f"        panel({', '.join(values[n] for n in WORDS)})",
+        "        done += count",
+    ])  # fmt: skip
+    exec(source + "\n", scope)
+    made: Callable[..., None] = njit(error_model="numpy", nogil=True)(scope["run"])
+    return made

@@ -11,7 +11,8 @@ import numpy as np
 from ronn_codegen.simd.target import Target
 
 Array = np.ndarray
-UNIT = 12  # rows are shared out in multiples of this; tables of rows are padded by as many
+UNIT = 12  # rows are shared out in multiples of this
+_BEHIND = 16  # entries of a table that a tile may read behind the last row
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ def depthwise_tile(target: Target) -> Int8Tile:
     return Int8Tile((6, 6) if target.registers >= 32 else (4, 3), target.lanes(32), ())
 
 
+@cache
+def planes_tile(target: Target) -> Int8Tile:
+    """Square tiles of one vector, for columns that lie apart."""
+    lanes = target.lanes(32)
+    return Int8Tile((lanes,), lanes, ())
+
+
 def pack(weights: Array, tile: Int8Tile) -> Array:
     """weights[taps, K, N] (int8) as panels, flat."""
     taps, k, n = weights.shape
@@ -69,7 +77,7 @@ def pad_columns(values: Array, n: int, tile: Int8Tile, dtype: Any) -> Array:
 def rows_table(offsets: Array) -> Array:
     """Byte offsets of left rows (int32) with the last one repeated, as tiles may read past the end."""
     flat = np.asarray(offsets, np.int32).reshape(-1)
-    return np.concatenate([flat, np.full(UNIT, flat[-1] if flat.size else 0, np.int32)])
+    return np.concatenate([flat, np.full(_BEHIND, flat[-1] if flat.size else 0, np.int32)])
 
 
 def row_sums(weights: Array, zeros: Array | int = 0) -> Array:

@@ -19,6 +19,7 @@ from ronn_codegen.templates.int8_pack import (
     pack,
     pack_depthwise,
     pad_columns,
+    planes_tile,
     rows_table,
     tile_of,
 )
@@ -132,11 +133,12 @@ def limits(dtype: np.dtype, zero: int) -> tuple[float, float]:
 
 
 def weights(
-    c: Lowering, given: Operand, key: Any, arrange: Any, zero: Array | None, *, depthwise: bool = False
-) -> Right:
+    c: Lowering, given: Operand, key: Any, arrange: Any, zero: Array | None, *, depthwise: bool = False,
+    planes: bool = False,
+) -> Right:  # fmt: skip
     """``arrange(constant - zero point)``, int16[taps, K, N] (or [taps, N]), packed. Zero points are a scalar or of the
     shape that broadcasts to the constant."""
-    tile = (depthwise_tile if depthwise else tile_of)(c.machine.target)
+    tile = (depthwise_tile if depthwise else planes_tile if planes else tile_of)(c.machine.target)
     data = given.data
     c.require(data is not None and data.dtype in (I8, U8), "weights are not constant bytes")
     zeros = np.zeros((), np.uint8) if zero is None else zero
@@ -295,7 +297,7 @@ def _geometry(c: Lowering, left: Left, right: Right, y: Argument, pitch: int) ->
     return {
         "x": left.place, "table": left.table, "m": left.m, "n": right.n, "w": right.packed, "taps": left.taps,
         "row_step": left.row_step, "cols": left.cols, "col_step": left.col_step, "groups": left.groups, "y": y,
-        "pitch": pitch, "flops": operations, "chunks": -(-left.m // 12) * -(-right.n // right.tile.columns),
+        "pitch": pitch, "flops": operations, "chunks": max(1, left.m // 16) * -(-right.n // right.tile.columns),
         "cost": 200 + operations / rate + left.m * right.n / 15,
         "bytes": left.m * right.n + len(right.packed) + left.m * left.k,
     }  # fmt: skip
@@ -324,18 +326,21 @@ def to_bytes(
 
 
 def to_words(
-    c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, zero_at: Argument = 0, raw: bool = False,
-    init: Any = 0, scale: Any = 1, factor_at: Argument = 0, bias: Any = 0, low: float = -np.inf, high: float = np.inf,
+    c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, images: int = 0, zero_at: Argument = 0,
+    raw: bool = False, init: Any = 0, scale: Any = 1, factor_at: Argument = 0, bias: Any = 0,
 ) -> None:  # fmt: skip
     """The product as int32 (``raw``) or float32; zero point and scale of the left side may lie in memory, and so may
-    ``init``, with SLACK behind it."""
+    ``init``, with SLACK behind it. Of ``images`` the columns lie ``pitch`` apart; else the rows do."""
     first = init if isinstance(init, (Temporary, Scratch)) else right.column(init, np.int32)
+    geometry = _geometry(c, left, right, y, pitch)
+    if images:
+        geometry |= {"images": images, "m": left.m // images}
     c.call(
-        CONV if left.depthwise else GEMM, "int8_depthwise_words" if left.depthwise else "int8_words",
-        **_geometry(c, left, right, y, pitch), init=first,
-        colsum=right.column(right.sums, np.int32), zero_at=zero_at, scale=right.column(scale, np.float32),
-        factor_at=factor_at, bias=right.column(bias, np.float32), low=low, high=high, rowsum=0, col_zero=0,
-        raw=int(raw),
+        CONV if left.depthwise else GEMM,
+        "int8_depthwise_words" if left.depthwise else "int8_planes" if images else "int8_words",
+        **geometry, init=first, colsum=right.column(right.sums, np.int32), zero_at=zero_at,
+        scale=right.column(scale, np.float32), factor_at=factor_at, bias=right.column(bias, np.float32), low=-np.inf,
+        high=np.inf, rowsum=0, col_zero=0, raw=int(raw),
     )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def _square(v: Array) -> Array:
     return v if v.ndim == 4 else v[:, :, None]
 
 
-def _rights(c: Lowering, w: Operand, window: q.Window, zero: Array | None) -> list[q.Right]:
+def _rights(c: Lowering, w: Operand, window: q.Window, zero: Array | None, planes: bool = False) -> list[q.Right]:
     """The packed weights of every group (one for all of a depthwise convolution)."""
     filters = w.shape[0]
     if zero is not None:
@@ -234,7 +234,7 @@ def _rights(c: Lowering, w: Operand, window: q.Window, zero: Array | None) -> li
     def part(g: int) -> Any:
         return lambda v: window.arrange(_square(v)[g * each : (g + 1) * each])
 
-    return [q.weights(c, w, ("conv", g, *key), part(g), zero) for g in range(window.group)]
+    return [q.weights(c, w, ("conv", g, *key), part(g), zero, planes=planes) for g in range(window.group)]
 
 
 def _per_group(values: Any, groups: int) -> list[Any]:
@@ -297,20 +297,23 @@ def _words(
 ) -> None:  # fmt: skip
     """A convolution to words, channels first; ``init`` is the address of int32 sums to begin with."""
     window, filters = _window(c, x, w), w.shape[0]
-    rights = _rights(c, w, window, _column_zero(c, w_zero, filters))
+    # Several groups of several images would need planes that lie apart twice.
+    planes = not window.depthwise(filters) and (window.group == 1 or window.n == 1)
+    rights = _rights(c, w, window, _column_zero(c, w_zero, filters), planes)
     less = _signed_none(c, x, zero)
     fill = q.NOTHING if isinstance(less, int) else less
     place = q.padded_pixels(c, q.flipped(c, x), window, False, fill, q.spills(c, window, filters))
     size, groups = math.prod(window.out), len(rights)
-    each, plain = filters // groups, size == 1
-    made: Any = y if plain else c.temp(4 * window.n * size * filters)
+    each = filters // groups
+    made: Any = y if planes or size == 1 else c.temp(4 * window.n * size * filters)
     for g, (right, s) in enumerate(zip(rights, _per_group(scale, groups), strict=True)):
         begin = init if isinstance(init, int) else _place(init, 4 * g * each)
+        to = _place(made, 4 * g * each * (size if planes else 1))
         q.to_words(
-            c, q.pixels(place, window, filters, g), right, _place(made, 4 * g * each), 4 * filters, zero_at=less,
-            raw=raw, init=begin, scale=s, factor_at=factor,
+            c, q.pixels(place, window, filters, g), right, to, 4 * (size if planes else filters),
+            images=window.n if planes else 0, zero_at=less, raw=raw, init=begin, scale=s, factor_at=factor,
         )  # fmt: skip
-    if not plain:
+    if made is not y:
         q.transposed(c, made, y, window.n, size, filters, 4)
 
 
