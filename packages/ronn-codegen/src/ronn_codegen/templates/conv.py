@@ -22,20 +22,27 @@ from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates import winograd as wg
 from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, PLAIN, WORDS, pixels_of
-from ronn_codegen.templates.conv_tile import conv_tile, sizes_of
+from ronn_codegen.templates.conv_tile import conv_tile, sizes_of, words_reader
 from ronn_codegen.templates.winograd import input_block, output_block, transforms
 from ronn_codegen.templates.winograd_plan import POINTS
 
-_get, _load, _store = peek("i64"), peek("f32"), poke("f32")
-# In the order of ``GEOMETRY`` and ``LOOPS``.
-(
-    X_PLANE, X_DEEP, X_DOWN, X_TAP, X_STEP, X_INNER, TAP_STEPS, WIDE, STRIDE, DILATION, DEEP_TAPS, ROW_TAPS,
-    COLUMN_TAPS, Y_STEP, Y_BLOCK, IMAGES, GROUPS, ROWS, ROWS_A_UNIT, HIGH, OUT_WIDE, LAST_WIDE, ROWS_FIRST, PIXELS,
-    IN_DEEP, IN_HIGH, FRONT, TOP, LEFT, DEEP_STRIDE, HIGH_STRIDE, DEEP_DILATION, HIGH_DILATION, X_IMAGE, X_SLICE, X_ROW,
-    X_COLUMN, Y_IMAGE, Y_SLICE, Y_ROW, LEAD, TRAIL, EDGE, CHUNK, CHANNEL_BLOCKS, LAST_LANES, OUT_BLOCKS, OUT_LAST_LANES,
-    KIND,
-) = WORDS.values()  # fmt: skip
-_TABLE, _ENTRY = len(WORDS), len(GROUP)
+_load, _store = peek("f32"), poke("f32")
+_ENTRY = 8 * len(GROUP)  # bytes
+_row_words = words_reader(WORDS, "kind edge column_taps lead trail left stride dilation wide x_column y_step")
+_run_words = words_reader(
+    WORDS,
+    "images groups rows rows_a_unit rows_first kind column_taps row_taps deep_taps x_image x_plane y_image y_block "
+    "y_step chunk last_lanes channel_blocks out_blocks out_last_lanes high out_wide last_wide y_slice y_row",
+)
+_clip_words = words_reader(
+    WORDS,
+    "deep_stride front deep_dilation in_deep deep_taps high_stride top high_dilation in_high row_taps x_slice x_row",
+)
+_pack_words = words_reader(WORDS, "kind groups")
+_group_words = words_reader({name: len(WORDS) + i for i, name in enumerate(GROUP)}, " ".join(GROUP))
+_input_words = words_reader(wg.WORDS, "images channel_blocks blocks block x_image")
+_tile_words = words_reader(wg.WORDS, "images channel_blocks blocks block x_image groups fused y_image")
+_transform_words = words_reader(wg.WORDS, "channel_blocks out_blocks u_group")
 
 
 @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
@@ -50,6 +57,20 @@ def _end_tap(place: int, dilation: int, size: int, taps: int) -> int:
     return 0 if place >= size else min(taps, (size - 1 - place) // dilation + 1)
 
 
+@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+def _clip(plan: int, deep: int, down: int) -> tuple[int, int, int, int, int]:
+    """Where the first taps of a row of output lie in a channel block, and which slices and rows of taps are inside."""
+    (
+        deep_stride, front, deep_dilation, in_deep, deep_taps, high_stride, top, high_dilation, in_high, row_taps,
+        x_slice, x_row,
+    ) = _clip_words(plan)  # fmt: skip
+    z, v = deep * deep_stride - front, down * high_stride - top
+    d0, r0 = _first_tap(z, deep_dilation), _first_tap(v, high_dilation)
+    d1 = max(_end_tap(z, deep_dilation, in_deep, deep_taps), d0)
+    r1 = max(_end_tap(v, high_dilation, in_high, row_taps), r0)
+    return (z + d0 * deep_dilation) * x_slice + (v + r0 * high_dilation) * x_row, d0, d1, r0, r1
+
+
 @cache
 def _row(lanes: int, most: int) -> Callable[..., None]:
     """One row of output for one group and one chunk of channels: its register tiles from left to right."""
@@ -62,10 +83,8 @@ def _row(lanes: int, most: int) -> Callable[..., None]:
         plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int, last: int,
         slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
     ) -> None:  # fmt: skip
-        kind, edge, taps = _get(plan, KIND), _get(plan, EDGE), _get(plan, COLUMN_TAPS)
-        lead, trail, left = _get(plan, LEAD), min(_get(plan, TRAIL), width), _get(plan, LEFT)
-        stride, dilation, wide = _get(plan, STRIDE), _get(plan, DILATION), _get(plan, WIDE)
-        x_column, y_step = _get(plan, X_COLUMN), _get(plan, Y_STEP)
+        kind, edge, taps, lead, trail, left, stride, dilation, wide, x_column, y_step = _row_words(plan)
+        trail = min(trail, width)
         family = 0 if kind == DEPTHWISE else blocks
         at = 0
         while at < width:
@@ -133,68 +152,52 @@ def conv_f32(target: Target) -> Callable[..., None]:
         plan: int, x: int, w: int, bias: int, residual: int, y: int, residual_last: int, mode: int, p0: float,
         p1: float, worker: int, workers: int,
     ) -> None:  # fmt: skip
-        images, groups, all_rows, step = (
-            _get(plan, IMAGES),
-            _get(plan, GROUPS),
-            _get(plan, ROWS),
-            _get(plan, ROWS_A_UNIT),
-        )
+        (
+            images, groups, all_rows, step, rows_first, kind, column_taps, row_taps, deep_taps, x_image, x_plane,
+            y_image, y_block, y_step, chunk, last_lanes, channel_blocks, out_blocks, out_last_lanes, high, out_wide,
+            last_wide, y_slice, y_row,
+        ) = _run_words(plan)  # fmt: skip
         row_units = (all_rows + step - 1) // step
         units = images * groups * row_units
         # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
         clamp = 1 if mode == CLAMP and p0 <= 0 and p1 >= 0 else 0
         follows = mode if clamp == 0 else 0
+        inner = lanes if kind == BLOCKED else 1
         for unit in range(units * worker // workers, units * (worker + 1) // workers):
             image = unit // (groups * row_units)
             rest = unit % (groups * row_units)
-            if _get(plan, ROWS_FIRST):
+            if rows_first:
                 group, part = rest % groups, rest // groups
             else:
                 group, part = rest // row_units, rest % row_units
-            table = _TABLE + group * _ENTRY
-            first_block, block_count = _get(plan, table), _get(plan, table + 1)
-            out_block, blocks = _get(plan, table + 3), _get(plan, table + 4)
-            inner = lanes if _get(plan, KIND) == BLOCKED else 1
+            first_block, block_count, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
             tap_bytes = inner * blocks * vector_bytes
-            row_bytes = tap_bytes * _get(plan, COLUMN_TAPS)
-            slice_bytes = row_bytes * _get(plan, ROW_TAPS)
-            block_bytes = slice_bytes * _get(plan, DEEP_TAPS)
-            w_group = w + _get(plan, table + 2)
-            x_group = x + image * _get(plan, X_IMAGE) + first_block * _get(plan, X_PLANE)
-            y_offset = image * _get(plan, Y_IMAGE) + out_block * _get(plan, Y_BLOCK)
-            chunk = _get(plan, CHUNK)
+            row_bytes = tap_bytes * column_taps
+            slice_bytes = row_bytes * row_taps
+            x_group = x + image * x_image + first_block * x_plane
+            y_group = image * y_image + out_block * y_block
             for at in range(0, block_count, chunk):
                 count = min(chunk, block_count - at)
-                ends = at + count == block_count
-                last = _get(plan, LAST_LANES) if first_block + at + count == _get(plan, CHANNEL_BLOCKS) else inner
+                begins, ends = at == 0, at + count == block_count
+                last = last_lanes if first_block + at + count == channel_blocks else inner
+                w_chunk = w + offset + at * slice_bytes * deep_taps
                 for r in range(part * step, min((part + 1) * step, all_rows)):
-                    deep, down = r // _get(plan, HIGH), r % _get(plan, HIGH)
-                    width = _get(plan, LAST_WIDE) if r == all_rows - 1 else _get(plan, OUT_WIDE)
-                    z = deep * _get(plan, DEEP_STRIDE) - _get(plan, FRONT)
-                    d0 = _first_tap(z, _get(plan, DEEP_DILATION))
-                    d1 = _end_tap(z, _get(plan, DEEP_DILATION), _get(plan, IN_DEEP), _get(plan, DEEP_TAPS))
-                    v = down * _get(plan, HIGH_STRIDE) - _get(plan, TOP)
-                    r0 = _first_tap(v, _get(plan, HIGH_DILATION))
-                    r1 = _end_tap(v, _get(plan, HIGH_DILATION), _get(plan, IN_HIGH), _get(plan, ROW_TAPS))
-                    x_row = (
-                        x_group + at * _get(plan, X_PLANE) + (z + d0 * _get(plan, DEEP_DILATION)) * _get(plan, X_SLICE)
-                        + (v + r0 * _get(plan, HIGH_DILATION)) * _get(plan, X_ROW)
-                    )  # fmt: skip
-                    y_row = y_offset + deep * _get(plan, Y_SLICE) + down * _get(plan, Y_ROW)
+                    deep, down = r // high, r % high
+                    x_offset, d0, d1, r0, r1 = _clip(plan, deep, down)
+                    y_offset = y_group + deep * y_slice + down * y_row
+                    width = last_wide if r == all_rows - 1 else out_wide
                     row(
-                        plan, x_row, w_group + at * block_bytes + d0 * slice_bytes + r0 * row_bytes, y + y_row,
-                        bias + out_block * vector_bytes if at == 0 else 0,
-                        residual + y_row if at == 0 and residual != 0 and residual_last == 0 else 0,
-                        width, count, last, max(d1 - d0, 0), max(r1 - r0, 0), blocks, tap_bytes,
-                        clamp if ends else 0, p0, p1,
+                        plan, x_group + at * x_plane + x_offset, w_chunk + d0 * slice_bytes + r0 * row_bytes,
+                        y + y_offset, bias + out_block * vector_bytes if begins else 0,
+                        residual + y_offset if begins and residual != 0 and residual_last == 0 else 0,
+                        width, count, last, d1 - d0, r1 - r0, blocks, tap_bytes, clamp if ends else 0, p0, p1,
                     )  # fmt: skip
                     if ends and (follows or residual_last):
                         for j in range(blocks):
-                            here = y_row + j * _get(plan, Y_BLOCK)
-                            is_last = out_block + j == _get(plan, OUT_BLOCKS) - 1
+                            here = y_offset + j * y_block
                             ending(
-                                follows, p0, p1, y + here, residual + here if residual_last else 0, width,
-                                _get(plan, Y_STEP), _get(plan, OUT_LAST_LANES) if is_last else lanes,
+                                follows, p0, p1, y + here, residual + here if residual_last else 0, width, y_step,
+                                out_last_lanes if out_block + j == out_blocks - 1 else lanes,
                             )  # fmt: skip
 
     return run
@@ -211,13 +214,12 @@ def conv_pack(target: Target) -> Callable[..., None]:
         plan: int, weights: int, packed: int, out_channels: int, in_channels: int, taps: int, per_group_out: int,
         worker: int, workers: int,
     ) -> None:  # fmt: skip
-        inner = lanes if _get(plan, KIND) == BLOCKED else 1
-        groups = _get(plan, GROUPS)
+        kind, groups = _pack_words(plan)
+        inner = lanes if kind == BLOCKED else 1
         for group in range(groups * worker // workers, groups * (worker + 1) // workers):
-            table = _TABLE + group * _ENTRY
-            first_channel, start = _get(plan, table) * inner, _get(plan, table + 2) // 4
-            first, blocks = _get(plan, table + 3) * lanes, _get(plan, table + 4)
-            width = blocks * lanes
+            first_block, _, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
+            first_channel, start = first_block * inner, offset // 4
+            first, width = out_block * lanes, blocks * lanes
             for block in range(0, in_channels, inner):
                 for j in range(min(width, out_channels - first)):
                     k = first + j
@@ -240,17 +242,17 @@ def conv_pack(target: Target) -> Callable[..., None]:
 def winograd_input_f32(target: Target) -> Callable[..., None]:
     """Transforms ``x`` to ``v``, all blocks of tiles of all images (``plan``: ``WinogradPlan.words``)."""
     lanes = target.lanes(32)
-    transform = input_block(lanes)
+    transform, vector_bytes = input_block(lanes), 4 * lanes
 
     @njit(error_model="numpy", nogil=True)
     def run(plan: int, x: int, v: int, worker: int, workers: int) -> None:
-        channel_blocks, tile_blocks = _get(plan, wg.CHANNEL_BLOCKS), _get(plan, wg.TILE_BLOCKS)
-        step = POINTS * channel_blocks * _get(plan, wg.BLOCK) * 4 * lanes
-        units = _get(plan, wg.IMAGES) * tile_blocks * channel_blocks
+        images, channel_blocks, tile_blocks, block_tiles, x_image = _input_words(plan)
+        step = POINTS * channel_blocks * block_tiles * vector_bytes
+        units = images * tile_blocks * channel_blocks
         for unit in range(units * worker // workers, units * (worker + 1) // workers):
             part, channel_block = unit // channel_blocks, unit % channel_blocks
             image, block = part // tile_blocks, part % tile_blocks
-            transform(plan, x + image * _get(plan, wg.X_IMAGE), block, channel_block, v + part * step)
+            transform(plan, x + image * x_image, block, channel_block, v + part * step)
 
     return run
 
@@ -264,6 +266,7 @@ def winograd_f32(target: Target) -> Callable[..., None]:
     zeros.
     """
     lanes = target.lanes(32)
+    vector_bytes = 4 * lanes
     transform, back = input_block(lanes), output_block(lanes, _row(lanes, pixels_of(target)), _ending(lanes))
 
     @njit(error_model="numpy", nogil=True)
@@ -271,23 +274,19 @@ def winograd_f32(target: Target) -> Callable[..., None]:
         plan: int, x: int, u: int, bias: int, zero: int, residual: int, y: int, v: int, m: int, residual_last: int,
         mode: int, p0: float, p1: float, worker: int, workers: int,
     ) -> None:  # fmt: skip
-        channel_blocks, tile_blocks, groups = (
-            _get(plan, wg.CHANNEL_BLOCKS),
-            _get(plan, wg.TILE_BLOCKS),
-            _get(plan, wg.GROUPS),
-        )
-        fused, step = _get(plan, wg.FUSED), POINTS * channel_blocks * _get(plan, wg.BLOCK) * 4 * lanes
-        products = m + worker * POINTS * BLOCKS * _get(plan, wg.BLOCK) * 4 * lanes
-        parts = _get(plan, wg.IMAGES) * tile_blocks
+        images, channel_blocks, tile_blocks, block_tiles, x_image, groups, fused, y_image = _tile_words(plan)
+        step = POINTS * channel_blocks * block_tiles * vector_bytes
+        products = m + worker * POINTS * BLOCKS * block_tiles * vector_bytes
+        parts = images * tile_blocks
         units = parts if fused else parts * groups
         for unit in range(units * worker // workers, units * (worker + 1) // workers):
             part = unit if fused else unit % parts
             image, block = part // tile_blocks, part % tile_blocks
-            to, more = image * _get(plan, wg.Y_IMAGE), residual + image * _get(plan, wg.Y_IMAGE) if residual else 0
+            to, more = image * y_image, residual + image * y_image if residual else 0
             transformed = v + (worker if fused else part) * step
             if fused:
                 for channel_block in range(channel_blocks):
-                    transform(plan, x + image * _get(plan, wg.X_IMAGE), block, channel_block, transformed)
+                    transform(plan, x + image * x_image, block, channel_block, transformed)
             first = 0 if fused else unit // parts
             for group in range(first, groups if fused else first + 1):
                 back(
@@ -307,16 +306,16 @@ def winograd_pack(target: Target) -> Callable[..., None]:
     def run(
         plan: int, weights: int, packed: int, out_channels: int, in_channels: int, worker: int, workers: int
     ) -> None:
-        channels, out_blocks = _get(plan, wg.CHANNEL_BLOCKS) * lanes, _get(plan, wg.OUT_BLOCKS)
+        channel_blocks, out_blocks, u_group = _transform_words(plan)
         for number in range(out_blocks * worker // workers, out_blocks * (worker + 1) // workers):
             group, j = number // BLOCKS, number % BLOCKS
             width = min(BLOCKS, out_blocks - group * BLOCKS) * lanes * 4
-            start = packed + group * _get(plan, wg.U_GROUP) + j * lanes * 4
+            start = packed + group * u_group + j * lanes * 4
             k = number * lanes
             for c in range(in_channels):
                 transform(
                     weights + (k * in_channels + c) * 36, in_channels * 9, out_channels - k, start + c * width,
-                    channels * width,
+                    channel_blocks * lanes * width,
                 )  # fmt: skip
 
     return run

@@ -8,7 +8,7 @@ between lie inside for every tap, and for a tile of one pixel that it asks for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from itertools import product
 from typing import Any
@@ -41,6 +41,24 @@ class _Words(dict[str, Any]):
         table = t.pointer(builder, self["geometry"])
         for i, word in enumerate(GEOMETRY):
             self[word] = builder.load(t.at(builder, table, 8 * i), typ=I64, align=8)
+
+
+def words_reader(words: Mapping[str, int], names: str) -> Any:
+    """An intrinsic ``(plan) -> tuple`` of the words with these names. One call costs the compiler less than many."""
+    places = [words[name] for name in names.split()]
+
+    @intrinsic
+    def read(typing: Any, plan: Any) -> Any:
+        result = types.UniTuple(types.int64, len(places))
+
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            table = t.pointer(builder, args[0])
+            values = [builder.load(t.at(builder, table, 8 * place), typ=I64, align=8) for place in places]
+            return context.make_tuple(builder, result, values)
+
+        return result(types.intp), generate
+
+    return read
 
 
 def zeros_address(module: Any, vec: Vec) -> Value:

@@ -6,28 +6,25 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import njit
 
 from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import I32, Builder, splat
 from ronn_codegen.simd.modes import CLAMP
-from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.tile import Value
 from ronn_codegen.simd.types import Vec
 from ronn_codegen.simd.vectors import Vector, fma, shaped
 from ronn_codegen.templates.conv_plan import BLOCKS
-from ronn_codegen.templates.conv_tile import zeros_address
+from ronn_codegen.templates.conv_tile import words_reader, zeros_address
 from ronn_codegen.templates.winograd_plan import IN, OUT, POINTS, WORDS, A, B, weight_transform
 
-_get = peek("i64")
-(
-    IMAGES, TILE_ROWS, TILE_COLUMNS, TILES, BLOCK, TILE_BLOCKS, FUSED, IN_HIGH, IN_WIDE, TOP, LEFT, HIGH, WIDE,
-    X_IMAGE, X_PLANE, X_ROW, Y_IMAGE, Y_PLANE, Y_ROW, CHANNEL_BLOCKS, LAST_LANES, GROUPS,
-    OUT_BLOCKS, OUT_LAST_LANES, U_GROUP,
-) = WORDS.values()  # fmt: skip
 _PRODUCTS = 8 * len(WORDS)  # bytes before the words of the products' plan
+_input_words = words_reader(WORDS, "block tile_columns x_row in_high in_wide channel_blocks x_plane tiles top left")
+_output_words = words_reader(
+    WORDS,
+    "block channel_blocks tiles out_blocks u_group last_lanes y_row tile_columns y_plane out_last_lanes high wide",
+)
 
 Six = list[Vector]
 
@@ -157,13 +154,12 @@ def input_block(lanes: int) -> Callable[..., None]:
 
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
     def run(plan: int, x: int, block: int, channel_block: int, v: int) -> None:
-        size, columns = _get(plan, BLOCK), _get(plan, TILE_COLUMNS)
-        x_row, high, wide = _get(plan, X_ROW), _get(plan, IN_HIGH), _get(plan, IN_WIDE)
-        point = _get(plan, CHANNEL_BLOCKS) * size * pixel
-        plane = x + channel_block * _get(plan, X_PLANE)
+        size, columns, x_row, high, wide, channel_blocks, x_plane, tiles, top, left = _input_words(plan)
+        point = channel_blocks * size * pixel
+        plane = x + channel_block * x_plane
         first = block * size
-        for tile in range(first, min(first + size, _get(plan, TILES))):
-            row, column = tile // columns * OUT - _get(plan, TOP), tile % columns * OUT - _get(plan, LEFT)
+        for tile in range(first, min(first + size, tiles)):
+            row, column = tile // columns * OUT - top, tile % columns * OUT - left
             to = v + (channel_block * size + tile - first) * pixel
             transform(plane + row * x_row + column * pixel, x_row, row, column, high, wide, to, point)
 
@@ -182,30 +178,34 @@ def output_block(lanes: int, row: Callable[..., None], ending: Callable[..., Non
         plan: int, v: int, u: int, zero: int, group: int, block: int, m: int, y: int, bias: int, residual: int,
         residual_last: int, mode: int, p0: float, p1: float,
     ) -> None:  # fmt: skip
-        size, channel_blocks = _get(plan, BLOCK), _get(plan, CHANNEL_BLOCKS)
+        (
+            size, channel_blocks, tiles, out_blocks, u_group, last_lanes, y_row, columns, y_plane, out_last_lanes,
+            all_high, all_wide,
+        ) = _output_words(plan)  # fmt: skip
         first = block * size
-        count = min(size, _get(plan, TILES) - first)
-        blocks = min(BLOCKS, _get(plan, OUT_BLOCKS) - group * BLOCKS)
+        count = min(size, tiles - first)
+        blocks = min(BLOCKS, out_blocks - group * BLOCKS)
         tap_bytes = lanes * blocks * pixel
         point = BLOCKS * size * pixel
-        weights = u + group * _get(plan, U_GROUP)
+        weights = u + group * u_group
+        # Not literals: numba would compile the functions again for those.
+        nothing, one, y_step = min(count, 0), min(count, 1), min(pixel, y_row)
         for i in range(POINTS):
             row(
                 plan + _PRODUCTS, v + i * channel_blocks * size * pixel, weights + i * channel_blocks * tap_bytes,
-                m + i * point, zero, 0, count, channel_blocks, _get(plan, LAST_LANES), 1, 1, blocks, tap_bytes,
-                0, np.float32(0), np.float32(0),
+                m + i * point, zero, nothing, count, channel_blocks, last_lanes, one, one, blocks, tap_bytes, nothing,
+                p0, p1,
             )  # fmt: skip
         # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
         clamp = 1 if mode == CLAMP and p0 <= 0 and p1 >= 0 else 0
         follows = mode if clamp == 0 else 0
-        y_row, columns = _get(plan, Y_ROW), _get(plan, TILE_COLUMNS)
         for j in range(blocks):
             number = group * BLOCKS + j
-            plane = number * _get(plan, Y_PLANE)
-            valid = _get(plan, OUT_LAST_LANES) if number == _get(plan, OUT_BLOCKS) - 1 else lanes
+            plane = number * y_plane
+            valid = out_last_lanes if number == out_blocks - 1 else lanes
             for tile in range(first, first + count):
                 down, across = tile // columns * OUT, tile % columns * OUT
-                high, wide = min(OUT, _get(plan, HIGH) - down), min(OUT, _get(plan, WIDE) - across)
+                high, wide = min(OUT, all_high - down), min(OUT, all_wide - across)
                 at = plane + down * y_row + across * pixel
                 transform(
                     m + (j * size + tile - first) * pixel, point, y + at, y_row, high, wide, bias + number * pixel,
@@ -214,6 +214,6 @@ def output_block(lanes: int, row: Callable[..., None], ending: Callable[..., Non
                 if follows or residual_last:
                     for i in range(high):
                         here = at + i * y_row
-                        ending(follows, p0, p1, y + here, residual + here if residual_last else 0, wide, pixel, valid)
+                        ending(follows, p0, p1, y + here, residual + here if residual_last else 0, wide, y_step, valid)
 
     return run
