@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,28 +16,62 @@ _WIDTH = 28
 _log = logging.getLogger("ronn")
 
 
+class _Bar:
+    """A line on stderr that shows up once the patience is over, whether or not a module is done by then."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.done = self.total = 0
+        self.shown = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(_PATIENCE, self._patience_is_over)
+        self._timer.daemon = True
+
+    def update(self, done: int, total: int) -> None:
+        with self._lock:
+            first = self.total == 0
+            self.done, self.total = done, total
+            if self.shown:
+                self._draw()
+        if first:
+            self._timer.start()
+
+    def _patience_is_over(self) -> None:
+        with self._lock:
+            self.shown = True
+            self._draw()
+
+    def _draw(self) -> None:
+        full = _WIDTH * self.done // max(self.total, 1)
+        bar = "#" * full + "." * (_WIDTH - full)
+        sys.stderr.write(f"\rronn: compiling kernels, once for this machine [{bar}] {self.done}/{self.total} ")
+        sys.stderr.flush()
+
+    def finish(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self.shown:
+                seconds = time.monotonic() - self.started
+                sys.stderr.write(f"\r\x1b[Kronn: kernels compiled in {seconds:.0f} s\n")
+            self.shown = False
+
+
 @contextmanager
 def compile_progress() -> Iterator[Progress]:
     """A progress bar on stderr, from the third second on; one line in the log when stderr is no terminal."""
-    started = time.monotonic()
-    shown = False
+    bar = _Bar()
     terminal = sys.stderr is not None and sys.stderr.isatty()
+    told = False
 
     def progress(done: int, total: int, module: str) -> None:
-        nonlocal shown
-        if not terminal:
-            if not shown:
-                shown = True
-                _log.info("compiling %d kernel modules, once for this machine", total)
-            return
-        if time.monotonic() - started < _PATIENCE and not shown:
-            return
-        shown = True
-        full = _WIDTH * done // total
-        bar = "#" * full + "." * (_WIDTH - full)
-        sys.stderr.write(f"\rronn: compiling kernels, once for this machine [{bar}] {done}/{total} ")
-        sys.stderr.flush()
+        nonlocal told
+        if terminal:
+            bar.update(done, total)
+        elif not told:
+            told = True
+            _log.info("compiling %d kernel modules, once for this machine", total)
 
-    yield progress
-    if shown and terminal:
-        sys.stderr.write(f"\r\x1b[Kronn: kernels compiled in {time.monotonic() - started:.0f} s\n")
+    try:
+        yield progress
+    finally:
+        bar.finish()

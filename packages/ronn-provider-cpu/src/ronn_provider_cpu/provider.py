@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ronn.provider.contract import CompiledPart, Device, Part
+from ronn.provider.contract import CachedFile, CompiledPart, Device, Part, Progress
 from ronn.provider.kernels import KernelProvider, KernelSet
 
 if TYPE_CHECKING:
@@ -59,6 +59,21 @@ class CpuProvider(KernelProvider):
 
     def compile_for_folding(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         return CompiledPart([self.kernel_call(node, options) for node in part.nodes])
+
+    def warm_up(self, device: Device, progress: Progress | None = None) -> int:
+        from ronn_provider_cpu.warm import warm_up
+
+        return warm_up(progress)
+
+    def cached_files(self) -> Sequence[CachedFile]:
+        from ronn_provider_cpu.warm import cached_files
+
+        return cached_files()
+
+    def check_cached(self, file: CachedFile) -> str:
+        from ronn_codegen.native.cache import problem
+
+        return problem(file.path)
 
 
 def _description() -> str:

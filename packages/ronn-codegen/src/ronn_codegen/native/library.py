@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ronn_codegen.native import sources
-from ronn_codegen.native.cache import CodeCache
+from ronn_codegen.native.cache import CodeCache, code_folder
 from ronn_codegen.native.declare import Signature
 from ronn_codegen.native.image import Image, Mapped, link
 from ronn_codegen.native.machine import Machine, machine
@@ -234,9 +235,13 @@ def _renderer_digest() -> str:
     return sources.digest("ronn_codegen.loops.render.build")[:12]
 
 
-@lru_cache(maxsize=8)
 def library(level: str = "native") -> Library:
-    """The library for a level of instructions (see ``machine``), one per process."""
+    """The library for a level of instructions (see ``machine``): one per process and cache folder."""
+    return _library(level, code_folder())
+
+
+@lru_cache(maxsize=16)
+def _library(level: str, folder: Path) -> Library:
     made = Library(machine(level))
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=made.after_fork)

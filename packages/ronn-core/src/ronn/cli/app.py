@@ -12,6 +12,7 @@ import typer
 from ronn import knobs
 from ronn._version import __version__
 from ronn.cli import EXIT_ERROR
+from ronn.cli.cache import cache
 from ronn.cli.check import check
 from ronn.cli.doctor import doctor
 from ronn.cli.explain import explain
@@ -20,6 +21,7 @@ from ronn.cli.new_provider import new_provider
 from ronn.cli.passes import passes
 from ronn.cli.providers import providers
 from ronn.cli.run import run as run_model
+from ronn.cli.warmup import warmup
 from ronn.errors import RonnError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -27,6 +29,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": inspect,
     "check": check,
     "explain": explain,
+    "warmup": warmup,
+    "cache": cache,
     "doctor": doctor,
     "providers": providers,
     "passes": passes,

@@ -3,6 +3,7 @@
 from ronn.provider.contract import (
     API_VERSION,
     Allocator,
+    CachedFile,
     Call,
     CompiledPart,
     Device,
@@ -14,13 +15,15 @@ from ronn.provider.contract import (
     Yes,
 )
 from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel, without
-from ronn.provider.native import At, Engine, KernelCall, NativeWork, Scratch, Status
+from ronn.provider.native import At, Ceilings, Engine, KernelCall, NativeWork, Scratch, Status
 
 __all__ = [
     "API_VERSION",
     "Allocator",
     "At",
+    "CachedFile",
     "Call",
+    "Ceilings",
     "CompiledPart",
     "Device",
     "Engine",

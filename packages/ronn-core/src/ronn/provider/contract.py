@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.errors import OptionError, nearest
@@ -125,6 +126,20 @@ class CompiledPart:
     compiles: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A file that a provider keeps for later sessions. ``group`` says for what (a kind of machine); ``current``: this
+    process would use the group."""
+
+    path: Path
+    group: str
+    current: bool = True
+
+
+Progress = Callable[[int, int, str], None]
+"""Told ``(done, total, what)``."""
+
+
 class Provider:
     """An execution provider. Subclasses give ``name`` and override what they need.
 
@@ -161,6 +176,18 @@ class Provider:
     def compile_for_folding(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         """Turns a part that runs once, on constants, into calls. What is cheap to make counts, not what runs fast."""
         return self.compile(part, device, options)
+
+    def warm_up(self, device: Device, progress: Progress | None = None) -> int:
+        """Makes what sessions will need and no model is asked for (``ronn warmup``); how many things were made."""
+        return 0
+
+    def cached_files(self) -> Sequence[CachedFile]:
+        """The files that it keeps in RONN's cache folder (``ronn cache``)."""
+        return ()
+
+    def check_cached(self, file: CachedFile) -> str:
+        """What is wrong with one of its files; empty when it is sound."""
+        return ""
 
     def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in; OptionError for an unknown one."""
