@@ -182,9 +182,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def bench(session: nox.Session) -> None:
-    """Times RONN, ONNX Runtime and OpenVINO in turn: JSON, a table, a picture. Options go behind --."""
+    """Times RONN, ONNX Runtime and OpenVINO in turn on 1 and 2 threads, and holds the figures against the targets:
+    JSON, tables, pictures. With options behind -- only the timing that they ask for."""
     session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
-    session.run("python", "-m", "benchmarks.bench", *session.posargs)
+    session.run("python", "-m", "benchmarks.bench", *(session.posargs or ["--threads", "1", "2"]))
+    if not session.posargs:
+        session.run("python", "-m", "benchmarks.targets")
 
 
 @nox.session(python=CURRENT)

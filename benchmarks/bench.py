@@ -176,7 +176,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", nargs="+", action="extend", help="only these models")
     parser.add_argument("--small", action="store_true", help="only models small enough for CI")
     parser.add_argument("--size", type=int, default=0, help="which of a model's sizes (0 is the first)")
-    parser.add_argument("--threads", type=int, default=1, help="the same number for every contestant")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1], help="the same number for every contestant; several: in turn"
+    )
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to quote")
     parser.add_argument("--output", type=Path, default=bench_report.RESULTS, help="folder for JSON and PNG")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
@@ -185,21 +187,22 @@ def main(arguments: list[str] | None = None) -> int:
     if options.worker_result is not None:
         name = options.name[0]
         if options.alone is not None:
-            write_result(options.worker_result, measure_alone(name, options.size, options.threads, options.alone))
+            write_result(options.worker_result, measure_alone(name, options.size, options.threads[0], options.alone))
         else:
-            write_result(options.worker_result, time_model(name, options.size, options.threads, options.quick))
+            write_result(options.worker_result, time_model(name, options.size, options.threads[0], options.quick))
         return 0
     try:
         models = load_manifest().select(options.name, options.small)
     except KeyError as error:
         parser.error(str(error.args[0]))
-    machine, entries = describe(), []
-    for number, model in enumerate(models, start=1):
-        entry = bench_model(model, min(options.size, len(model.sizes) - 1), options.threads, options.quick)
-        entries.append(entry)
-        print(f"[{number}/{len(models)}] {bench_report.one_line(entry)}", flush=True)
-    result = {"machine": machine, "threads": options.threads, "quick": options.quick, "models": entries}
-    bench_report.write(result, options.output)
+    for threads in options.threads:
+        machine, entries = describe(), []
+        for number, model in enumerate(models, start=1):
+            entry = bench_model(model, min(options.size, len(model.sizes) - 1), threads, options.quick)
+            entries.append(entry)
+            print(f"[{number}/{len(models)}] {bench_report.one_line(entry)}", flush=True)
+        result = {"machine": machine, "threads": threads, "quick": options.quick, "models": entries}
+        bench_report.write(result, options.output)
     return 0
 
 

@@ -134,9 +134,14 @@ def _in_view(tick: float, limits: tuple[float, float]) -> bool:
 
 
 def write(result: dict[str, Any], folder: Path) -> None:
-    """bench.json and bench.png (quick runs: bench-quick.*) into `folder`, the table onto the terminal."""
+    """bench.json and bench.png into `folder`, the table onto the terminal.
+
+    The names of quick runs end in -quick, those of runs on several threads in -N-threads.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stem = "bench-quick" if result["quick"] else "bench"
+    if result["threads"] > 1:
+        stem += f"-{result['threads']}-threads"
     target = folder / f"{stem}.json"
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print_table(result)
