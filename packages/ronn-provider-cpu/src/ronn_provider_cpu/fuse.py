@@ -6,6 +6,7 @@ still run one after another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 _NODES, _VALUES = 24, 14  # more in one loop would only spill registers
-_SERIAL_ROWS = 8  # fewer rows than these leave threads idle: large elementwise work stays outside
+_SERIAL_ROWS, _LARGE = 8, 1 << 14  # fewer rows leave threads idle: elementwise work on more elements stays outside
 
 
 _tried: dict[tuple[object, ...], bool] = {}
@@ -144,7 +145,7 @@ def _alone(node: Node, bit: int) -> _Group:
         found = frame(node)
         assert found is not None
         type_name(node.outputs[0])
-        if found.rows < _SERIAL_ROWS and output.size > 1 << 14:
+        if found.rows < _SERIAL_ROWS and math.prod(found.shape) > _LARGE:
             return lone
         lone.anchor, lone.space = node, found.shape
         if key in REDUCES:
@@ -233,8 +234,22 @@ def lower_group(c: GroupLowering) -> None:
     """A group of several nodes as one loop. Refuses what cannot be one."""
     graph = c.node.graph
     inputs, outputs = group_interface(c.nodes, set() if graph is None else set(graph.outputs))
-    anchor = next((n for n in c.nodes if (n.domain, n.op) in ROWS or (n.domain, n.op) in REDUCES), None)
+    nodes = _wanted(c.nodes, outputs)
+    anchor = next((n for n in nodes if (n.domain, n.op) in ROWS or (n.domain, n.op) in REDUCES), None)
+    if not nodes:
+        return  # nobody wants what they make
     if anchor is None:
-        run_pointwise(c, c.nodes, inputs, outputs)
+        run_pointwise(c, nodes, inputs, outputs)
     else:
-        run_rows(c, c.nodes, anchor, inputs, outputs)
+        run_rows(c, nodes, anchor, inputs, outputs)
+
+
+def _wanted(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
+    """Those of ``nodes`` (in order) that ``outputs`` depend on."""
+    needed = set(outputs)
+    kept: list[Node] = []
+    for node in reversed(nodes):
+        if any(v in needed for v in node.outputs):
+            kept.append(node)
+            needed.update(v for v in node.inputs if v is not None)
+    return kept[::-1]
