@@ -28,7 +28,7 @@ def test_softmax_of_infinities_and_nan() -> None:
         check("LogSoftmax", [x])
 
 
-REDUCTIONS = "Sum Mean Max Min Prod L1 L2 SumSquare LogSum LogSumExp".split()
+REDUCTIONS = ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"]
 
 
 @pytest.mark.parametrize("op", REDUCTIONS)
