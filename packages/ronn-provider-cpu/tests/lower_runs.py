@@ -32,10 +32,11 @@ def with_shapes(model: bytes, constants: Mapping[str, np.ndarray]) -> bytes:
 
 def lowered(
     op: str, inputs: Sequence[np.ndarray | None], *, fixed: Sequence[int] = (), outputs: int = 1, opset: int = 21,
-    native: bool = True, **attributes: Any,
+    native: bool = True, within: float = 0.0, **attributes: Any,
 ) -> list[np.ndarray]:  # fmt: skip
     """The outputs of ``op`` on the native kernels, equal to the NumPy kernel's. Inputs whose numbers are in ``fixed``
-    are constants of the model; ``native``: whether the node is expected to run natively."""
+    are constants of the model; ``native``: whether the node is expected to run natively; ``within``: how far they may
+    be from each other, relatively and absolutely."""
     names = ["" if v is None else f"x{i}" for i, v in enumerate(inputs)]
     given = {n: v for n, v in zip(names, inputs, strict=True) if v is not None}
     constants = {f"x{i}": given.pop(f"x{i}") for i in fixed}
@@ -50,5 +51,8 @@ def lowered(
         assert g.dtype == w.dtype and g.shape == w.shape
         if g.dtype.kind == "V":  # a type that NumPy knows no NaN of
             g, w = g.astype(np.float32), w.astype(np.float32)
-        np.testing.assert_array_equal(g, w)
+        if within:
+            np.testing.assert_allclose(g, w, rtol=within, atol=within)
+        else:
+            np.testing.assert_array_equal(g, w)
     return [np.asarray(g) for g in got]

@@ -203,6 +203,21 @@ def fill_run(target: Target) -> Callable[..., None]:
     return fn
 
 
+@cache
+def words(count: int) -> Any:
+    """``(address) -> tuple``: ``count`` int64 that lie one after another."""
+
+    @intrinsic
+    def words_(typing: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            places = [builder.add(args[0], ir.Constant(_I64, 8 * i)) for i in range(count)]
+            return context.make_tuple(builder, signature.return_type, [load(builder, p, _I64) for p in places])
+
+        return types.UniTuple(types.intp, count)(types.intp), generate
+
+    return words_
+
+
 @intrinsic
 def pick(typing: Any, which: Any, addresses: Any) -> Any:
     """The number ``which`` of a tuple of addresses."""
@@ -217,25 +232,25 @@ def pick(typing: Any, which: Any, addresses: Any) -> Any:
 @native("copy(p0, p1, p2, p3, p4, p5, p6, p7, p8, jobs, count, total)")
 def copy(target: Target) -> Callable[..., None]:
     """Runs ``count`` jobs between the addresses p0..p8; ``total`` is the weight of them all."""
-    at = peek("i64")
+    at, job_words = peek("i64"), words(FIELDS - 3)
     runs, each, fill, transposed = copy_run(target), copy_each(target), fill_run(target), plane(target)
 
     @_jit
     def do(job: int, x: int, y: int, first: int, last: int) -> None:
         """Units ``first`` to ``last`` (not included) of a job."""
-        kind, strips, height = at(job, 3), at(job, 4), at(job, 5)
-        rows, n = at(job, 6), at(job, 7)
-        xr, xc, yr, yc, size = at(job, 10), at(job, 11), at(job, 14), at(job, 15), at(job, 28)
+        (
+            kind, strips, height, rows, n, _, _, xr, xc, _, _, yr, yc, n0, x0, y0, n1, x1, y1, n2, x2, y2, _, x3, y3,
+            size,
+        ) = job_words(job + 24)  # fmt: skip
         strip, rest = first % strips, first // strips
-        n0, n1, n2 = at(job, 16), at(job, 19), at(job, 22)
         i0, rest = rest % n0, rest // n0
         i1, rest = rest % n1, rest // n1
         i2, i3 = rest % n2, rest // n2
         for _ in range(first, last):
             r = strip * height
             h = height if strip + 1 < strips else rows - r
-            a = x + r * xr + i0 * at(job, 17) + i1 * at(job, 20) + i2 * at(job, 23) + i3 * at(job, 26)
-            b = y + r * yr + i0 * at(job, 18) + i1 * at(job, 21) + i2 * at(job, 24) + i3 * at(job, 27)
+            a = x + r * xr + i0 * x0 + i1 * x1 + i2 * x2 + i3 * x3
+            b = y + r * yr + i0 * y0 + i1 * y1 + i2 * y2 + i3 * y3
             if kind == RUN:
                 if a != b or xr != yr:  # else the result has taken the place of the source
                     runs(a, xr, b, yr, h, n)
