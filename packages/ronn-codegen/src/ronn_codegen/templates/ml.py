@@ -337,31 +337,3 @@ def normalizer_f32(target: Target) -> Callable[..., None]:
                 store_first(y + at, c, ops.div(load_first(x + at, c, left), splat(size)), left)
 
     return run
-
-
-def _pick(elem: str) -> Any:
-    take, put = peek(elem), poke(elem)
-
-    @njit(error_model="numpy", nogil=True)
-    def run(x: Any, rows: Any, width: Any, index: Any, k: Any, y: Any, status: Any, worker: Any, workers: Any) -> None:
-        for row in range(rows * worker // workers, rows * (worker + 1) // workers):
-            for c in range(k):
-                at = _peek_int(index, c)
-                if at < 0 or at >= width:
-                    _poke_int(status, 0, 1)
-                    at = 0
-                put(y, row * k + c, take(x, row * width + at))
-
-    return run
-
-
-@native("features_32(x, rows, width, index, k, y, status)")
-def features_32(target: Target) -> Callable[..., None]:
-    """y[rows, k] = x[rows, index[k]] (int64) of four-byte elements; status is set where an index is out of range."""
-    return _pick("i32")
-
-
-@native("features_64(x, rows, width, index, k, y, status)")
-def features_64(target: Target) -> Callable[..., None]:
-    """As ``features_32`` for eight-byte elements."""
-    return _pick("i64")

@@ -139,14 +139,30 @@ def zip_map(ctx: KernelContext) -> Callable[..., list[dict[Any, float]]]:
     """ZipMap: one dict a row, class label -> score."""
     strings = ctx.attr("classlabels_strings")
     labels = list(strings if strings is not None else ctx.attr("classlabels_int64s"))
+    fill = _dicts(labels)
 
     def call(x: np.ndarray) -> list[dict[Any, float]]:
         rows = x.reshape(1, -1) if x.ndim == 1 else x
         if rows.shape[1] != len(labels):
             raise ValueError(f"{rows.shape[1]} columns for {len(labels)} class labels")
-        return [dict(zip(labels, row, strict=True)) for row in rows.tolist()]
+        return fill(rows.tolist())
 
     return call
+
+
+_WIDEST = 64
+
+
+def _dicts(labels: list[Any]) -> Callable[[list[list[float]]], list[dict[Any, float]]]:
+    """A function that makes one dict a row; for few labels with a display written out, at half the time of ``zip``."""
+    if not 0 < len(labels) <= _WIDEST or len(set(labels)) < len(labels):
+        return lambda rows: [dict(zip(labels, row)) for row in rows]
+    values = "".join(f"v{i}, " for i in range(len(labels)))
+    pairs = ", ".join(f"k{i}: v{i}" for i in range(len(labels)))
+    scope = {f"k{i}": label for i, label in enumerate(labels)}
+    made: Callable[[list[list[float]]], list[dict[Any, float]]]
+    made = eval(f"lambda rows: [{{{pairs}}} for {values} in rows]", scope)
+    return made
 
 
 @kernel("FeatureVectorizer", domain=ML)

@@ -1,4 +1,4 @@
-"""ai.onnx.ml: linear models, support vector machines, Scaler, Normalizer and ArrayFeatureExtractor, in float32."""
+"""ai.onnx.ml: linear models, support vector machines, Scaler and Normalizer, in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from ronn_codegen.templates.ml_layout import KERNELS, NORMS, POSTS, ROWS, pack_columns, svm_scratch_bytes
 from ronn_provider_cpu.kernels._scores import as_array
 from ronn_provider_cpu.lower._scores import ML_MODULE, finish, labels_of, post_of, rows_and_width
-from ronn_provider_cpu.lowering import F32, I64, Lowering, Operand, Temporary, lower
+from ronn_provider_cpu.lowering import F32, Lowering, Operand, Temporary, lower
 
 ML = "ai.onnx.ml"
 
@@ -168,17 +168,3 @@ def normalizer(c: Lowering) -> None:
         cost=rows * (10 + width * 0.4), bytes=2 * x.nbytes,
     )  # fmt: skip
     c.inplace(0)
-
-
-@lower("ArrayFeatureExtractor", domain=ML)
-def array_feature_extractor(c: Lowering) -> None:
-    """ArrayFeatureExtractor on elements of four or eight bytes."""
-    x, index, y = c.inputs[0], c.inputs[1], c.outputs[0]
-    assert x is not None and index is not None and y is not None
-    c.require(x.dtype.itemsize in (4, 8) and index.dtype == I64 and x.rank > 0, f"{x.dtype} by {index.dtype}")
-    width = x.shape[-1]
-    rows = x.size // width
-    c.call(
-        ML_MODULE, f"features_{8 * x.dtype.itemsize}", x=x, rows=rows, width=width, index=index, k=index.size, y=y,
-        status=c.status(f"an index is out of range for {width} features"), chunks=rows, cost=rows * index.size * 2,
-    )  # fmt: skip

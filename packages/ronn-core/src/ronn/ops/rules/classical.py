@@ -66,7 +66,11 @@ def linear_regressor(c: InferContext) -> None:
 @rule("SVMClassifier", domain=ML)
 def svm_classifier(c: InferContext) -> None:
     c.set(0, _label_dtype(c, "classlabels_strings"), (_rows(c),))
-    c.set(1, DType.FLOAT32, (_rows(c), None))
+    # Support vectors give a margin for each pair of classes, unless those are made into probabilities.
+    scores = _count(c, "classlabels_strings", "classlabels_ints")
+    if scores is not None and sum(c.attr("vectors_per_class", ())) and not _count(c, "prob_a"):
+        scores = scores if scores == 2 else scores * (scores - 1) // 2
+    c.set(1, DType.FLOAT32, (_rows(c), scores))
 
 
 @rule("SVMRegressor", domain=ML)
