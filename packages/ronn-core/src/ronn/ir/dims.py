@@ -237,6 +237,21 @@ def dim_min(a: Dim, b: Dim) -> Dim:
     return _opaque("min", a, b)
 
 
+def dim_broadcast(a: Dim, b: Dim) -> Dim | None:
+    """What two symbolic dims broadcast to; None where nothing tells.
+
+    ``min(k, n)`` with k > 1 is 1 only where n is: beside n it is n (where it is not, the two do not broadcast).
+    """
+    for capped, whole in ((a, b), (b, a)):
+        if isinstance(capped, Sym) and capped.is_name:
+            atom = capped.terms[0][0][0]
+            if isinstance(atom, Fn) and atom.name == "min" and whole in atom.args:
+                other = atom.args[1] if atom.args[0] == whole else atom.args[0]
+                if isinstance(other, int) and other > 1:
+                    return whole
+    return None
+
+
 _REBUILD: dict[str, Callable[[Dim, Dim], Dim]] = {"floordiv": floordiv, "min": dim_min, "max": dim_max}
 
 

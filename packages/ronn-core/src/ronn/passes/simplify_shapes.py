@@ -57,7 +57,7 @@ def _reshape_target(graph: Graph, node: Node, context: PassContext) -> bool:
     if target is None or source is None or target.data is not None:
         return False
     elements = shape_data(target)
-    if elements is None or attr(node, "allowzero", 0):
+    if elements is None or (attr(node, "allowzero", 0) and any(e == 0 for e in elements)):
         return False
     shape = source.tensor.shape
     out: list[int] = []
@@ -75,6 +75,7 @@ def _reshape_target(graph: Graph, node: Node, context: PassContext) -> bool:
     if -1 in out and _zero_beside(out, elements, shape):
         return False
     node.set_input(1, Builder(graph, node, context).constant(np.array(out, dtype=np.int64)))
+    node.attributes.pop("allowzero", None)  # no element is a size of 0: from here 0 copies
     if target.producer is not None:
         remove_dead([target.producer], graph)
     context.rewrote([node], detail=f"target of {node.label} = {out}")

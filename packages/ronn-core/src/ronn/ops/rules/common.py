@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ronn.ir.dims import Dim, Shape, floordiv, is_nonnegative
+from ronn.ir.dims import Dim, Shape, dim_broadcast, floordiv, is_nonnegative
 from ronn.ir.types import DType, OptionalType, SequenceType, TensorType, Type
 from ronn.ops.infer import InferContext
 
@@ -75,7 +75,7 @@ def broadcast(c: InferContext, a: Shape | None, b: Shape | None) -> Shape | None
             if isinstance(y, int):
                 raise c.fail(f"shapes {_text(a)} and {_text(b)} do not broadcast: {x} against {y}")
         else:
-            out[offset + i] = y if isinstance(y, int) else None
+            out[offset + i] = y if isinstance(y, int) else None if x is None or y is None else dim_broadcast(x, y)
     return tuple(out)
 
 
