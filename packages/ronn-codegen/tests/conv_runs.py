@@ -13,6 +13,7 @@ from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, pac
 from ronn_codegen.templates.winograd_plan import WinogradPlan
 
 MODULE = "ronn_codegen.templates.conv"
+DEPTHWISE_MODULE = "ronn_codegen.templates.depthwise"
 
 
 def levels() -> list[str]:
@@ -79,11 +80,12 @@ def pack(plan: ConvPlan, w: np.ndarray, lib: Library) -> np.ndarray:
 def convolve(
     plan: ConvPlan, level: str, x: np.ndarray, w: np.ndarray, bias: np.ndarray, *, residual: np.ndarray | None = None,
     residual_last: bool = False, activation: str = "", params: tuple[float, ...] = (), workers: int = 1,
-    aliased: bool = False,
+    aliased: bool = False, strips: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """The kernel's output, blocked. ``aliased``: it is written over the residual."""
+    """The kernel's output, blocked. ``aliased``: it is written over the residual; ``strips``: by ``depthwise_f32``."""
     lib = library(level)
-    kernel = lib.kernel(MODULE, "conv_f32")
+    kernel = lib.kernel(DEPTHWISE_MODULE, "depthwise_f32") if strips else lib.kernel(MODULE, "conv_f32")
+    assert not strips or plan.strip_kind is not None
     shape = plan.shape
     given = x if plan.plain else block(x, plan.lanes)
     packed, b = pack(plan, w, lib), pack_bias(plan, bias)
@@ -95,9 +97,9 @@ def convolve(
     source = room if aliased else more
     for worker in range(workers):
         kernel(
-            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, b.ctypes.data,
-            0 if source is None else source.ctypes.data, room.ctypes.data, residual_last, *mode_of(activation, params),
-            worker=worker, workers=workers,
+            plan.words.ctypes.data, *((plan.strip_kind,) if strips else ()), given.ctypes.data, packed.ctypes.data,
+            b.ctypes.data, 0 if source is None else source.ctypes.data, room.ctypes.data, residual_last,
+            *mode_of(activation, params), worker=worker, workers=workers,
         )  # fmt: skip
     assert np.isnan(room[size:]).all()  # nothing beyond the output is written
     return room[:size].reshape(shape.n, plan.out_blocks, *shape.out, plan.lanes)

@@ -9,130 +9,32 @@ The order of additions to an element depends on the shape only, never on how the
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 from numba import njit
 
 from ronn_codegen.native.declare import native
-from ronn_codegen.simd import ops
-from ronn_codegen.simd.activation import activate
-from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
-from ronn_codegen.templates import winograd as wg
-from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, PLAIN, WORDS, pixels_of
-from ronn_codegen.templates.conv_tile import conv_tile, sizes_of, words_reader
+from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, GROUP, WORDS, pixels_of
+from ronn_codegen.templates.conv_row import clip, ending_of, row_of
+from ronn_codegen.templates.conv_tile import words_reader
 from ronn_codegen.templates.winograd import input_block, output_block, transforms
 from ronn_codegen.templates.winograd_plan import POINTS
+from ronn_codegen.templates.winograd_plan import WORDS as TILES
 
 _load, _store = peek("f32"), poke("f32")
 _ENTRY = 8 * len(GROUP)  # bytes
-_row_words = words_reader(WORDS, "kind edge column_taps lead trail left stride dilation wide x_column y_step")
 _run_words = words_reader(
     WORDS,
     "images groups rows rows_a_unit rows_first kind column_taps row_taps deep_taps x_image x_plane y_image y_block "
     "y_step chunk last_lanes channel_blocks out_blocks out_last_lanes high out_wide last_wide y_slice y_row",
 )
-_clip_words = words_reader(
-    WORDS,
-    "deep_stride front deep_dilation in_deep deep_taps high_stride top high_dilation in_high row_taps x_slice x_row",
-)
 _pack_words = words_reader(WORDS, "kind groups")
 _group_words = words_reader({name: len(WORDS) + i for i, name in enumerate(GROUP)}, " ".join(GROUP))
-_input_words = words_reader(wg.WORDS, "images channel_blocks blocks block x_image")
-_tile_words = words_reader(wg.WORDS, "images channel_blocks blocks block x_image groups fused y_image")
-_transform_words = words_reader(wg.WORDS, "channel_blocks out_blocks u_group")
-
-
-@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
-def _first_tap(place: int, dilation: int) -> int:
-    """The first tap whose place is not negative."""
-    return 0 if place >= 0 else (dilation - 1 - place) // dilation
-
-
-@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
-def _end_tap(place: int, dilation: int, size: int, taps: int) -> int:
-    """The tap behind the last one whose place is less than ``size``."""
-    return 0 if place >= size else min(taps, (size - 1 - place) // dilation + 1)
-
-
-@njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
-def _clip(plan: int, deep: int, down: int) -> tuple[int, int, int, int, int]:
-    """Where the first taps of a row of output lie in a channel block, and which slices and rows of taps are inside."""
-    (
-        deep_stride, front, deep_dilation, in_deep, deep_taps, high_stride, top, high_dilation, in_high, row_taps,
-        x_slice, x_row,
-    ) = _clip_words(plan)  # fmt: skip
-    z, v = deep * deep_stride - front, down * high_stride - top
-    d0, r0 = _first_tap(z, deep_dilation), _first_tap(v, high_dilation)
-    d1 = max(_end_tap(z, deep_dilation, in_deep, deep_taps), d0)
-    r1 = max(_end_tap(v, high_dilation, in_high, row_taps), r0)
-    return (z + d0 * deep_dilation) * x_slice + (v + r0 * high_dilation) * x_row, d0, d1, r0, r1
-
-
-@cache
-def _row(lanes: int, most: int) -> Callable[..., None]:
-    """One row of output for one group and one chunk of channels: its register tiles from left to right."""
-    tile = conv_tile(lanes, most)
-    _, _, *middle, half, _ = sizes_of(most, 1)
-    few = middle[0] if middle else half
-
-    @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
-    def row(
-        plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int, last: int,
-        slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
-    ) -> None:  # fmt: skip
-        kind, edge, taps, lead, trail, left, stride, dilation, wide, x_column, y_step = _row_words(plan)
-        trail = min(trail, width)
-        family = 0 if kind == DEPTHWISE else blocks
-        at = 0
-        while at < width:
-            rest = trail - at
-            if at < lead or rest <= 0:
-                pixels = min(edge, (lead if at < lead else width) - at)
-            elif family == BLOCKS:
-                tiles = (rest + most - 1) // most
-                pixels = (rest + tiles - 1) // tiles
-            else:
-                pixels = most if rest >= most else half if rest >= half else few if rest >= few else min(rest, 2)
-            column = at * stride - left
-            first, end = 0, taps
-            if pixels == 1:
-                first, end = _first_tap(column, dilation), _end_tap(column, dilation, wide, taps)
-                column += first * dilation
-            steps, last_steps, columns = lanes, last, end - first
-            if kind == PLAIN:  # taps of a row are the steps of the innermost loop
-                steps, last_steps, columns = columns, columns, 1
-            skip = y_step * at
-            tile(
-                pixels, family, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
-                residual + skip if residual else 0, column, channel_blocks, steps, last_steps, slices, rows, columns,
-                clamp, low, high,
-            )  # fmt: skip
-            at += pixels
-
-    return row
-
-
-@cache
-def _ending(lanes: int) -> Callable[..., None]:
-    """What follows in a row of output, still in cache, for one channel block with ``valid`` channels."""
-    vector, apply, add = VectorType("f32", lanes), activate(lanes), ops.add
-    load, store = vector.load, vector.store
-
-    @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
-    def ending(mode: int, p0: float, p1: float, y: int, residual: int, width: int, y_step: int, valid: int) -> None:
-        if valid == lanes and y_step == 4 * lanes:
-            apply(mode, y, 0, 1, width * lanes, p0, p1)
-        else:
-            apply(mode, y, y_step // 4, width, valid, p0, p1)
-        if residual:
-            for i in range(width):
-                at = i * y_step
-                store(y + at, 0, add(load(y + at, 0), load(residual + at, 0)))
-
-    return ending
+_input_words = words_reader(TILES, "images channel_blocks blocks block x_image")
+_tile_words = words_reader(TILES, "images channel_blocks blocks block x_image groups fused y_image")
+_transform_words = words_reader(TILES, "channel_blocks out_blocks u_group")
 
 
 @native("conv_f32(plan, x, w, bias, residual, y, residual_last, mode, p0: f32, p1: f32)")
@@ -144,7 +46,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
     ``residual_last``.
     """
     lanes = target.lanes(32)
-    row, ending = _row(lanes, pixels_of(target)), _ending(lanes)
+    row, ending = row_of(lanes, pixels_of(target)), ending_of(lanes)
     vector_bytes = 4 * lanes
 
     @njit(error_model="numpy", nogil=True)
@@ -183,7 +85,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
                 w_chunk = w + offset + at * slice_bytes * deep_taps
                 for r in range(part * step, min((part + 1) * step, all_rows)):
                     deep, down = r // high, r % high
-                    x_offset, d0, d1, r0, r1 = _clip(plan, deep, down)
+                    x_offset, d0, d1, r0, r1 = clip(plan, deep, down)
                     y_offset = y_group + deep * y_slice + down * y_row
                     width = last_wide if r == all_rows - 1 else out_wide
                     row(
@@ -267,7 +169,7 @@ def winograd_f32(target: Target) -> Callable[..., None]:
     """
     lanes = target.lanes(32)
     vector_bytes = 4 * lanes
-    transform, back = input_block(lanes), output_block(lanes, _row(lanes, pixels_of(target)), _ending(lanes))
+    transform, back = input_block(lanes), output_block(lanes, row_of(lanes, pixels_of(target)), ending_of(lanes))
 
     @njit(error_model="numpy", nogil=True)
     def run(

@@ -19,6 +19,7 @@ import numpy as np
 from ronn_codegen.simd.target import Target
 
 BLOCKED, PLAIN, DEPTHWISE = KINDS = (0, 1, 2)  # inputs in blocks or plain; one channel in, one channel out
+STRIP_KINDS = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))  # depthwise: taps of a row, stride
 BLOCKS = 2  # channel blocks of output in a register tile
 
 # What one convolution hands to its register tiles, as 64-bit words; steps in bytes.
@@ -125,6 +126,16 @@ class ConvPlan:
         """One of ``KINDS``."""
         shape = self.shape
         return PLAIN if self.plain else DEPTHWISE if shape.group == shape.c == shape.k > 1 else BLOCKED
+
+    @property
+    def strip_kind(self) -> int | None:
+        """Which of ``STRIP_KINDS`` a depthwise convolution is; None: none of them, or in other ways unusual."""
+        shape = self.shape
+        flat = shape.size[0] == shape.kernel[0] == shape.out[0] == 1 and shape.dilations == (1, 1, 1)
+        window = (shape.kernel[2], shape.strides[2])
+        if self.kind != DEPTHWISE or not flat or any(self.y_steps) or window not in STRIP_KINDS:
+            return None
+        return STRIP_KINDS.index(window)
 
     @property
     def inner(self) -> int:

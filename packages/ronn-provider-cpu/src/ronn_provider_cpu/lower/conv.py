@@ -11,10 +11,12 @@ from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
 from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.narrow_plan import prefers_narrow
 from ronn_codegen.templates.winograd_plan import WinogradPlan, pack_winograd, winograd
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
+from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.ops import DOMAIN
 
@@ -67,8 +69,12 @@ def conv(c: Lowering) -> None:
     c.require(shape.out[3 - rank :] == y.shape[2:], "the output has another size than the windows")
     lanes = c.machine.target.lanes(32)
     plain = group == 1 and shape.c <= _PLAIN_CHANNELS
-    plan = ConvPlan(shape, lanes, pixels_of(c.machine.target), plain)
     activation = str(c.attr("activation", ""))
+    narrow = narrow_shape(shape)
+    if narrow is not None and prefers_narrow(narrow, lanes):
+        narrow_conv(c, narrow, x, w, bias, y, activation, c.attr("activation_params", ()))
+        return
+    plan = ConvPlan(shape, lanes, pixels_of(c.machine.target), plain)
     source = x if plain else block(c, x, lanes)
     out_pixels = shape.out[0] * shape.out[1] * shape.out[2]
     out = c.temp(4 * shape.n * plan.out_blocks * out_pixels * lanes)
@@ -160,10 +166,14 @@ def _convolve(
     taps = None if phase is None else phase.taps
     packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group, taps), _packer(c, plan, phase))
     size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
-    c.call(
-        _MODULE, "conv_f32", plan=plan.words, x=x, w=packed, chunks=plan.units,
-        cost=100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, flops=shape.flops, bytes=size, **ending,
-    )  # fmt: skip
+    rest = {
+        "plan": plan.words, "x": x, "w": packed, "chunks": plan.units, "flops": shape.flops, "bytes": size,
+        "cost": 100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, **ending,
+    }  # fmt: skip
+    if plan.strip_kind is not None:
+        c.call("ronn_codegen.templates.depthwise", "depthwise_f32", kind=plan.strip_kind, **rest)
+    else:
+        c.call(_MODULE, "conv_f32", **rest)
 
 
 def _winograd(c: Lowering, plan: WinogradPlan, x: Argument, w: Operand, ending: Mapping[str, Argument]) -> None:
