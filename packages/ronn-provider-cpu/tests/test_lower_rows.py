@@ -103,3 +103,37 @@ def test_other_normalizations() -> None:
         x[1] = 0
         for axis in (0, 1, -1):
             check("LpNormalization", [x], p=p, axis=axis, **loose)
+
+
+def test_hardmax() -> None:
+    for shape in SHAPES:
+        for axis in range(-1, len(shape) - 1):
+            check("Hardmax", [floats(*shape).round()], axis=axis)
+    check("Hardmax", [floats(3, 4, 5).round()], axis=1, opset=11)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 9])
+def test_local_response_normalization(size: int) -> None:
+    for shape in ((2, 7, 3, 4), (1, 20, 5, 5), (1, 1, 2, 3)):
+        check("LRN", [floats(*shape)], size=size, tolerance=2e-5)
+        for beta in (0.4, 0.5, 1.0):
+            check("LRN", [floats(*shape)], size=size, alpha=0.3, beta=beta, bias=2.0, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("op", ["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"])
+def test_normalizations_of_a_sum(op: str) -> None:
+    x, skip, gamma, beta, bias = floats(2, 3, 40), floats(2, 3, 40), floats(40), floats(40), floats(40)
+    rest = [gamma, beta, bias] if op == "SkipLayerNormalization" else [gamma, bias]
+    loose: dict[str, Any] = {"domain": "com.microsoft", "tolerance": 3e-5, "near": 1e-5, "epsilon": 1e-5}
+    check(op, [x, skip, gamma], **loose)
+    check(op, [x, skip[0], *rest], **loose)
+    feeds = {"x": x, "skip": skip, "gamma": gamma}
+    model = one_node(op, feeds, outputs=4, domain="com.microsoft", domains={"com.microsoft": 1}, epsilon=1e-5)
+    got, session = run_one(model, feeds)
+    assert native_nodes(session) == [op]
+    np.testing.assert_array_equal(got[3], x + skip)
+    total = (x + skip).astype(np.float64)
+    spread = (
+        total.var(-1, keepdims=True) if op == "SkipLayerNormalization" else np.square(total).mean(-1, keepdims=True)
+    )
+    np.testing.assert_allclose(np.ravel(got[2]), np.ravel(1 / np.sqrt(spread + 1e-5)), rtol=1e-5)

@@ -56,7 +56,7 @@ REDUCTIONS = {
     "peak": FLOATS,  # the largest, NaN left out
     **dict.fromkeys(POSITIONS, FLOATS | INTEGERS),
 }
-LEAVES = frozenset({"load", "const", "index", "count"})
+LEAVES = frozenset({"load", "const", "index", "position", "count"})
 
 
 class LoopError(ValueError):
@@ -80,8 +80,8 @@ class Array:
 class Instr(NamedTuple):
     """One instruction. ``result`` is its number, -1 for a store; ``args`` are numbers of results.
 
-    ``array`` is what load and store touch; ``number`` is the value of const and the axis of index. ``count`` is the
-    number of indices of the inner axes.
+    ``array`` is what load and store touch; ``number`` is the value of const and the axis of index. ``position`` is the
+    index over the inner axes as one, ``count`` how many they have.
     """
 
     result: int
@@ -203,6 +203,8 @@ def _verify_instr(loop: Loop, kind: str, instr: Instr, known: dict[int, str]) ->
     if op in LEAVES:
         if op != "const" and instr.dtype != "i64":
             raise fail("gives i64")
+        if op == "position" and kind != "each":
+            raise fail("stands in a row section")
         if op == "index" and not (isinstance(instr.number, int) and 0 <= instr.number < loop.rank):
             raise fail("names no axis")
         return

@@ -361,7 +361,7 @@ def batch_normalization(c: Operands) -> Value:
     need(not c.attr("training_mode", 0), "training")
     need(c.attr("spatial", 1), "statistics of their own for each element")
     x = c.arg(0)
-    scale, bias, mean, variance = (c.along(i, 1) for i in range(1, 5))
+    scale, bias, mean, variance = (c.along(i, 1).cast(x.dtype) for i in range(1, 5))
     factor = scale / (variance + float(c.attr("epsilon", 1e-5))).do("sqrt")
     return x * factor + (bias - mean * factor)
 

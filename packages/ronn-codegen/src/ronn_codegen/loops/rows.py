@@ -55,6 +55,18 @@ class Row(Protocol):
         """A further output, one element a row, where it is wanted."""
         ...
 
+    def output(self, index: int, value: Value) -> bool:
+        """A further output, of the shape of the input; whether it is wanted."""
+        ...
+
+    def reload(self, index: int) -> Value:
+        """The element of a further output that an earlier section has written."""
+        ...
+
+    def position(self) -> Value:
+        """The position of the element in its row, i64."""
+        ...
+
     def reduce(self, op: str, value: Value) -> Value: ...
     def count(self) -> Value:
         """Elements in a row, i64."""
@@ -117,6 +129,16 @@ def log_softmax(r: Row) -> None:
         r.finish((r.x() - peak) - logarithm)
 
 
+@rows("Hardmax")
+def hardmax(r: Row) -> None:
+    with r.each():
+        x = r.x()
+        best = r.reduce("argmax", x)
+        dtype = x.dtype
+    with r.each():
+        r.finish(r.position().eq(best).cast(dtype))
+
+
 # --- normalisations
 
 
@@ -138,8 +160,8 @@ def _mean_square(r: Row, mean: Value | None) -> Value:
 
 def _scaled(r: Row, y: Value) -> Value:
     scale, bias = r.param(1), r.param(2)
-    y = y if scale is None else y * scale
-    return y if bias is None else y + bias
+    y = y if scale is None else y * scale.cast(y.dtype)
+    return y if bias is None else y + bias.cast(y.dtype)
 
 
 @rows("LayerNormalization", "InstanceNormalization", "GroupNormalization")
@@ -165,7 +187,46 @@ def rms_normalization(r: Row) -> None:
     with r.each():
         scale = r.param(1)
         y = r.x() * inverse
-        r.finish(y if scale is None else y * scale)
+        r.finish(y if scale is None else y * scale.cast(y.dtype))
+
+
+@rows("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain="com.microsoft")
+def skip_normalization(r: Row) -> None:
+    """Of x + skip (+ bias), which is output 3."""
+    centred = r.op == "SkipLayerNormalization"
+
+    def added() -> Value:
+        skip, bias = r.param(1), r.param(4 if centred else 3)
+        need(skip is not None, "no skip")
+        total = r.x() + skip if skip is not None else r.x()
+        return total if bias is None else total + bias
+
+    with r.each():
+        first = added()
+        written = r.output(3, first)
+        kept = not written and r.keep(first)
+        total = r.reduce("sum", first if centred else first * first)
+
+    def again() -> Value:
+        return r.reload(3) if written else r.kept() if kept else added()
+
+    with r.row():
+        mean = total / r.count().cast(total.dtype)
+    if centred:
+        with r.each():
+            d = again() - mean
+            square = r.reduce("sum", d * d)
+        with r.row():
+            variance = square / r.count().cast(square.dtype)
+    with r.row():
+        inverse = 1.0 / ((variance if centred else mean) + float(r.attr("epsilon", 1e-5))).do("sqrt")
+        r.result(1, mean if centred else mean * 0.0)
+        r.result(2, inverse)
+    with r.each():
+        gamma, beta = r.param(2), r.param(3) if centred else None
+        y = (again() - mean if centred else again()) * inverse
+        y = y if gamma is None else y * gamma
+        r.finish(y if beta is None else y + beta)
 
 
 @rows("MeanVarianceNormalization")

@@ -22,6 +22,7 @@ from ronn_codegen.loops.language import (
     Array,
     Instr,
     Loop,
+    LoopError,
     Section,
     verify,
 )
@@ -49,6 +50,8 @@ class Value:
     def do(self, op: str, *others: Value | Number) -> Value:
         """The instruction ``op`` on this and others; numbers become constants of this type."""
         args = [self, *(o if isinstance(o, Value) else self.const(o) for o in others)]
+        if any(a.dtype != self.dtype for a in args):
+            raise LoopError(f"{op} of {', '.join(a.dtype for a in args)}")
         return self.writer.emit(op, "bool" if op in COMPARISONS else self.dtype, args)
 
     def cast(self, dtype: str) -> Value:
@@ -130,6 +133,8 @@ def where(condition: Value, yes: Value | Number, no: Value | Number) -> Value:
     if not isinstance(like, Value):
         raise TypeError("where takes at least one value")
     a, b = (x if isinstance(x, Value) else like.const(x) for x in (yes, no))
+    if condition.dtype != "bool" or a.dtype != b.dtype:
+        raise LoopError(f"where of {condition.dtype}, {a.dtype}, {b.dtype}")
     return condition.writer.emit("select", like.dtype, [condition, a, b])
 
 
@@ -204,6 +209,10 @@ class Writer:
     def index(self, axis: int) -> Value:
         """The current index along ``axis``, i64."""
         return self.emit("index", "i64", [], number=axis)
+
+    def position(self) -> Value:
+        """The current index over the inner axes as one, i64."""
+        return self.emit("position", "i64", [])
 
     def count(self) -> Value:
         """How many indices the inner axes have, i64."""

@@ -76,10 +76,12 @@ def frame(node: Node) -> Frame | None:
     if key in REDUCES:
         return Frame(shape, _reduced(c, node, rank))
     match node.op:
-        case "Softmax" | "LogSoftmax" if c.since < 13:
+        case "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization":
+            return Frame(shape, (rank - 1,))
+        case "Softmax" | "LogSoftmax" | "Hardmax" if c.since < 13:
             start = int(c.attr("axis", 1))
             return Frame(shape, tuple(range(start % rank if start < rank else rank, rank)))
-        case "Softmax" | "LogSoftmax" | "LpNormalization":
+        case "Softmax" | "LogSoftmax" | "Hardmax" | "LpNormalization":
             return Frame(shape, (int(c.attr("axis", -1)) % rank,))
         case "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization":
             return Frame(shape, tuple(range(int(c.attr("axis", -1)) % rank, rank)))
@@ -121,7 +123,8 @@ class RowBody:
         self.nest = Nest(found.dims, found.inner)
         facts = Lowering((anchor,), c.context)
         self.op, self.since, self.attr = anchor.op, facts.since, facts.attr
-        self.reduce, self.count = self.nest.writer.reduce, self.nest.writer.count
+        writer = self.nest.writer
+        self.reduce, self.count, self.position = writer.reduce, writer.count, writer.position
         self.body = Body(c, self.nest, found.shape, found.place)
         self.late = _behind(anchor, nodes)
         self.written: set[Value] = set()
@@ -220,6 +223,16 @@ class RowBody:
             name = type_name(output)
             self.nest.store(output, name, self._row_strides(), value.cast(name))
             self.written.add(output)
+
+    def output(self, index: int, value: Element) -> bool:
+        if index >= len(self.anchor.outputs) or self.anchor.outputs[index] not in self.outputs:
+            return False
+        self.body.store(self.anchor.outputs[index], value)
+        return True
+
+    def reload(self, index: int) -> Element:
+        element = self.body.reload(self.anchor.outputs[index])
+        return element.cast("f32") if element.dtype in HALVES else element
 
     # --- elements
 

@@ -62,6 +62,7 @@ class _Renderer:
             for k, s in enumerate(a.strides)
         }
         self.index: dict[int, Word] = {}
+        self.position: Callable[[int], Vector]
         self.inner_axes = range(loop.outer, loop.rank)
 
     def run(self) -> None:
@@ -208,10 +209,11 @@ class _Renderer:
                         self.hoisted[array.name] = self.memory.broadcast(place, array.dtype, at[array.name])
 
             def body(j: Word, unroll: int, count: Word | None) -> None:
-                values = self._body(section, at, j, unroll, count)
                 start = self.flow.b.add(position, j)
+                self.position = lambda u: self._positions(start, u)
+                values = self._body(section, at, j, unroll, count)
                 for instr, reduction in reductions.items():
-                    reduction.combine(values[instr.args[0]], lambda u: self._positions(start, u), count)
+                    reduction.combine(values[instr.args[0]], self.position, count)
 
             self._vectors([section], low, high, body)
             self.hoisted = outside
@@ -225,9 +227,10 @@ class _Renderer:
         reductions = self._reductions(section, unroll)
 
         def element(at: dict[str, Word], position: Word) -> None:
+            self.position = lambda u: self._same_position(position)
             values = self._body(section, at, j, unroll, count)
             for instr, reduction in reductions.items():
-                reduction.combine(values[instr.args[0]], lambda u: self._same_position(position), None)
+                reduction.combine(values[instr.args[0]], self.position, None)
 
         self._nest(list(self.inner_axes), offsets, word(0), element)
         for instr, reduction in reductions.items():
@@ -284,7 +287,7 @@ class _Renderer:
                 self._store(instr, offsets, j, group(instr.args[0]), count)
             elif instr.op == "load":
                 values[instr.result] = self._load(instr.array, offsets, j, unroll, count)
-            elif instr.op in ("const", "index", "count"):
+            elif instr.op in ("const", "index", "position", "count"):
                 values[instr.result] = self._leaf(instr, j, unroll)
             elif not Reduction.is_one(instr):
                 args = [group(a) for a in instr.args]
@@ -328,6 +331,8 @@ class _Renderer:
         if instr.op == "const":
             shaped = Vector(b, like, None)
             return [self.ops.const(shaped, instr.dtype, instr.number if instr.number is not None else 0)] * unroll
+        if instr.op == "position":
+            return [self.position(u) for u in range(unroll)]
         if instr.op == "count":
             total = word(1)
             for k in self.inner_axes:
