@@ -95,7 +95,7 @@ def product(
     source = 0 if e.source is None else e.source.ctypes.data
     for worker in range(workers):
         kernel(
-            m, n, k, block_of_steps(m, n, k, tile) if kc is None else kc, batch, offsets.ctypes.data,
+            m, n, k, block_of_steps(m, k, tile) if kc is None else kc, batch, offsets.ctypes.data,
             a.ctypes.data, *strides(a)[1:], held.ctypes.data, *place, c.ctypes.data, n + 3,
             source, rows, kind, e.alpha, e.beta, *mode_of(e.activation, e.params),
             worker=worker, workers=workers,

@@ -46,6 +46,12 @@ def test_edges_of_tiles_and_blocks(level: str, packed: bool, m: int, n: int, k: 
         check(level, m, n, k, packed=packed, workers=workers)
 
 
+@each_level
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_right_operand_that_no_cache_holds(level: str, packed: bool) -> None:
+    check(level, 3, 1803, 1800, packed=packed, workers=2)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(LEVELS),

@@ -49,7 +49,7 @@ def product_runs(m: int, n: int, k: int) -> dict[str, Run]:
     pack = kernels.kernel("ronn_codegen.templates.gemm_pack", "pack_f32")
     pack(k, n, 1, b.ctypes.data, n, 1, 0, packed.ctypes.data, 0)
     multiply = kernels.kernel("ronn_codegen.templates.gemm", "gemm_f32")
-    sizes = (m, n, k, block_of_steps(m, n, k, tile), 1, 0)
+    sizes = (m, n, k, block_of_steps(m, k, tile), 1, 0)
     places = (packed.ctypes.data, tile.columns, last_step(n, tile), k * tile.columns, 0)
 
     def template() -> None:

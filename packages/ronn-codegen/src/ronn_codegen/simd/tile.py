@@ -72,14 +72,15 @@ class Rows:
 class Panel:
     """The vector operand: vector j of a step lies at ``base + step * step_stride + j * vector_stride`` bytes.
 
-    ``mask`` (lanes) applies to the last vector. ``ahead`` > 0 fetches so many bytes further into the cache.
+    ``mask`` (lanes) applies to the last vector. Each step asks for what lies ``fetch`` bytes beyond its own first
+    vector, to have it in the second-level cache.
     """
 
     base: Value
     step_stride: Value
     vector_stride: Value | None = None
     mask: Value | None = None
-    ahead: int = 0
+    fetch: Sequence[Value] = ()
 
 
 # --- values
@@ -231,9 +232,8 @@ def outer_products(
         vectors = [
             load(builder, vec, at(builder, b, offset), mask) for offset, mask in zip(vector_offsets, masks, strict=True)
         ]
-        if panel.ahead:
-            for offset in vector_offsets:
-                prefetch(builder, at(builder, at(builder, b, offset), panel.ahead))
+        for offset in panel.fetch:
+            prefetch(builder, at(builder, b, offset), locality=2)
         out: list[list[Value]] = [[] for _ in tile]
         for i in order:
             x = broadcast(builder, vec, at(builder, a, row_offsets[i]))

@@ -21,10 +21,14 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
-from ronn_codegen.templates.gemm_tile import CLAMPED, combine_call, tile_call
+from ronn_codegen.templates.gemm_tile import CLAMPED, STREAMED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
 ROWS = 32  # tiles of a block of rows: with 512 steps they take less than half of the second-level cache
+
+MEMORY = 12 << 20  # bytes from which on a B is taken not to lie in any cache
+CACHE = 1 << 19  # bytes from which on it does not lie in the second-level cache
+AHEAD = 4096  # bytes that it is fetched before it is needed
 
 
 @native(
@@ -46,6 +50,7 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
     mr, nr, narrow = shape.rows, shape.columns, shape.vectors // 2 * shape.lanes
     multiply, combine = tile_call(shape, elem), combine_call(shape.lanes, elem)
     offset, size = peek("i64"), SIZES[elem]
+    half = nr * size // 2
 
     @njit(error_model="numpy", nogil=True)
     def run(
@@ -59,6 +64,8 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
         tiles = (m + most - 1) // most
         even, odd = m // tiles, m % tiles  # the first tiles have a row more
         product = panels * tiles
+        # One tile of rows reads B from memory itself. Else the first two fetch the panel that comes next.
+        far = size * k * n > (MEMORY if tiles == 1 else CACHE)
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
         clamped = CLAMPED if simple and mode == CLAMP else 0
@@ -91,18 +98,23 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
                     i += t_end - t
                     j = q * nr
                     columns = min(nr, n - j)
-                    step = b_last if q == panels - 1 else b_step
-                    guarded = min(steps, max(0, p + steps - (k - tail))) if q == panels - 1 else 0
+                    last = q == panels - 1
+                    step = b_last if last else b_step
+                    guarded = min(steps, max(0, p + steps - (k - tail))) if last else 0
                     panel = eb + size * (q * b_panel + p * step)
+                    beyond = size * (steps * step if last else b_panel)
                     for tile in range(t0 + t, t0 + t_end):
                         row = tile * even + min(tile, odd)
                         rows = even + (1 if tile < odd else 0)
                         to = ec + size * (row * c_row + j)
                         added = es + size * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
                         left = ea + size * (row * a_row + p * a_step)
+                        turn = tile - t0
+                        fetch = AHEAD if tiles == 1 else beyond + turn * half
                         multiply(
                             rows, columns, steps, guarded, left, a_row, a_step, panel, step, to, c_row,
-                            to if p > 0 else added, c_row if p > 0 else source_row, flags, p0, p1,
+                            to if p > 0 else added, c_row if p > 0 else source_row,
+                            flags | (STREAMED if far and turn < 2 else 0), fetch, half if tiles == 1 else 0, p0, p1,
                         )  # fmt: skip
                         if done:
                             if not simple:

@@ -26,9 +26,9 @@ class Tile:
         """Most rows of a tile of so many vectors: narrow ones leave registers for twice as many."""
         return self.rows * (2 if 2 * vectors <= self.vectors else 1)
 
-    def rows_for(self, n: int) -> int:
-        """Most rows of the tiles of a product of ``n`` columns."""
-        return self.rows_of(min(-(-n // self.lanes), self.vectors))
+    def tiles(self, m: int, n: int) -> int:
+        """How many tiles cover ``m`` rows of ``n`` columns, about."""
+        return -(-m // self.rows) * -(-n // self.columns)
 
 
 def tile_of(target: Target, bits: int = 32) -> Tile:
@@ -47,9 +47,9 @@ def last_step(n: int, tile: Tile) -> int:
     return -(-left // tile.lanes) * tile.lanes
 
 
-def block_of_steps(m: int, n: int, k: int, tile: Tile) -> int:
+def block_of_steps(m: int, k: int, tile: Tile) -> int:
     """Steps of k of one block. One tile of rows passes over B once, so that nothing is gained by blocks."""
-    if m <= tile.rows_for(n) or k <= _STEPS:
+    if m <= tile.rows or k <= _STEPS:
         return max(k, 1)
     return -(-k // -(-k // _STEPS))
 

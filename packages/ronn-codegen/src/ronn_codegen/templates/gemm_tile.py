@@ -11,8 +11,9 @@ from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
 from ronn_codegen.simd.vectors import Vector, largest, smallest
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
-CLAMPED = 2  # flag of a tile, beside ROW_VECTORS
-_TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
+CLAMPED, STREAMED = 2, 4  # flags of a tile, beside ROW_VECTORS
+_LINE = 64  # bytes of a line of the caches
+_TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
 _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
 
 
@@ -20,10 +21,13 @@ _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
 def tile_call(tile: Tile, elem: str) -> Any:
     """An intrinsic that computes one tile of any size up to ``tile.rows_of(vectors)`` rows, as
 
-    ``fn(rows, columns, steps, tail, a, a_row, a_step, b, b_step, c, c_row, source, source_row, flags, low, high)``
+    ``fn(rows, columns, steps, tail, a, a_row, a_step, b, b_step, c, c_row, source, source_row, flags, fetch, apart,
+    low, high)``
 
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
-    between low and high. B has whole vectors of columns, but for its last ``tail`` steps.
+    between low and high, STREAMED fetch into the second-level cache, for each step, what lies
+    ``fetch`` and ``fetch + apart`` bytes beyond B: each time half of a row of a panel. B has whole vectors of columns,
+    but for its last ``tail`` steps.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -45,7 +49,8 @@ def tile_call(tile: Tile, elem: str) -> Any:
 
         def call(case: TileShape) -> None:
             name = f"tile_{case.elem}_{case.rows}_{case.vectors}_{case.lanes}"
-            builder.call(t.function_of(builder, name, kinds, partial(_emit_tile, case)), [columns, *rest])
+            streams = case.vectors == tile.vectors
+            builder.call(t.function_of(builder, name, kinds, partial(_emit_tile, case, streams)), [columns, *rest])
 
         t.choose(builder, number, [partial(call, case) for case in cases])
 
@@ -53,9 +58,9 @@ def tile_call(tile: Tile, elem: str) -> Any:
 
 
 def _emit_tile(
-    shape: TileShape, builder: Builder, columns: Value, steps: Value, tail: Value, a: Value, a_row: Value,
-    a_step: Value, b: Value, b_step: Value, c: Value, c_row: Value, source: Value, source_row: Value, flags: Value,
-    low: Value, high: Value,
+    shape: TileShape, streams: bool, builder: Builder, columns: Value, steps: Value, tail: Value, a: Value,
+    a_row: Value, a_step: Value, b: Value, b_step: Value, c: Value, c_row: Value, source: Value, source_row: Value,
+    flags: Value, fetch: Value, apart: Value, low: Value, high: Value,
 ) -> None:  # fmt: skip
     vec, across = shape.vec, shape.lanes * shape.size
     a_row, a_step, b_step, c_row, source_row = (
@@ -63,21 +68,29 @@ def _emit_tile(
     )
     a, b, c, source = (t.pointer(builder, address) for address in (a, b, c, source))
     mask = t.mask_of(builder, builder.sub(columns, t.i64((shape.vectors - 1) * shape.lanes)), shape.lanes)
-    zeros = t.zeros(shape)
-    if across > 16:  # bytes of a vector: masked loads cost nothing then
-        sums = t.outer_products(builder, shape, steps, Rows(a, a_row, a_step), Panel(b, b_step, mask=mask), zeros)
-    else:
-        safe = builder.sub(steps, tail)
-        sums = t.outer_products(builder, shape, safe, Rows(a, a_row, a_step), Panel(b, b_step), zeros)
-        a = t.at(builder, a, builder.mul(a_step, safe))
-        b = t.at(builder, b, builder.mul(b_step, safe))
-        sums = t.outer_products(builder, shape, tail, Rows(a, a_row, a_step), Panel(b, b_step, mask=mask), sums)
-
-    def mask_at(j: int) -> Value | None:
-        return mask if j == shape.vectors - 1 else None
 
     def flag(bit: int) -> Value:
         return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
+
+    rows = Rows(a, a_row, a_step)
+    sums = t.zeros(shape)
+    if streams:
+        streamed = builder.select(flag(STREAMED), builder.sub(steps, tail), t.i64(0))
+        halves = [fetch, builder.add(fetch, apart)]
+        lines = range(0, max(across * shape.vectors // 2, _LINE), _LINE)
+        fetched = [builder.add(half, t.i64(line)) for half in halves for line in lines]
+        sums = t.outer_products(builder, shape, streamed, rows, Panel(b, b_step, fetch=fetched), sums)
+        rows, b, steps = _after(builder, rows, b, b_step, streamed, steps)
+    if across > 16:  # bytes of a vector: masked loads cost nothing then
+        sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
+    else:
+        safe = builder.sub(steps, tail)
+        sums = t.outer_products(builder, shape, safe, rows, Panel(b, b_step), sums)
+        rows, b, steps = _after(builder, rows, b, b_step, safe, steps)
+        sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
+
+    def mask_at(j: int) -> Value | None:
+        return mask if j == shape.vectors - 1 else None
 
     def add(value: Value, place: Value, j: int) -> Value:
         return builder.fadd(t.load(builder, vec, place, mask_at(j)), value)
@@ -94,6 +107,14 @@ def _emit_tile(
 
     sums = t.when(builder, flag(CLAMPED), sums, lambda tile: [[clamp(value) for value in row] for row in tile])
     t.each(builder, sums, c, c_row, across, put)
+
+
+def _after(
+    builder: Builder, rows: Rows, b: Value, b_step: Value, done: Value, steps: Value
+) -> tuple[Rows, Value, Value]:
+    """Both operands after ``done`` of the ``steps``, and the steps that are left."""
+    moved = Rows(t.at(builder, rows.base, builder.mul(rows.step_stride, done)), rows.row_stride, rows.step_stride)
+    return moved, t.at(builder, b, builder.mul(b_step, done)), builder.sub(steps, done)
 
 
 @cache

@@ -161,7 +161,7 @@ def _table_of_dot(a: Matrix, b: Matrix, batch: tuple[int, ...]) -> Any:
 def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
     tile = tile_of(c.machine.target)
     m, k, n = a.rows, a.columns, b.columns
-    size, kc = packed_size(k, n, tile), block_of_steps(m, n, k, tile)
+    size, kc = packed_size(k, n, tile), block_of_steps(m, k, tile)
     packed = {"b_step": tile.columns, "b_last": last_step(n, tile), "b_panel": k * tile.columns, "tail": 0}
     if b.operand.data is not None:
         key = ("gemm", tile, b.rows, b.columns, b.row, b.batch)
@@ -185,7 +185,7 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
         _GEMM, "gemm_f32", m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, batch),
         a=a.operand, a_row=a.row, a_step=a.column, b=held, **place, c=y, c_row=n, **_added(e, n),
         alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
-        chunks=math.prod(batch) * -(-n // tile.columns) * -(-m // tile.rows_for(n)), **_measures(a, b, batch, 4),
+        chunks=math.prod(batch) * tile.tiles(m, n), **_measures(a, b, batch, 4),
     )  # fmt: skip
 
 
@@ -212,9 +212,9 @@ def _wide(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tup
             b.operand, "transposed", lambda data: np.ascontiguousarray(data.reshape(shape).transpose(0, 2, 1))
         )
     c.call(
-        _GEMM64, "gemm_f64", m=m, n=n, k=k, kc=block_of_steps(m, n, k, tile), batch=math.prod(batch),
+        _GEMM64, "gemm_f64", m=m, n=n, k=k, kc=block_of_steps(m, k, tile), batch=math.prod(batch),
         offsets=_table(a, b, b.step, batch), a=a.operand, a_row=a.row, a_step=a.column, b=held, b_step=n, b_last=n,
         b_panel=tile.columns, tail=guard(k, n, n, tile), c=y, c_row=n, **_added(e, n), alpha=e.alpha, beta=e.beta,
-        mode=0, p0=0.0, p1=0.0, chunks=math.prod(batch) * -(-n // tile.columns) * -(-m // tile.rows_for(n)),
+        mode=0, p0=0.0, p1=0.0, chunks=math.prod(batch) * tile.tiles(m, n),
         **_measures(a, b, batch, 8),
     )  # fmt: skip
