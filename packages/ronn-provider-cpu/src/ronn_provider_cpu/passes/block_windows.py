@@ -9,6 +9,7 @@ import numpy as np
 
 from ronn.ir.graph import Node, Value
 from ronn.passes.edit import Builder, attr, ints
+from ronn_codegen.templates.narrow_plan import NarrowShape, blocked_time, narrow_time
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes.block_cost import convolution_gain
@@ -43,6 +44,12 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
         if node.attributes.get(name):
             attributes[name] = node.attributes[name]
     gain = convolution_gain(x_shape, y_shape, plain_input=plain_input, lanes=at.lanes)
+    if group == 1:
+        narrow = NarrowShape(
+            x_shape[0], x_shape[1], y_shape[1], x_shape[2:], (kernel[0], kernel[1]), (strides[0], strides[1]),
+            (pads[0][0], pads[1][0], pads[0][1], pads[1][1]), (dilations[0], dilations[1]),
+        )  # fmt: skip
+        gain = min(gain, narrow_time(narrow, at.lanes) - blocked_time(narrow, at.lanes))
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
         inputs = [node.inputs[0] if plain_input else get(x), *node.inputs[1:3]]
