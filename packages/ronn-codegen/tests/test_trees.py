@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ronn_codegen.native.library import library
 from ronn_codegen.native.machine import machine
-from ronn_codegen.templates.trees_table import NAN_IS_YES, NODE, WALKS, scratch_bytes
+from ronn_codegen.templates.trees_table import NAN_IS_YES, NODE, WALKS, group_of, reach_bytes, scratch_bytes
 
 MODULE = "ronn_codegen.templates.trees"
 LEVELS = ["native", "avx2", "baseline"]
@@ -75,15 +75,29 @@ def run(level, x, nodes, roots, classes, dense, outputs, weights, count, base, w
     lib = library(level)
     kernel, walker = lib.kernel(MODULE, "trees_f32"), lib.kernel(MODULE, "trees_reach_f32")
     rows, width = x.shape
-    size = scratch_bytes(roots.size, outputs, lib.machine.target.lanes(32))
+    lanes = lib.machine.target.lanes(32)
+    size, less = scratch_bytes(roots.size, outputs, width, lanes), reach_bytes(width, lanes)
     scratch, y = np.zeros((workers, size), np.uint8), np.full((rows, outputs), 7, np.float32)
-    reached, tables = np.zeros((roots.size, WALKS), np.int32), np.zeros((workers, 8), np.int64)
+    reached, tables = np.zeros((roots.size, group_of(lanes)), np.int32), np.zeros((workers, less), np.uint8)
     depths = np.full(roots.size + roots.size // WALKS, 7, np.int32)
     nans = int((nodes["feature"] < 0).any())
-    common = (x.ctypes.data, rows, width, nodes.ctypes.data, roots.ctypes.data, depths.ctypes.data, nans, roots.size)
+    common = (
+        x.ctypes.data,
+        rows,
+        width,
+        nodes.ctypes.data,
+        roots.ctypes.data,
+        depths.ctypes.data,
+        nans,
+        roots.size,
+        0,
+        0,
+        0,
+        0,
+    )
     if apart:
         for worker in range(workers):
-            walker(*common, tables.ctypes.data, reached.ctypes.data, worker=worker, workers=workers)
+            walker(*common, tables.ctypes.data, less, reached.ctypes.data, worker=worker, workers=workers)
     for worker in range(workers):
         kernel(
             *common, classes.ctypes.data, 0 if weights else dense.ctypes.data, outputs,

@@ -1,10 +1,11 @@
-"""Decision forests: rows walk trees, eight at a time, and the leaves' weights are added in the order of the trees.
+"""Decision forests: rows find their leaves, and the leaves' weights are added in the order of the trees.
 
-One step is ``at = child + (value > threshold)`` (nodes: see ``trees_table``). A step from a leaf stays there, and
-walking ends when a step moves nobody, or after as many steps as the tree has levels.
+Small trees are evaluated without walking, for a vector of rows at once (``trees_bits``). Through others rows walk: a
+step is ``at = child + (value > threshold)`` (nodes: see ``trees_table``), one from a leaf stays there, and walking ends
+when a step moves nobody, or after as many steps as the tree has levels. Walking is a chain of dependent loads, so eight
+walks run interleaved: eight rows through one tree, or one row through eight trees.
 
-Walking is a chain of dependent loads, so eight walks run interleaved: eight rows through one tree, or one row through
-eight trees. Groups of eight rows keep the payloads that they reached as ``[trees, 8]``. A payload is
+Rows are taken in groups (``group_of``), whose payloads are ``[trees, group]``. A payload is
 
 - a weight (bits of a f32), in forests where all leaves of a tree give one weight to one and the same output; or
 - a row of ``dense``, weights ``[leaves, outputs]``, in all others.
@@ -25,17 +26,19 @@ from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import I64, emitted, i64, loop
-from ronn_codegen.templates.trees_table import WALKS
+from ronn_codegen.templates.trees_bits import bits
+from ronn_codegen.templates.trees_table import WALKS, group_of
 
 _POINTER, _I32, _F32 = ir.PointerType(), ir.IntType(32), ir.FloatType()
 
 
-def _walks(across_trees: bool, nans: bool) -> Any:
+def _walks(across_trees: bool, nans: bool, group: int) -> Any:
     """The intrinsic (nodes, roots, depths, rows, count, out).
 
     ``count`` times, eight walks run: of eight rows, whose addresses are rows[8], through one tree more each time; or
     ``across_trees``, of the row rows[0] through eight trees more each time. roots (i32) are the nodes to start from,
-    depths (i32) say how many steps each time takes at most. ``nans``: whether any node sends NaN to "yes".
+    depths (i32) say how many steps each time takes at most. ``nans``: whether any node sends NaN to "yes". Payloads go
+    to out[tree, group].
     """
 
     def emit(b: Any, nodes: Any, roots: Any, depths: Any, rows: Any, count: Any, out: Any) -> None:
@@ -63,7 +66,7 @@ def _walks(across_trees: bool, nans: bool) -> Any:
                 goes_no = b.and_(goes_no, b.not_(nan_is_yes))
             return b.zext(b.add(child, b.zext(goes_no, _I32)), I64)
 
-        def group(number: Any, carried: Any) -> Any:
+        def walk(number: Any, carried: Any) -> Any:
             first = b.mul(number, i64(WALKS)) if across_trees else number
             starts = [element(roots, b.add(first, i64(i if across_trees else 0)), _I32) for i in range(WALKS)]
             starts = [b.zext(start, I64) for start in starts]
@@ -83,20 +86,16 @@ def _walks(across_trees: bool, nans: bool) -> Any:
             go_on = b.and_(b.icmp_signed(">", fewer, i64(0)), b.icmp_unsigned("!=", moved, i64(0)))
             b.cbranch(go_on, head, done)
             b.position_at_end(done)
-            to = b.gep(out, [b.mul(number, i64(WALKS * (WALKS if across_trees else 1)))], source_etype=_I32)
+            to = b.gep(out, [b.mul(number, i64(group * (WALKS if across_trees else 1)))], source_etype=_I32)
             for i, at in enumerate(nexts):
-                place = b.gep(to, [i64(i * (WALKS if across_trees else 1))], source_etype=_I32)
+                place = b.gep(to, [i64(i * (group if across_trees else 1))], source_etype=_I32)
                 b.store(element(node(at), 3, _I32), place, align=4)
             return carried
 
-        loop(b, count, [], group)
+        loop(b, count, [], walk)
 
     name = f"trees_{'across' if across_trees else 'rows'}{'_nan' if nans else ''}"
     return emitted(name, "i64 i64 i64 i64 i64 i64", emit)
-
-
-_rows, _rows_nan = _walks(False, False), _walks(False, True)
-_across, _across_nan = _walks(True, False), _walks(True, True)
 
 
 def _compile(function: Any) -> Any:
@@ -104,102 +103,138 @@ def _compile(function: Any) -> Any:
 
 
 _poke_address, _peek_int = poke("i64"), peek("i32")
+_peek_float, _poke_float = peek("f32"), poke("f32")
+_ZERO = np.float32(0)
 
 
-@_compile
-def point_at_rows(table: Any, x: Any, width: Any, count: Any) -> None:
-    """Addresses of ``WALKS`` rows from ``x`` on; those beyond ``count`` are the last."""
-    for i in range(WALKS):
-        _poke_address(table, i, x + 4 * width * min(i, count - 1))
+def _reaching(target: Target) -> tuple[Any, Any]:
+    """``prepare(table, x, width, count, columns)`` makes ready a group of ``count`` rows from x on, and ``reach(table,
+    count, ..., first, last, leaves)`` puts their payloads of trees ``first`` to ``last`` to leaves[trees, group]."""
+    group = group_of(target.lanes(32))
+    rows_plain, rows_nan = _walks(False, False, group), _walks(False, True, group)
+    across_plain, across_nan = _walks(True, False, group), _walks(True, True, group)
+    one, one_nan = bits(target, 1, False), bits(target, 1, True)
+    two, two_nan = bits(target, 2, False), bits(target, 2, True)
+
+    @_compile
+    def prepare(table: Any, x: Any, width: Any, count: Any, columns: Any) -> None:
+        for i in range(group):
+            row = x + 4 * width * min(i, count - 1)
+            _poke_address(table, i, row)
+            if columns != 0:
+                for f in range(width):
+                    _poke_float(columns, f * group + i, _peek_float(row, f))
+
+    @_compile
+    def reach(
+        table: Any, count: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, words: Any, tests: Any,
+        starts: Any, payloads: Any, columns: Any, first: Any, last: Any, leaves: Any,
+    ) -> None:  # fmt: skip
+        if columns != 0:
+            if words == 1 and nans:
+                one_nan(tests, starts, payloads, first, last, columns, leaves)
+            elif words == 1:
+                one(tests, starts, payloads, first, last, columns, leaves)
+            elif nans:
+                two_nan(tests, starts, payloads, first, last, columns, leaves)
+            else:
+                two(tests, starts, payloads, first, last, columns, leaves)
+            return
+        many, out, own = last - first, leaves + 4 * group * first, roots + 4 * first
+        for start in range(0, count, WALKS):
+            part, to = min(WALKS, count - start), out + 4 * start
+            if 2 * part > WALKS:
+                if nans:
+                    rows_nan(nodes, own, depths + 4 * first, table + 8 * start, many, to)
+                else:
+                    rows_plain(nodes, own, depths + 4 * first, table + 8 * start, many, to)
+                continue
+            most = depths + 4 * (trees + first // WALKS)
+            for row in range(part):
+                if nans:
+                    across_nan(nodes, own, most, table + 8 * (start + row), many // WALKS, to + 4 * row)
+                else:
+                    across_plain(nodes, own, most, table + 8 * (start + row), many // WALKS, to + 4 * row)
+
+    return prepare, reach
 
 
-@_compile
-def reach(
-    table: Any, count: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, first: Any, last: Any,
-    leaves: Any,
-) -> None:  # fmt: skip
-    """The payloads ``leaves[tree, 8]`` of trees ``first`` to ``last`` (multiples of 8) for ``count`` rows."""
-    many, out = last - first, leaves + 4 * WALKS * first
-    roots += 4 * first
-    if 2 * count > WALKS:
-        depths += 4 * first
-        if nans:
-            _rows_nan(nodes, roots, depths, table, many, out)
-        else:
-            _rows(nodes, roots, depths, table, many, out)
-        return
-    depths += 4 * (trees + first // WALKS)
-    for row in range(count):
-        if nans:
-            _across_nan(nodes, roots, depths, table + 8 * row, many // WALKS, out + 4 * row)
-        else:
-            _across(nodes, roots, depths, table + 8 * row, many // WALKS, out + 4 * row)
-
-
-@native("trees_reach_f32(x, rows, width, nodes, roots, depths, nans, trees, tables, leaves)")
+@native(
+    "trees_reach_f32(x, rows, width, nodes, roots, depths, nans, trees, words, tests, starts, payloads, scratch, apart,"
+    " leaves)"
+)
 def trees_reach_f32(target: Target) -> Callable[..., None]:
-    """Payloads ``leaves[trees, 8]`` of at most eight rows x; work is shared by trees (a multiple of 8 of them).
+    """Payloads leaves[trees, group] of one group of rows x; work is shared by trees (a multiple of 8 of them).
 
-    roots: i32 each. depths: the levels (i32, at least 1) of each tree, then of each eight trees the most. tables: 64
-    bytes of scratch a worker. Where forests are large and rows few; ``trees_f32`` then adds the weights up.
+    nodes and roots (i32) to walk from; depths: the levels (i32, at least 1) of each tree, then of each eight trees the
+    most. words > 0: tests, starts and payloads are those of ``trees_bits`` (its leaves take so many words), which is
+    used for more than two rows. scratch: ``reach_bytes`` a worker, ``apart`` bytes from each other. For large forests
+    and few rows; ``trees_f32`` then adds the weights up.
     """
+    group = group_of(target.lanes(32))
+    prepare, reach = _reaching(target)
 
     @njit(error_model="numpy", nogil=True)
     def run(
-        x: Any, rows: Any, width: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, tables: Any,
-        leaves: Any, worker: Any, workers: Any,
+        x: Any, rows: Any, width: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, words: Any,
+        tests: Any, starts: Any, payloads: Any, scratch: Any, apart: Any, leaves: Any, worker: Any, workers: Any,
     ) -> None:  # fmt: skip
-        groups = trees // WALKS
-        table = tables + 8 * WALKS * worker
-        point_at_rows(table, x, width, rows)
-        first, last = groups * worker // workers, groups * (worker + 1) // workers
-        reach(table, rows, nodes, roots, depths, nans, trees, WALKS * first, WALKS * last, leaves)
+        parts = trees // WALKS
+        table = scratch + apart * worker
+        columns = table + 8 * group if words > 0 and rows > 2 else 0
+        prepare(table, x, width, rows, columns)
+        first, last = WALKS * (parts * worker // workers), WALKS * (parts * (worker + 1) // workers)
+        reach(
+            table, rows, nodes, roots, depths, nans, trees, words, tests, starts, payloads, columns, first, last, leaves
+        )  # fmt: skip
 
     return run
 
 
 @native(
-    "trees_f32(x, rows, width, nodes, roots, depths, nans, trees, classes, dense, k, base, count: f32, reached,"
-    " scratch, apart, y)"
+    "trees_f32(x, rows, width, nodes, roots, depths, nans, trees, words, tests, starts, payloads, classes, dense, k,"
+    " base, count: f32, reached, scratch, apart, y)"
 )
 def trees_f32(target: Target) -> Callable[..., None]:
     """Scores y[rows, k]: per output the sum of the trees' weights, divided by ``count``, plus base[k].
 
-    classes: output (i32) of each tree where payloads are weights, with dense = 0; else payloads are rows of
-    dense[leaves, k], padded at its end by a vector. base may be 0 (none). ``trees`` is a multiple of 8; those that fill
-    up are leaves that weigh 0 (in dense: a row of zeros). reached: 0, or payloads of ``trees_reach_f32``, for at most
-    eight rows. scratch: ``scratch_bytes`` a worker (``apart`` bytes from each other). Work is shared by groups of rows.
+    The forest as for ``trees_reach_f32``. classes: output (i32) of each tree where payloads are weights, with dense =
+    0; else payloads are rows of dense[leaves, k], padded at its end by a vector. base may be 0 (none). ``trees`` is a
+    multiple of 8; those that fill up are leaves that weigh 0 (in dense: a row of zeros). reached: 0, or payloads of
+    ``trees_reach_f32``, for one group of rows. scratch: ``scratch_bytes`` a worker, ``apart`` bytes from each other.
+    Work is shared by groups of rows.
     """
     lanes = target.lanes(32)
-    vector, group = VectorType("f32", lanes), VectorType("f32", WALKS)
-    load, store, splat, store_first = vector.load, vector.store, vector.splat, vector.store_first
-    load_first = vector.load_first
-    load_group, store_group = group.load, group.store
-    peek_float, poke_float = peek("f32"), poke("f32")
-    zero = np.float32(0)
+    group = group_of(lanes)
+    vector, rows_vector = VectorType("f32", lanes), VectorType("f32", group)
+    load, store, splat, store_first, load_first = (
+        vector.load, vector.store, vector.splat, vector.store_first, vector.load_first
+    )  # fmt: skip
+    load_group, store_group, splat_group = rows_vector.load, rows_vector.store, rows_vector.splat
+    prepare, reach = _reaching(target)
 
     @_compile
     def add_weights(leaves: Any, trees: Any, classes: Any, k: Any, scores: Any) -> None:
-        """scores[k, 8] of payloads that are weights."""
+        """scores[k, group] of payloads that are weights."""
         if k == 1:
-            total = load_group(leaves, 0)
-            for tree in range(1, trees):
-                total = ops.add(total, load_group(leaves, WALKS * tree))
+            total = splat_group(_ZERO)
+            for tree in range(trees):
+                total = ops.add(total, load_group(leaves, group * tree))
             store_group(scores, 0, total)
             return
-        for c in range(0, WALKS * k, lanes):
-            store_first(scores, c, splat(zero), WALKS * k - c)
+        for c in range(k):
+            store_group(scores, group * c, splat_group(_ZERO))
         for tree in range(trees):
-            at = WALKS * _peek_int(classes, tree)
-            store_group(scores, at, ops.add(load_group(scores, at), load_group(leaves, WALKS * tree)))
+            at = group * _peek_int(classes, tree)
+            store_group(scores, at, ops.add(load_group(scores, at), load_group(leaves, group * tree)))
 
     @_compile
     def add_rows(leaves: Any, trees: Any, dense: Any, k: Any, row: Any, scores: Any) -> None:
-        """scores[k] of one of the eight rows, of payloads that are rows of ``dense``."""
+        """scores[k] of one row of a group, of payloads that are rows of ``dense``."""
         for c in range(0, k, lanes):
-            total = load(dense, k * _peek_int(leaves, row) + c)
-            for tree in range(1, trees):
-                total = ops.add(total, load(dense, k * _peek_int(leaves, WALKS * tree + row) + c))
+            total = splat(_ZERO)
+            for tree in range(trees):
+                total = ops.add(total, load(dense, k * _peek_int(leaves, group * tree + row) + c))
             store(scores, c, total)
 
     @_compile
@@ -212,22 +247,26 @@ def trees_f32(target: Target) -> Callable[..., None]:
 
     @njit(error_model="numpy", nogil=True)
     def run(
-        x: Any, rows: Any, width: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, classes: Any,
-        dense: Any, k: Any, base: Any, count: Any, reached: Any, scratch: Any, apart: Any, y: Any,
-        worker: Any, workers: Any,
+        x: Any, rows: Any, width: Any, nodes: Any, roots: Any, depths: Any, nans: Any, trees: Any, words: Any,
+        tests: Any, starts: Any, payloads: Any, classes: Any, dense: Any, k: Any, base: Any, count: Any, reached: Any,
+        scratch: Any, apart: Any, y: Any, worker: Any, workers: Any,
     ) -> None:  # fmt: skip
-        groups = (rows + WALKS - 1) // WALKS
+        groups = (rows + group - 1) // group
         table = scratch + apart * worker
-        own = table + 8 * WALKS
-        scores = own + 4 * WALKS * trees
+        own = table + 8 * group + 4 * group * width
+        scores = own + 4 * group * trees
         for at in range(groups * worker // workers, groups * (worker + 1) // workers):
-            first = WALKS * at
-            many = min(WALKS, rows - first)
+            first = group * at
+            many = min(group, rows - first)
             leaves = reached
             if reached == 0:
                 leaves = own
-                point_at_rows(table, x + 4 * width * first, width, many)
-                reach(table, many, nodes, roots, depths, nans, trees, 0, trees, leaves)
+                columns = table + 8 * group if words > 0 and many > 2 else 0
+                prepare(table, x + 4 * width * first, width, many, columns)
+                reach(
+                    table, many, nodes, roots, depths, nans, trees, words, tests, starts, payloads, columns, 0, trees,
+                    leaves,
+                )  # fmt: skip
             to = y + 4 * k * first
             if dense != 0:
                 for row in range(many):
@@ -237,9 +276,9 @@ def trees_f32(target: Target) -> Callable[..., None]:
                 add_weights(leaves, trees, classes, k, scores)
                 for row in range(many):
                     for c in range(k):
-                        v = peek_float(scores, WALKS * c + row) / count
+                        v = _peek_float(scores, group * c + row) / count
                         if base != 0:
-                            v += peek_float(base, c)
-                        poke_float(to, k * row + c, v)
+                            v += _peek_float(base, c)
+                        _poke_float(to, k * row + c, v)
 
     return run

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ronn_codegen.templates.trees_table import NAN_IS_YES, NODE, WALKS
+from ronn_codegen.templates.trees_table import NAN_IS_YES, NODE, TEST, WALKS
 from ronn_provider_cpu.kernels._trees import MEMBER, MODES, Forest
 
 _LEQ, _LT, _GTE, _GT, _EQ, _NEQ = (MODES.index(f"BRANCH_{m}") for m in ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ"))
@@ -22,8 +22,8 @@ class Unsuited(Exception):
 class Table:
     """A forest for ``trees_f32``: ``nodes`` (dtype ``NODE``), ``roots`` (int32, a multiple of 8 of them), ``depths``
     (int32: levels of each tree, then of each eight), whether any node sends NaN to "yes", ``classes`` (int32) or
-    ``dense`` (float32), the other None. ``columns`` scores a row: the outputs, and when ``marked`` as many
-    marks of whether any tree gave that output."""
+    ``dense`` (float32), the other None, and the forest as tests where its trees are small. A row gets ``columns``
+    scores: the outputs, and when ``marked`` as many marks of whether any tree gave that output."""
 
     nodes: np.ndarray
     roots: np.ndarray
@@ -33,6 +33,18 @@ class Table:
     dense: np.ndarray | None
     columns: int
     marked: bool
+    tests: SmallTrees | None
+
+
+@dataclass(frozen=True)
+class SmallTrees:
+    """A forest for ``trees_bits``: ``tests`` (dtype ``TEST``), ``starts`` (int32, one a tree and the end), and
+    ``payloads`` (int32 [trees, 32 * words])."""
+
+    words: int
+    tests: np.ndarray
+    starts: np.ndarray
+    payloads: np.ndarray
 
 
 @dataclass
@@ -87,7 +99,8 @@ def table_of(forest: Forest, lanes: int, marks: bool) -> Table:
     depths[:trees] = np.maximum(1, _depths(slots[slots.size - trees :], tests, n))
     depths = np.concatenate([depths, depths.reshape(-1, WALKS).max(1)])
     nans = bool(tests.nan_yes.any())
-    return Table(nodes, roots, depths, nans, classes, dense, forest.n_outputs * (2 if marked else 1), marked)
+    small = _small_trees(tests, start[forest.roots], n, payloads, filled, 1 if lanes < WALKS else 2)
+    return Table(nodes, roots, depths, nans, classes, dense, forest.n_outputs * (2 if marked else 1), marked, small)
 
 
 def _tests(forest: Forest) -> tuple[_Tests, np.ndarray]:
@@ -117,6 +130,52 @@ def _tests(forest: Forest) -> tuple[_Tests, np.ndarray]:
         hit, miss = (no[k], yes[k]) if unequal else (yes[k], no[k])
         _equality(out, int(first[k]), n, members, int(hit), int(miss), bool(missing[k]) and not unequal)
     return out, start
+
+
+def _small_trees(
+    tests: _Tests, roots: np.ndarray, n: int, payloads: np.ndarray, filled: int, words: int
+) -> SmallTrees | None:
+    """The trees as tests that strike out leaves; None where one has more leaves than ``words`` words have bits."""
+    most = 32 * words
+    levels: list[np.ndarray] = []  # trees and nodes [2, occurrences] of a level; children: all "yes", then all "no"
+    at = np.stack([np.arange(roots.size), roots])
+    seen = 0
+    while at.size:
+        seen += at.shape[1]
+        if seen > 2 * most * roots.size:
+            return None
+        levels.append(at)
+        trees, nodes = at[:, at[1] >= n]
+        at = np.stack([np.tile(trees, 2), np.concatenate([tests.yes[nodes - n], tests.no[nodes - n]])])
+    counts = [np.ones(level.shape[1], np.int64) for level in levels]  # of leaves
+    for depth in range(len(levels) - 2, -1, -1):
+        half = counts[depth + 1].size // 2
+        counts[depth][levels[depth][1] >= n] = counts[depth + 1][:half] + counts[depth + 1][half:]
+    if roots.size and int(counts[0].max()) > most:
+        return None
+    words = 1 if not roots.size or int(counts[0].max()) <= 32 else 2
+    table = np.zeros((filled, 32 * words), np.int32)
+    found: list[tuple[np.ndarray, ...]] = []
+    first = np.zeros(roots.size, np.int64)  # leaves to the left
+    for depth, (trees, nodes) in enumerate(levels):
+        inner = nodes >= n
+        table[trees[~inner], first[~inner]] = payloads[nodes[~inner]]
+        if depth + 1 < len(levels):
+            under_yes = counts[depth + 1][: counts[depth + 1].size // 2]
+            found.append((trees[inner], nodes[inner] - n, first[inner], under_yes))
+            first = np.concatenate([first[inner], first[inner] + under_yes])
+    trees, which, left, under_yes = (
+        np.concatenate([part[i] for part in found]) if found else np.zeros(0, np.int64) for i in range(4)
+    )
+    order = np.argsort(trees, kind="stable")
+    trees, which, left, under_yes = trees[order], which[order], left[order], under_yes[order]
+    made = np.zeros(which.size, TEST)
+    made["threshold"] = tests.thresholds[which]
+    made["feature"] = np.where(tests.nan_yes[which], tests.features[which] | NAN_IS_YES, tests.features[which])
+    one = np.uint64(1)
+    struck = ((one << under_yes.astype(np.uint64)) - one) << left.astype(np.uint64)
+    made["kept"] = np.stack([~struck, ~struck >> np.uint64(32)], 1).astype(np.uint32)
+    return SmallTrees(words, made, np.searchsorted(trees, np.arange(filled + 1)).astype(np.int32), table)
 
 
 def _depths(roots: np.ndarray, tests: _Tests, n: int) -> np.ndarray:

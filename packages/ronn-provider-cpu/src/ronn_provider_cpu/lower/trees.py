@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ronn_codegen.templates.ml_layout import POSTS
-from ronn_codegen.templates.trees_table import WALKS, scratch_bytes
+from ronn_codegen.templates.trees_table import WALKS, group_of, reach_bytes, scratch_bytes
 from ronn_provider_cpu.kernels._scores import as_array
 from ronn_provider_cpu.kernels._trees import Forest
 from ronn_provider_cpu.kernels.ml_tree import AGGREGATES, _forest, _forest_5, _tensor_or_list
@@ -19,7 +19,9 @@ from ronn_provider_cpu.lowering import F32, Lowering, Operand, Temporary, lower
 
 ML = "ai.onnx.ml"
 _TREES = "ronn_codegen.templates.trees"
-_STEP_NS = 1.5  # of one level of one tree and row
+_STEP_NS = 1.0  # of one level of one tree and row
+_TEST_NS = 1.0  # of one test of a vector of rows
+_SERIAL_NS = 10_000.0  # walks that take less are not shared out
 _KEPT = 8
 _tables: OrderedDict[int, tuple[Any, Forest, Table]] = OrderedDict()
 
@@ -52,22 +54,30 @@ def _walk(
     c.require(inner.size == 0 or int(inner.max()) < width, "a tree reads a feature that there is not")
     trees, k = table.roots.size, table.columns
     lanes = c.machine.target.lanes(32)
-    groups = -(-rows // WALKS)
-    levels = max(1.0, np.log2(1 + inner.size / max(1, forest.roots.size)))
-    walking = rows * trees * levels * _STEP_NS * (1.6 if rows < WALKS // 2 else 1.0)
+    group, small = group_of(lanes), table.tests
+    groups = -(-rows // group)
+    if small is not None and rows > 2:
+        walking = groups * group / lanes * small.tests.size * _TEST_NS
+    else:
+        levels = max(1.0, np.log2(1 + inner.size / max(1, forest.roots.size)))
+        walking = rows * trees * levels * _STEP_NS
     common = {
         "x": x, "rows": rows, "width": width, "nodes": table.nodes, "roots": table.roots, "depths": table.depths,
-        "nans": int(table.nans), "trees": trees,
+        "nans": int(table.nans), "trees": trees, "words": 0 if small is None else small.words,
+        "tests": 0 if small is None else small.tests, "starts": 0 if small is None else small.starts,
+        "payloads": 0 if small is None else small.payloads,
     }  # fmt: skip
     reached: Temporary | int = 0
-    if rows <= WALKS and trees >= 8 * WALKS:
-        reached = c.temp(4 * WALKS * trees)
-        chunks = min(trees // (4 * WALKS), 8)
-        tables = c.temp(8 * WALKS * chunks)
-        c.call(_TREES, "trees_reach_f32", **common, tables=tables, leaves=reached, chunks=chunks, cost=walking)
+    if groups == 1 and walking > _SERIAL_NS:
+        reached = c.temp(4 * group * trees)
+        chunks, size = min(trees // WALKS, 8), reach_bytes(width, lanes)
+        c.call(
+            _TREES, "trees_reach_f32", **common, scratch=c.temp(size * chunks), apart=size, leaves=reached,
+            chunks=chunks, cost=walking,
+        )  # fmt: skip
         walking = 0.0
     chunks = min(groups, 16)
-    size = scratch_bytes(trees, k, lanes)
+    size = scratch_bytes(trees, k, width, lanes)
     if table.marked and base.size:
         base = np.concatenate([base, np.zeros(k - base.size, np.float32)])
     c.call(
