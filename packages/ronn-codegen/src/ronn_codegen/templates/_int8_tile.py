@@ -21,7 +21,8 @@ from numba.core import cgutils
 from ronn_codegen.simd.dot import ByteDot
 from ronn_codegen.simd.emit import Builder, first_lanes, llvm_call, splat
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.tile import I64, emitted, loop, when
+from ronn_codegen.simd.tile import I64, emitted, loop, multiply_add, when
+from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.int8_pack import Int8Tile, depthwise_tile, planes_tile, tile_of
 
 I8, I32, F32 = ir.IntType(8), ir.IntType(32), ir.FloatType()
@@ -72,6 +73,7 @@ class _Panel:
         self.ints = ir.VectorType(I32, self.lanes)
         self.floats = ir.VectorType(F32, self.lanes)
         self.small = ir.VectorType(I8, self.lanes)
+        self.rounds = target.name != "baseline128"  # whether rounding is one instruction
 
     @staticmethod
     def _tile_of(target: Target) -> Int8Tile:
@@ -155,30 +157,37 @@ class _Panel:
 
     def _store_bytes(self, sums: list[Any], row: Any) -> None:
         b, arg = self.b, self.arg
-        low, high, rounder = (self._splat(v) for v in (arg["low"], arg["high"], F32(ROUNDER)))
+        low, high = self._splat(arg["low"]), self._splat(arg["high"])
         scaled = []
         for v, acc in enumerate(sums):
             f = b.fmul(b.sitofp(acc, self.floats), self._vector("scale", v, self.floats))
-            scaled.append(b.fadd(self._clamp(f, low, high), rounder))
+            scaled.append(self._round(self._clamp(f, low, high)))
 
         def stage(i: Any, carried: Any) -> Any:
             limits = b.add(arg["limits"], b.mul(i, I64(12)))
             gains = b.add(arg["affine"], b.mul(i, b.mul(arg["affine_pitch"], I64(2))))
             biases = b.add(gains, arg["affine_pitch"])
             made = []
-            for v, s in enumerate(carried):
-                gain = self._load(gains, I64(v * self.lanes), self.floats, F32)
-                f = b.fmul(b.fsub(s, rounder), gain)
-                made.append(b.fadd(f, self._load(biases, I64(v * self.lanes), self.floats, F32)))
+            for v, r in enumerate(carried):
+                gain, bias = (self._load(p, I64(v * self.lanes), self.floats, F32) for p in (gains, biases))
+                made.append(multiply_add(b, Vec("f32", self.lanes), r, gain, bias))
             adds = b.and_(b.icmp_signed("!=", arg["add"], I64(0)), b.icmp_signed("==", i, arg["add_stage"]))
             made = when(b, adds, made, lambda inner: self._add(inner, row, self._load(limits, I64(2), F32)))
             floor, ceiling = (self._splat(self._load(limits, I64(j), F32)) for j in (0, 1))
-            return [b.fadd(self._clamp(f, floor, ceiling), rounder) for f in made]
+            return [self._round(self._clamp(f, floor, ceiling)) for f in made]
 
         scaled = loop(b, arg["stages"], scaled, stage)
-        bias = self._splat(b.sub(I32(ROUNDER_BITS), b.trunc(arg["out_zero"], I32)))
-        whole = [b.sub(b.bitcast(s, self.ints), bias) for s in scaled]
+        zero = self._splat(b.trunc(arg["out_zero"], I32))
+        whole = [b.add(b.fptosi(r, self.ints), zero) for r in scaled]
         self._put([b.trunc(x, self.small) for x in whole], row, I8)
+
+    def _round(self, value: Any) -> Any:
+        """To the nearest integer, ties to even; |value| < 2**22."""
+        b = self.b
+        if self.rounds:
+            return llvm_call(b, f"llvm.rint.v{self.lanes}f32", self.floats, value)
+        rounder = self._splat(F32(ROUNDER))
+        return b.fsub(b.fadd(value, rounder), rounder)
 
     def _add(self, values: list[Any], row: Any, gain: Any) -> list[Any]:
         """``values`` plus the second operand's bytes times ``gain``."""
@@ -243,9 +252,10 @@ class _Panel:
         loop(self.b, count, [], one)
 
     def _clamp(self, value: Any, low: Any, high: Any) -> Any:
-        name = f"v{self.lanes}f32"
-        value = llvm_call(self.b, f"llvm.maxnum.{name}", self.floats, value, low)
-        return llvm_call(self.b, f"llvm.minnum.{name}", self.floats, value, high)
+        # Comparisons in this form are one instruction each; the intrinsics also mind NaN.
+        b = self.b
+        value = b.select(b.fcmp_ordered(">", value, low), value, low)
+        return b.select(b.fcmp_ordered("<", value, high), value, high)
 
     def _vector(self, name: str, index: int, kind: Any) -> Any:
         return self._load(self.arg[name], I64(index * self.lanes), kind, I32)
