@@ -268,7 +268,8 @@ def _own(value: Any, taken: set[int]) -> Any:
         taken.add(id(base))
         return value
     if isinstance(value, list):
-        return [_own(v, taken) for v in value]
+        # Maps hold numbers and strings.
+        return list(value) if value and isinstance(value[0], dict) else [_own(v, taken) for v in value]
     return value
 
 
