@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ronn.compile import Request
+from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
 from ronn.ir.graph import Graph, IRModel, Metadata, Value
@@ -27,6 +27,8 @@ from ronn.variant import Variant, constants_of, forget_constants
 
 if TYPE_CHECKING:
     import builtins
+
+    from ronn.profile import Profile
 
 DEFAULT_PROVIDERS = ("cpu", "reference")
 
@@ -256,22 +258,8 @@ class Session:
         return self._run_any(inputs, outputs, trace)
 
     def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str]) -> Outputs:
-        """Converts and checks the inputs, makes the plan if need be, and runs it."""
-        if self._closed:
-            raise RonnError("the session is closed")
-        graph = self._model.graph
-        defaults = self._model.ir.overridable
-        given_values = gather_inputs(inputs, graph.inputs, defaults)
-        given = tuple(n for n in defaults if n in given_values)
-        variant = self._base if not given and not trace else self._variant(self._traced(trace), given)
-        feed = variant.portable.inputs
-        values = {**given_values, **{v.name: convert(given_values[v.name], v.type, v.name) for v in feed}}
-        check_symbols(values, feed, self.options.dimensions)
-        ordered = [values[v.name] for v in feed]
-        signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
-        plan = variant.plan(signature)
-        if variant is self._base:
-            self._remember([given_values[v.name] for v in feed], ordered, plan)
+        """Runs on any inputs that can be converted, and gives the outputs asked for."""
+        variant, plan, ordered, _ = self._ready(inputs, trace)
         results = own(plan.run(ordered), ordered)
         names = variant.portable.output_names
         if outputs is None:
@@ -287,6 +275,25 @@ class Session:
                 )
         return Outputs(wanted, [found[n] for n in wanted])
 
+    def _ready(self, inputs: Any, trace: Sequence[str]) -> tuple[Variant, Plan, list[Any], Signature]:
+        """Converts and checks the inputs, and makes the plan if need be: variant, plan, values for it, their types."""
+        if self._closed:
+            raise RonnError("the session is closed")
+        graph = self._model.graph
+        defaults = self._model.ir.overridable
+        given_values = gather_inputs(inputs, graph.inputs, defaults)
+        given = tuple(n for n in defaults if n in given_values)
+        variant = self._base if not given and not trace else self._variant(self._traced(trace), given)
+        feed = variant.portable.inputs
+        values = {**given_values, **{v.name: convert(given_values[v.name], v.type, v.name) for v in feed}}
+        check_symbols(values, feed, self.options.dimensions)
+        ordered = [values[v.name] for v in feed]
+        signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
+        plan = variant.plan(signature)
+        if variant is self._base:
+            self._remember([given_values[v.name] for v in feed], ordered, plan)
+        return variant, plan, ordered, signature
+
     def _remember(self, given: Sequence[Any], converted: Sequence[Any], plan: Plan) -> None:
         """Notes that inputs of these dtypes and shapes fit as they are, and what runs them."""
         if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "OUST" for g, c in zip(given, converted)):
@@ -297,6 +304,21 @@ class Session:
                     self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
 
     __call__ = run
+
+    def profile(self, inputs: Any = None, *, runs: int = 20) -> Profile:
+        """Runs the model ``runs`` times with a clock at every kernel and as often without; says where the time goes.
+
+        inputs: as for ``run``. The result prints as a table; ``save("x.html")`` writes a page with graph, timeline and
+        roofline. Other threads may run the session meanwhile, and will disturb the times.
+        """
+        from ronn.profile import profile_plan
+
+        if runs < 1:
+            raise OptionError(f"runs={runs}: at least one run is needed")
+        _, plan, _, signature = self._ready(inputs, ())
+        text = ", ".join("?" if t is None else str(t) for t in signature)
+        name = str(self._model.ir.source)
+        return profile_plan(plan, lambda: self.run(inputs), model=name, signature=text, runs=runs)
 
     # --- resources
 

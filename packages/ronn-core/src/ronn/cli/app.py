@@ -19,6 +19,7 @@ from ronn.cli.explain import explain
 from ronn.cli.inspect import inspect
 from ronn.cli.new_provider import new_provider
 from ronn.cli.passes import passes
+from ronn.cli.profile import profile
 from ronn.cli.providers import providers
 from ronn.cli.run import run as run_model
 from ronn.cli.warmup import warmup
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": inspect,
     "check": check,
     "explain": explain,
+    "profile": profile,
     "warmup": warmup,
     "cache": cache,
     "doctor": doctor,
@@ -36,6 +38,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "passes": passes,
     "new-provider": new_provider,
 }
+
+NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "new-provider")
 
 EPILOG = "Exit codes: 0 fine; 1 an error, which is told; 2 a wrong command line; 3 check found unsupported nodes."
 
@@ -52,7 +56,7 @@ def make_app(plugins: bool = True) -> typer.Typer:
     )
     app.callback()(_options)
     for name, command in COMMANDS.items():
-        app.command(name, no_args_is_help=name in ("run", "inspect", "check", "explain", "new-provider"))(command)
+        app.command(name, no_args_is_help=name in NEED_ARGUMENTS)(command)
     if plugins:
         from ronn.plugins import registry
 

@@ -192,6 +192,8 @@ def _random(
     if type_.dtype.is_integer:
         if "mask" in info.name.lower():
             return np.ones(shape, type_.dtype.numpy)
+        if any(word in info.name.lower() for word in ("token_type", "segment")):
+            return np.zeros(shape, type_.dtype.numpy)  # there may be no more than one or two types
         top = min(256 if name == "UINT8" else 10, 2 ** (type_.dtype.bits - (not name.startswith("U"))))
         return rng.integers(0, top, shape).astype(type_.dtype.numpy)
     return np.asarray(rng.standard_normal(shape)).astype(type_.dtype.numpy)

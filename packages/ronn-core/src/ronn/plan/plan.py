@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +39,14 @@ class Step:
     frees: tuple[int, ...]
     call: Call
     segment: int = -1
+
+
+class Recorder(Protocol):
+    """Told when steps begin and end, while a run is profiled."""
+
+    def begin(self, plan: Plan, step: Step, segments: Sequence[Bound]) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Plan:
@@ -79,6 +87,7 @@ class Plan:
         self._lock = threading.Lock()
         self.keep = _MAX_IDLE_FRAMES
         self.used = False
+        self.recorder: Recorder | None = None
         self.inner: list[Plan] = []
         self.compiles = 0
         self.closers: list[Callable[[], None]] = []
@@ -222,32 +231,17 @@ class Plan:
 
     def _walk(self, slots: list[Any], segments: Sequence[Bound]) -> None:
         step = None
+        recorder = self.recorder
         try:
             for step in self.steps:
+                if recorder is not None:
+                    recorder.begin(self, step, segments)
                 if step.segment >= 0:
                     segments[step.segment].run(slots)
-                    for slot in step.frees:
-                        slots[slot] = None
-                    continue
-                args = [slots[i] for i in step.ins]
-                outs = step.outs
-                if step.into and len(outs) == 1:
-                    result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else None)
-                elif step.into:
-                    given = [slots[o] if a else None for o, a in zip(outs, step.arena, strict=True)]
-                    result = step.fn(*args, out=given)
                 else:
-                    result = step.fn(*args)
-                if len(outs) == 1:
-                    if step.arena[0]:
-                        if result is not slots[outs[0]]:
-                            raise self._not_filled(step)
-                    elif outs[0] >= 0:
-                        slots[outs[0]] = np.asarray(result) if isinstance(result, np.generic) else result
-                else:
-                    self._store(step, result, slots)
-                if self.check and step.call.on_host:
-                    _check_types(step, slots)
+                    self._call(step, slots)
+                if recorder is not None:
+                    recorder.end()
                 for slot in step.frees:
                     slots[slot] = None
         except KernelFailure as e:
@@ -259,6 +253,28 @@ class Plan:
         except Exception as e:
             assert step is not None
             raise self._failure(step.call, e, slots) from e
+
+    def _call(self, step: Step, slots: list[Any]) -> None:
+        """Calls the step's function on what the slots hold, and puts its results into slots."""
+        args = [slots[i] for i in step.ins]
+        outs = step.outs
+        if step.into and len(outs) == 1:
+            result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else None)
+        elif step.into:
+            given = [slots[o] if a else None for o, a in zip(outs, step.arena, strict=True)]
+            result = step.fn(*args, out=given)
+        else:
+            result = step.fn(*args)
+        if len(outs) == 1:
+            if step.arena[0]:
+                if result is not slots[outs[0]]:
+                    raise self._not_filled(step)
+            elif outs[0] >= 0:
+                slots[outs[0]] = np.asarray(result) if isinstance(result, np.generic) else result
+        else:
+            self._store(step, result, slots)
+        if self.check and step.call.on_host:
+            _check_types(step, slots)
 
     def _store(self, step: Step, result: Any, slots: list[Any]) -> None:
         if not isinstance(result, (tuple, list)) or len(result) < len(step.outs):
