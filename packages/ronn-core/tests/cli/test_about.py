@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from ronn._version import __version__
 from ronn import host
+from ronn._version import __version__
 from ronn.cli.app import COMMANDS
 from ronn.plugins import Registry, registry
 
