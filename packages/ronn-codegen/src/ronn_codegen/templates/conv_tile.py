@@ -30,6 +30,7 @@ ARGUMENTS = (
     "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "steps", "last_steps",
     "slices", "rows", "columns", "clamp", "low", "high",
 )  # fmt: skip
+_AHEAD = 3072  # bytes of weights that are fetched into the cache before they are needed
 _TYPES = "i64 " * 14 + "f32 f32"
 
 
@@ -113,7 +114,10 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[...
             def step(i: Value, _: Any) -> list[Value]:
                 down = b.mul(i, words["x_inner"])
                 here = [t.at(b, source, down) for source in sources]
-                multiply(here, t.at(b, start, b.mul(i, t.i64(step_bytes))), t.broadcast)
+                weights = t.at(b, start, b.mul(i, t.i64(step_bytes)))
+                for j in q:
+                    t.prefetch(b, t.at(b, weights, _AHEAD + j * vector_bytes))
+                multiply(here, weights, t.broadcast)
                 return []
 
             t.loop(b, steps, [], step)
