@@ -38,12 +38,14 @@ class CpuProvider(KernelProvider):
     def passes(self, device: Device) -> Sequence[Pass]:
         from ronn_provider_cpu.passes.block_layout import block_layout
         from ronn_provider_cpu.passes.fold_dequantised import fold_dequantised
+        from ronn_provider_cpu.passes.fuse_distances import fuse_distances
         from ronn_provider_cpu.passes.fuse_integer_products import fuse_integer_products
         from ronn_provider_cpu.passes.fuse_qdq import fuse_qdq
         from ronn_provider_cpu.passes.fuse_residual import fuse_residual
         from ronn_provider_cpu.passes.widen_half import widen_half
 
-        return (fuse_qdq, fuse_integer_products, widen_half, fold_dequantised, block_layout, fuse_residual)
+        quantised = (fuse_qdq, fuse_integer_products)
+        return (*quantised, fuse_distances, widen_half, fold_dequantised, block_layout, fuse_residual)
 
     def kernels(self) -> KernelSet:
         from ronn_provider_cpu import kernels as package

@@ -73,6 +73,54 @@ def linear_f32(target: Target) -> Callable[..., None]:
     return run
 
 
+@native("distances_f32(x, rows, width, points, n, root, y)")
+def distances_f32(target: Target) -> Callable[..., None]:
+    """y[rows, n]: squared distances of x[rows, width] to n points (``pack_columns`` of [width, n]); ``root``: their
+    roots. Taken from differences, so that near points keep their digits."""
+    lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    load, store_first, broadcast, splat = vector.load, vector.store_first, vector.broadcast, vector.splat
+    zero = np.float32(0)
+
+    @_compile
+    def block(x: Any, width: Any, points: Any, c: Any, n: Any, root: Any, y: Any) -> None:
+        """Four rows by one vector of points."""
+        a0 = splat(zero)
+        a1, a2, a3 = a0, a0, a0
+        for f in range(width):
+            p = load(points, c * width + f * lanes)
+            d0, d1 = ops.sub(broadcast(x, f), p), ops.sub(broadcast(x, width + f), p)
+            d2, d3 = ops.sub(broadcast(x, 2 * width + f), p), ops.sub(broadcast(x, 3 * width + f), p)
+            a0, a1, a2, a3 = ops.fma(d0, d0, a0), ops.fma(d1, d1, a1), ops.fma(d2, d2, a2), ops.fma(d3, d3, a3)
+        if root:
+            a0, a1, a2, a3 = ops.sqrt(a0), ops.sqrt(a1), ops.sqrt(a2), ops.sqrt(a3)
+        store_first(y, c, a0, n - c)
+        store_first(y, n + c, a1, n - c)
+        store_first(y, 2 * n + c, a2, n - c)
+        store_first(y, 3 * n + c, a3, n - c)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: Any, rows: Any, width: Any, points: Any, n: Any, root: Any, y: Any, worker: Any, workers: Any) -> None:
+        first, last = rows * worker // workers, rows * (worker + 1) // workers
+        for c in range(0, n, lanes):
+            at = first
+            while at < last:
+                if last - at >= ROWS:
+                    block(x + 4 * at * width, width, points, c, n, root, y + 4 * at * n)
+                    at += ROWS
+                else:
+                    total = splat(zero)
+                    for f in range(width):
+                        d = ops.sub(broadcast(x, at * width + f), load(points, c * width + f * lanes))
+                        total = ops.fma(d, d, total)
+                    if root:
+                        total = ops.sqrt(total)
+                    store_first(y, at * n + c, total, n - c)
+                    at += 1
+
+    return run
+
+
 @native("scores_f32(raw, rows, k, ld, seen, column, threshold: f32, labels, label, both, post, y)")
 def scores_f32(target: Target) -> Callable[..., None]:
     """Labels and transformed scores of raw[rows, k] (rows ``ld`` apart).

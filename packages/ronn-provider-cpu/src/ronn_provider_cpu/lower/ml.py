@@ -1,4 +1,4 @@
-"""ai.onnx.ml: linear models, support vector machines, Scaler and Normalizer, in float32."""
+"""Linear models, support vector machines, Scaler, Normalizer and CDist, in float32."""
 
 from __future__ import annotations
 
@@ -168,3 +168,21 @@ def normalizer(c: Lowering) -> None:
         cost=rows * (10 + width * 0.4), bytes=2 * x.nbytes,
     )  # fmt: skip
     c.inplace(0)
+
+
+@lower("CDist", domain="com.microsoft")
+def cdist(c: Lowering) -> None:
+    """CDist to constant points."""
+    x, y = _io(c)
+    points = c.inputs[1]
+    assert points is not None
+    metric = c.attr("metric")
+    c.require(metric in ("euclidean", "sqeuclidean"), f"metric {metric}")
+    lanes = c.machine.target.lanes(32)
+    packed = c.packed(points, ("columns", lanes), lambda data: pack_columns(data.T, lanes))
+    rows, width = x.shape
+    n = points.shape[0]
+    c.call(
+        ML_MODULE, "distances_f32", x=x, rows=rows, width=width, points=packed, n=n, root=int(metric == "euclidean"),
+        y=y, chunks=rows, cost=rows * n * width * 0.03, flops=3 * rows * n * width,
+    )  # fmt: skip
