@@ -45,13 +45,24 @@ def is_control_flow(node: Node) -> bool:
     return node.domain == "" and node.op in CONTROL_FLOW
 
 
-def collect_bids(graph: Graph, targets: Sequence[Target]) -> dict[Node, list[Bid]]:
-    """Asks every target about every node, those of subgraphs too; control flow belongs to the plan."""
-    return {
-        node: [Bid(t, ask(t, node)) for t in targets]
-        for node in graph.all_nodes()
-        if not is_control_flow(node) and not is_copy(node)
-    }
+def collect_bids(graph: Graph, targets: Sequence[Target], *, everybody: bool = True) -> dict[Node, list[Bid]]:
+    """Asks the targets about every node, those of subgraphs too; control flow belongs to the plan.
+
+    Without ``everybody``, those behind the first one that takes a node, not as a last resort, are not asked.
+    """
+    nodes = (n for n in graph.all_nodes() if not is_control_flow(n) and not is_copy(n))
+    if everybody:
+        return {node: [Bid(t, ask(t, node)) for t in targets] for node in nodes}
+    return {node: _until_taken(node, targets) for node in nodes}
+
+
+def _until_taken(node: Node, targets: Sequence[Target]) -> list[Bid]:
+    bids = []
+    for target in targets:
+        bids.append(Bid(target, ask(target, node)))
+        if _score(bids[-1]) > 0:
+            break
+    return bids
 
 
 def ask(target: Target, node: Node) -> Support:
@@ -69,8 +80,7 @@ def ask(target: Target, node: Node) -> Support:
 
 def preferred(node: Node, targets: Sequence[Target]) -> Target | None:
     """The target that gets ``node`` when no plugin chooses otherwise; None when nobody takes it."""
-    bids = [Bid(t, ask(t, node)) for t in targets]
-    willing = [b for b in bids if isinstance(b.support, Yes)]
+    willing = [b for b in _until_taken(node, targets) if isinstance(b.support, Yes)]
     return min(willing, key=lambda b: _score(b) <= 0).target if willing else None
 
 
@@ -80,8 +90,9 @@ def assign(graph: Graph, targets: Sequence[Target]) -> None:
     Of the bidders, one that does not call itself a last resort (score 0) comes first, then the order in which the
     session lists them; a ``ronn_choose`` plugin may choose otherwise among those that bid.
     """
-    bids = collect_bids(graph, targets)
-    chosen = registry().manager.hook.ronn_choose(graph=graph, bids=bids) or {}
+    choose = registry().manager.hook.ronn_choose
+    bids = collect_bids(graph, targets, everybody=bool(choose.get_hookimpls()))
+    chosen = choose(graph=graph, bids=bids) or {}
     orphans: list[tuple[Node, list[Bid]]] = []
     for node in graph.all_nodes():
         if node not in bids:
