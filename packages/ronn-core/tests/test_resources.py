@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -143,6 +145,20 @@ def test_plans_in_use_outlive_idle_ones():
         session.run(hot)  # by the quick way, which keeps no order
         session.run(np.ones(n, np.float32))
     assert session.stats().planned == 7
+
+
+def test_plans_that_were_dropped_are_gone(adding):
+    """Whoever ran a plan by the quick way does not keep it, nor lose count."""
+    session = ronn.Session(chain(3), providers=["adding"], options={"plan_cache": 3})
+    plans = weakref.WeakSet()
+    rng = np.random.default_rng(0)
+    for n in rng.integers(1, 20, 300):
+        assert session.run(np.zeros(n, np.float32))[0].shape == (n,)
+        plans.update(p for _, p in session._base.plans())
+        assert len(session._seen) <= 3
+    assert session.stats().runs == 300
+    gc.collect()
+    assert len(plans) == 3
 
 
 # --- limits

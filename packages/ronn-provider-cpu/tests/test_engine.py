@@ -345,3 +345,35 @@ def test_ceilings_and_costs_are_plausible():
     most, costs = ceilings(library(), 1), launch_costs(library(), 2)
     assert 1e9 < most.flops < 1e13 and 1e8 < most.memory < 1e13 and most.cache > 0.5 * most.memory
     assert 0 < costs["launch"] < 1e6 and costs["barrier"] < 1e6
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="asks the Linux kernel")
+def test_memory_stays_flat_over_many_sizes():
+    """Plans of 200 sizes come and go; what the process holds levels off."""
+
+    def resident():
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    session = ronn.Session(network(), providers=["cpu"], options={"threads": 2})
+    rng = np.random.default_rng(0)
+    sizes = rng.choice(np.arange(1, 400), 200, replace=False)
+    held = []
+    for _ in range(2):
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            session.run(feed(0, rows=int(rng.choice(sizes))))
+        held.append(resident())
+    assert held[1] - held[0] < 8
+    assert session.stats().planned > 20
+
+
+def test_nothing_is_compiled_for_a_new_size():
+    session = ronn.Session(network(), providers=["cpu"], options={"threads": 2})
+    for rows in (1, 2, 17, 200):
+        session.run(feed(0, rows=rows))
+    before = session.stats()
+    for rows in range(3, 60, 4):
+        session.run(feed(0, rows=rows))
+    assert session.stats().compiles == before.compiles
+    assert session.stats().planned > before.planned + 10

@@ -300,7 +300,7 @@ class Session:
             with self._lock:
                 if len(self._seen) >= 4 * self.options.plan_cache:
                     self._seen.clear()
-                if not self._closed:
+                if plan.keep and not self._closed:
                     self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
 
     __call__ = run
@@ -377,6 +377,10 @@ class Session:
     def __repr__(self) -> str:
         return f"Session({self._model.ir.source!r}, providers={self.providers})"
 
+    def _forget_dropped(self) -> None:
+        # No lock: variants call this with theirs held. An entry that comes back by a race goes the next time.
+        self._seen = {key: plan for key, plan in list(self._seen.items()) if plan.keep}
+
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
         for variant in self._variants.values():
@@ -400,7 +404,7 @@ class Session:
             found = self._variants.get((trace, given))
             if found is None:
                 request = Request(self._model.ir, self._targets, self.options, trace, given, budget=self._budget)
-                found = self._variants[trace, given] = Variant(request)
+                found = self._variants[trace, given] = Variant(request, self._forget_dropped)
             return found
 
 

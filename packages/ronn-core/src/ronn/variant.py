@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -16,10 +16,11 @@ from ronn.usage import distinct_bytes
 
 
 class Variant:
-    """A portable graph and its plans by input signature, oldest first."""
+    """A portable graph and its plans by input signature, oldest first. ``dropped`` is called when plans were."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, dropped: Callable[[], None] = lambda: None) -> None:
         self.request = request
+        self._dropped = dropped
         self.portable = to_portable(request)
         self._plans: OrderedDict[Signature, Plan] = OrderedDict()
         self._latest: Graph | None = None
@@ -61,13 +62,13 @@ class Variant:
                 graph = to_specialised(self.generic(), signature, self.request, self._experience)
                 plan = to_plan(to_assigned(graph, self.request), self.request)
                 self._admit(plan)
+                self._make_room()
                 self._plans[signature] = plan
                 self.planned += 1
                 self.compiles += plan.compiles
                 self._latest = graph
+            else:
                 plan.used = True
-                self._evict()
-            plan.used = True
             return plan
 
     def _admit(self, plan: Plan) -> None:
@@ -82,9 +83,9 @@ class Variant:
             tensors += [(a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in plan.constants()]
             budget.admit(constants, plan.need, sorted(tensors, reverse=True)[:3])
 
-    def _evict(self) -> None:
-        """Drops the plans beyond the bound: the oldest one that no run used since it was last looked at."""
-        while len(self._plans) > self.request.options.plan_cache:
+    def _make_room(self) -> None:
+        """Drops a plan when there are as many as may be: the oldest one not used again since it was last looked at."""
+        while len(self._plans) >= self.request.options.plan_cache:
             signature, plan = self._plans.popitem(last=False)
             if plan.used:
                 plan.used = False
@@ -95,6 +96,7 @@ class Variant:
     def _drop(self, plan: Plan) -> None:
         plan.retire()
         self._past_runs += plan.runs
+        self._dropped()
 
     def weights(self) -> Iterator[np.ndarray]:
         """Arrays of the constants of the graphs that plans are made from; one may come several times."""
