@@ -37,6 +37,7 @@ def between(body: str, channels: int = 16, out: int | None = None) -> str:
 
 
 X = "%x: f32[2,5,6,7]"
+TO, BACK = "{perm=[0, 3, 1, 2]}", "{perm=[0, 2, 3, 1]}"
 CHAIN = ["Block", "BlockedConv", "BlockedConv", "Unblock"]
 
 
@@ -76,17 +77,79 @@ def test_one_convolution_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("shape", "body"),
     [
-        "%w: f32[8,5,3] = const ?\n%v: f32[8,8,3] = const ?\n%h = Conv(%x, %w)\n%y = Conv(%h, %v)",
-        "%w: f32[8,5,1,1,1] = const ?\n%v: f32[8,8,1,1,1] = const ?\n%h = Conv(%x, %w)\n%y = Conv(%h, %v)",
-        weights("w", 8, 5, 1) + weights("v", 8, 8, 1) + "%h = Conv(%x, %w)\n%y = Conv(%h, %v)",
+        ("2,5,3,3,3", "%w: f32[8,5,1,1,1] = const ?\n%v: f32[8,8,1,1,1] = const ?\n"),
+        ("2,5,1,1", weights("w", 8, 5, 1) + weights("v", 8, 8, 1)),
+        ("2,5,1", "%w: f32[8,5,1] = const ?\n%v: f32[8,8,1] = const ?\n"),
     ],
-    ids=["1-D", "3-D", "one pixel"],
+    ids=["3-D", "one pixel", "one pixel in 1-D"],
 )
-def test_other_convolutions_stay(body: str) -> None:
-    shape = "2,5,9" if "5,3]" in body else "2,5,3,3,3" if "1,1,1]" in body else "2,5,1,1"
-    assert not run(f"%x: f32[{shape}]", body).changed
+def test_other_convolutions_stay(shape: str, body: str) -> None:
+    assert not run(f"%x: f32[{shape}]", body + "%h = Conv(%x, %w)\n%y = Conv(%h, %v)").changed
+
+
+LINE = {
+    "Relu": "%b = Relu(%a)",
+    "per channel": "%k: f32[C,1] = const ?\n%m = Mul(%k, %a)\n%b = Add(%m, %a)",
+    "MaxPool": "%b = MaxPool(%a) {kernel_shape=[3], strides=[2], pads=[1, 0]}",
+    "AveragePool": "%b = AveragePool(%a) {kernel_shape=[2], ceil_mode=1, strides=[3]}",
+    "gate": "%g = GlobalAveragePool(%a)\n%s = Tanh(%g)\n%b = Mul(%a, %s)",
+    "reduced": "%g = ReduceMax:17(%a) {axes=[-1]}\n%b = Sub(%a, %g)",
+    "Pad": "%p: i64[6] = const {0, 0, 2, 0, 0, 1}\n%b = Pad(%a, %p)",
+    "end to end": "%c = Neg(%a)\n%b = Concat(%a, %c) {axis=-1}",
+    "rows": "%s: i64[1] = const {1}\n%e: i64[1] = const {9}\n%t: i64[1] = const {2}\n%b = Slice(%a, %s, %e, %t)",
+    "there and back": "%c = Transpose(%a) {perm=[0, 2, 1]}\n%d = Relu(%c)\n%b = Transpose(%d) {perm=[0, 2, 1]}",
+    "as an image": "%z: i64[1] = const {2}\n%c = Unsqueeze(%a, %z)\n%d = Relu(%c)\n%b = Squeeze(%d, %z)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [16, 11])
+@pytest.mark.parametrize("name", LINE)
+def test_convolutions_in_one_dim(name: str, channels: int) -> None:
+    body = f"%w: f32[{channels},5,3] = const ?\n%v: f32[7,{channels},2] = const ?\n"
+    body += "%a = Conv(%x, %w) {pads=[2, 1], dilations=[2]}\n"
+    body += LINE[name].replace("[C,", f"[{channels},") + '\n%y = Conv(%b, %v) {auto_pad="SAME_UPPER", strides=[2]}\n'
+    done = run("%x: f32[2,5,20]", body, rtol=1e-4, atol=1e-5)
+    assert done.nodes("BlockedConv")[0].attributes["pads"] == [0, 2, 0, 1]
+    assert done.nodes("BlockedConv")[0].attributes["kernel_shape"] == [1, 3]
+    big = [n for n in done.graph if n.op in ("Block", "Unblock") and 1 not in n.inputs[0].tensor.shape[3:]]
+    assert [n.op for n in big if n.inputs[0].tensor.shape[-1] > 1] == ["Block", "Unblock"], done.graph
+    assert done.graph.outputs[0].tensor.rank == 3 and "Transpose" not in done.ops
+
+
+def test_few_channels_in_one_dim_are_read_where_they_are() -> None:
+    body = "%w: f32[16,2,3] = const ?\n%v: f32[8,16,3] = const ?\n%h = Conv(%x, %w)\n%y = Conv(%h, %v)\n"
+    assert run("%x: f32[2,2,20]", body).ops == ["BlockedConv", "BlockedConv", "Unblock"]
+
+
+def test_sequences_with_channels_last() -> None:
+    """As Keras writes convolutions in one dim: images of height 1, channels last outside."""
+    body = (
+        "%z: i64[1] = const {1}\n%q: i64[1] = const {2}\n"
+        + "%w: f32[16,6,1,3] = const ?\n%v: f32[8,16,1,3] = const ?\n"
+    )
+    body += f"%i = Unsqueeze(%x, %z)\n%t = Transpose(%i) {TO}\n%a = Conv(%t, %w)\n%b = Squeeze(%a, %q)\n%c = Relu(%b)\n"
+    body += (
+        "%k: f32[8,1] = const ?\n%d = Unsqueeze(%c, %q)\n%e = Conv(%d, %v)\n%f = Squeeze(%e, %q)\n%g = Add(%f, %k)\n"
+    )
+    body += "%y = Transpose(%g) {perm=[0, 2, 1]}\n"
+    done = run("%x: f32[2,20,6]", body)
+    assert done.ops == ["Unsqueeze", "Block", "BlockedConv", "Relu", "BlockedConv", "Add", "Unblock"]
+    assert done.nodes("Unblock")[0].attributes == {"channels": 8, "nhwc": 1, "rank": 3}
+
+
+def test_pixels_in_a_row() -> None:
+    """What goes from images to sequences leaves the blocks as a sequence."""
+    body = weights("w", 16, 5) + weights("v", 24, 16) + "%s: i64[3] = const {0, 24, -1}\n"
+    body += "%a = Conv(%x, %w)\n%b = Conv(%a, %v)\n%c = Reshape(%b, %s)\n%d = Transpose(%c) {perm=[0, 2, 1]}\n"
+    done = run("%x: f32[2,5,9,8]", body + "%y = Softmax(%d) {axis=-1}\n")
+    assert done.ops == ["Block", "BlockedConv", "BlockedConv", "Reshape", "Unblock", "Softmax"]
+    assert not [
+        n
+        for n in run("%x: f32[2,5,9,8]", body + "%r: i64[2] = const {2, -1}\n%y = Reshape(%d, %r)").graph
+        if n.op == "Transpose"
+    ]
 
 
 def test_computed_weights_and_unknown_sizes_stay() -> None:
@@ -204,9 +267,6 @@ def test_values_that_others_need_are_plain_for_them() -> None:
     done = run("%x: f32[1,5,9,9]", body, "%y, %a, %s")
     assert done.ops.count("BlockedConv") == 3 and done.ops.count("Unblock") == 3 and done.ops.count("Block") == 1
     assert [v.name for v in done.graph.outputs] == ["y", "a", "s"]
-
-
-TO, BACK = "{perm=[0, 3, 1, 2]}", "{perm=[0, 2, 3, 1]}"
 
 
 def test_channels_last_outside() -> None:

@@ -6,13 +6,17 @@ A *blocked* tensor is ``f32[N, ceil(C / L), H, W, L]``: channel c of ``f32[N, C,
 | operator | does | attributes |
 | --- | --- | --- |
 | ``Block(x)`` | ``x[N, C, H, W]`` to blocked; with ``nhwc`` the input is ``x[N, H, W, C]`` | lanes, nhwc |
-| ``Unblock(x)`` | the reverse | channels, nhwc |
+| ``Unblock(x)`` | the reverse | channels, nhwc, rank |
 | ``BlockedConv(x, w, bias?, residual?)`` | ``activation(conv(x, w) + bias + residual)``, blocked | see below |
 
 ``BlockedConv`` takes the weights of ``Conv`` as they are (``w[K, C / group, R, S]``, ``bias[K]``); ``residual`` is
 blocked and has the shape of the output. Attributes: kernel_shape, strides, pads (explicit), dilations, group,
 activation and activation_params (as of ``ronn::FusedConv``), lanes, channels (C), out_channels (K), and plain_input:
 ``x`` is plain ``[N, C, H, W]``. With residual_last the residual is added behind the activation.
+
+A plain tensor of rank 3, ``[N, C, W]`` or ``[N, W, C]``, counts as one of height 1; ``Unblock`` with rank 3 makes it.
+So do the weights ``w[K, C / group, S]`` of a convolution in one dim, whose attributes are those of two dims all the
+same.
 
 Everything else that happens to blocked tensors is an ordinary operator on rank 5: pointwise ones, ``Concat`` of whole
 blocks on axis 1, and pooling with a kernel of one lane.
@@ -35,8 +39,8 @@ BLOCK = OpSchema(
 )  # fmt: skip
 UNBLOCK = OpSchema(
     DOMAIN, "Unblock", 1, (Formal("x", _FLOAT),), (Formal("y", _FLOAT),),
-    defaults={"nhwc": 0}, attributes={"channels": "INT", "nhwc": "INT"}, required=frozenset({"channels"}),
-    min_inputs=1, max_inputs=1,
+    defaults={"nhwc": 0, "rank": 4}, attributes={"channels": "INT", "nhwc": "INT", "rank": "INT"},
+    required=frozenset({"channels"}), min_inputs=1, max_inputs=1,
 )  # fmt: skip
 BLOCKED_CONV = OpSchema(
     DOMAIN, "BlockedConv", 1,
@@ -67,9 +71,10 @@ def block(c: InferContext) -> None:
     if shape is None:
         c.set(0, DType.FLOAT32, (None,) * 5)
         return
-    if len(shape) != 4:
-        raise c.fail(f"the input has rank {len(shape)}, not 4")
-    n, channels, h, w = (shape[0], shape[3], shape[1], shape[2]) if c.attr("nhwc") else shape
+    if len(shape) not in (3, 4):
+        raise c.fail(f"the input has rank {len(shape)}, not 3 or 4")
+    (n, *spatial, channels) = shape if c.attr("nhwc") else (shape[0], *shape[2:], shape[1])
+    h, w = spatial if len(spatial) == 2 else (1, spatial[0])
     lanes = int(c.attr("lanes"))
     c.set(0, DType.FLOAT32, (n, None if channels is None else ceildiv(channels, lanes), h, w, lanes))
 
@@ -80,7 +85,10 @@ def unblock(c: InferContext) -> None:
     shape = _blocked_shape(c, 0)
     channels = int(c.attr("channels"))
     n, _, h, w, _ = (None,) * 5 if shape is None else shape
-    c.set(0, DType.FLOAT32, (n, h, w, channels) if c.attr("nhwc") else (n, channels, h, w))
+    spatial = (h, w) if c.attr("rank") == 4 else (w,)
+    if len(spatial) == 1 and h not in (1, None):
+        raise c.fail(f"a height of {h}, but rank 3 is wanted")
+    c.set(0, DType.FLOAT32, (n, *spatial, channels) if c.attr("nhwc") else (n, channels, *spatial))
 
 
 @rule("BlockedConv", domain=DOMAIN)
@@ -89,9 +97,9 @@ def blocked_conv(c: InferContext) -> None:
     lanes, channels, out_channels = (int(c.attr(name)) for name in ("lanes", "channels", "out_channels"))
     x, w = c.shape(0), c.shape(1)
     if c.attr("plain_input"):
-        if x is not None and (len(x) != 4 or x[1] not in (channels, None)):
-            raise c.fail(f"the input is {x}, not {channels} channels of rank 4")
-        spatial: Shape = (None, None) if x is None else x[2:]
+        if x is not None and (len(x) not in (3, 4) or x[1] not in (channels, None)):
+            raise c.fail(f"the input is {x}, not {channels} channels of rank 3 or 4")
+        spatial: Shape = (None, None) if x is None else x[2:] if len(x) == 4 else (1, x[2])
     else:
         x = _blocked_shape(c, 0)
         if x is not None and (x[4] not in (lanes, None) or x[1] not in (-(-channels // lanes), None)):
@@ -100,7 +108,7 @@ def blocked_conv(c: InferContext) -> None:
     kernel, strides, pads, dilations = (c.attr(name) for name in ("kernel_shape", "strides", "pads", "dilations"))
     if [len(kernel), len(strides), len(pads), len(dilations)] != [2, 2, 4, 2]:
         raise c.fail("kernel_shape, strides and dilations have two values, pads four")
-    wanted = (out_channels, channels // int(c.attr("group")), *kernel)
+    wanted = (out_channels, channels // int(c.attr("group")), *(kernel if w is None or len(w) == 4 else kernel[1:]))
     if w is not None and any(d != e for d, e in zip(w, wanted, strict=False) if isinstance(d, int)):
         raise c.fail(f"the weights are {w}, not {wanted}")
     out: list[Dim | None] = []

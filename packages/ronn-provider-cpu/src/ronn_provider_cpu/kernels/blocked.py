@@ -33,13 +33,18 @@ def from_blocks(x: np.ndarray, channels: int) -> np.ndarray:
 
 @kernel("Block", domain=DOMAIN, dtypes="float32")
 def block(ctx: KernelContext, x: np.ndarray, *, lanes: int, nhwc: int) -> np.ndarray:
+    if x.ndim == 3:
+        x = x[:, None] if nhwc else x[:, :, None]
     return to_blocks(x.transpose(0, 3, 1, 2) if nhwc else x, lanes)
 
 
 @kernel("Unblock", domain=DOMAIN, dtypes="float32")
-def unblock(ctx: KernelContext, x: np.ndarray, *, channels: int, nhwc: int) -> np.ndarray:
+def unblock(ctx: KernelContext, x: np.ndarray, *, channels: int, nhwc: int, rank: int) -> np.ndarray:
     y = from_blocks(x, channels)
-    return np.array(y.transpose(0, 2, 3, 1), order="C") if nhwc else y
+    y = np.array(y.transpose(0, 2, 3, 1), order="C") if nhwc else y
+    return (
+        y.reshape(y.shape[0], *y.shape[2:]) if rank == 3 and nhwc else y.reshape(*y.shape[:2], -1) if rank == 3 else y
+    )
 
 
 def _known_activation(node: Node) -> bool | str:
@@ -67,6 +72,10 @@ def blocked_conv(
 
     def run(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None = None, residual: Any = None) -> np.ndarray:
         plain = x if plain_input else from_blocks(x, channels)
+        if plain.ndim == 3:
+            plain = plain[:, :, None]
+        if w.ndim == 3:
+            w = w[:, :, None]
         y = add_bias(convolve(plain, w, group, strides, dilations, pairs), bias)
         more = None if residual is None else from_blocks(residual, out_channels)
         if more is not None and not residual_last:

@@ -37,10 +37,10 @@ def blocked_conv(c: Lowering) -> None:
     width = c.machine.target.lanes(32)
     c.require(lanes == width, f"blocks of {lanes} channels on a machine with {width} lanes")
     channels, out_channels = int(c.attr("channels")), int(c.attr("out_channels"))
-    size = x.shape[2:4]
+    size = x.shape[2:4] if len(x.shape) > 3 else (1, x.shape[2])
     shape = _shape(
-        x.shape[0], channels, out_channels, size, w.shape[2:], c.attr("strides"), c.attr("pads"), c.attr("dilations"),
-        int(c.attr("group")),
+        x.shape[0], channels, out_channels, size, c.attr("kernel_shape"), c.attr("strides"), c.attr("pads"),
+        c.attr("dilations"), int(c.attr("group")),
     )  # fmt: skip
     activation = str(c.attr("activation"))
     last = bool(c.attr("residual_last")) and residual is not None and activation != ""

@@ -15,7 +15,7 @@ def block(c: Lowering) -> None:
     assert x is not None and y is not None
     c.require(x.dtype == F32, "only float32")
     nhwc = bool(c.attr("nhwc"))
-    channels = x.shape[3] if nhwc else x.shape[1]
+    channels = x.shape[-1] if nhwc else x.shape[1]
     _reorder(c, "block", x, y, channels, y.shape[2] * y.shape[3], y.shape[4], nhwc)
 
 

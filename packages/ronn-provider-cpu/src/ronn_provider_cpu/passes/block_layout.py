@@ -83,12 +83,13 @@ class _Choice:
                 if found.gain == 0 and any(v in self.maker for v in found.reads):
                     found = replace(found, gain=FOLLOWING)
                 self.chosen[node] = found
+                self.layouts.used.update(found.reads, found.makes)
                 self.maker.update(dict.fromkeys(found.makes, found))
-        if not any(c.gain for c in self.chosen.values()):
+        if not any(map(_is_conv, self.chosen.values())):
             return []
         self.wanted = set(self.graph.outputs)
         self._settle()
-        return [r for r in self._parts() if self._gain(r) > WORTH_WHILE]
+        return [r for r in self._parts() if self._gain(r) > WORTH_WHILE and any(map(_is_conv, r))]
 
     def _settle(self) -> None:
         queue = dict.fromkeys(self.chosen)
@@ -160,7 +161,7 @@ def _convert(graph: Graph, context: PassContext, at: Layouts, region: Sequence[C
         b = Builder(graph, c.node, context)
         for value in c.reads:
             if value not in blocked:
-                attributes = {"lanes": at.lanes, **_order(at, value)}
+                attributes = {"lanes": at.lanes, **({"nhwc": 1} if value in at.last else {})}
                 blocked[value] = b.op("Block", value, domain=DOMAIN, version=1, **attributes)
         results = c.make(b, blocked.__getitem__)
         for old, new in zip(c.node.outputs, results, strict=False):
@@ -172,7 +173,9 @@ def _convert(graph: Graph, context: PassContext, at: Layouts, region: Sequence[C
             if _is_plain_wanted(graph, old, inside, reads):
                 shape = at.shape(old)
                 assert shape is not None
-                attributes = {"channels": shape[1], **_order(at, old)}
+                attributes = {"channels": shape[1], **({"nhwc": 1} if old in at.last else {})}
+                if old.tensor.rank != 4:
+                    attributes["rank"] = 3
                 plain = b.op("Unblock", new, domain=DOMAIN, version=1, **attributes)
                 take_over(graph, old, plain)
                 blocked[plain] = new
@@ -181,8 +184,8 @@ def _convert(graph: Graph, context: PassContext, at: Layouts, region: Sequence[C
     remove_dead([c.node for c in region], graph)
 
 
-def _order(at: Layouts, value: Value) -> dict[str, int]:
-    return {"nhwc": 1} if value in at.last else {}
+def _is_conv(c: Candidate) -> bool:
+    return c.node.op in ("Conv", "FusedConv")
 
 
 def _is_plain_wanted(graph: Graph, value: Value, inside: Iterable[Node], reads: dict[Node, tuple[Value, ...]]) -> bool:

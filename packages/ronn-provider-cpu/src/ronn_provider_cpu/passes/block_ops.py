@@ -23,7 +23,7 @@ _KEEP_ZERO = frozenset({
 _UNARY = _KEEP_ZERO | {"Sigmoid", "HardSigmoid", "Exp", "Log", "Softplus", "Cos", "Cosh", "Reciprocal", "Clip"}
 _NARY = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean", "Pow", "PRelu"})
 _NOT_OF_ZEROS = frozenset({"Div", "Pow"})  # f(0, 0) is not 0, but f(0, 1) is
-_TO_FIRST, _TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+_TO_FIRST, _TO_LAST, _SWAP = (0, 3, 1, 2), (0, 2, 3, 1), (0, 2, 1)
 
 
 def candidate(node: Node, at: Layouts) -> Candidate | None:
@@ -73,8 +73,8 @@ def _nary(node: Node, at: Layouts) -> Candidate | None:
         return None
     if last:
         at.last.add(node.output)
-    shape = at.shape(node.output)
-    if shape is None:
+    shape, rank = at.shape(node.output), node.output.tensor.rank
+    if shape is None or rank is None or any(v.tensor.rank != rank for v in computed):
         return None
     ragged = at.is_ragged(shape)
     constants: dict[int, np.ndarray] = {}
@@ -84,7 +84,7 @@ def _nary(node: Node, at: Layouts) -> Candidate | None:
         if value is None or value.dtype is not DType.FLOAT32:
             return None
         if value.data is not None:
-            found = _constant(node, i, value.data, shape[1], last, at.lanes)
+            found = _constant(node, i, value.data, shape[1], rank, last, at.lanes)
             if found is None:
                 return None
             constants[i] = found
@@ -119,11 +119,15 @@ def _nary(node: Node, at: Layouts) -> Candidate | None:
     return Candidate(node, tuple(dict.fromkeys(reads)), (node.output,), make)
 
 
-def _constant(node: Node, index: int, data: np.ndarray, channels: int, last: bool, lanes: int) -> np.ndarray | None:
+def _constant(
+    node: Node, index: int, data: np.ndarray, channels: int, rank: int, last: bool, lanes: int
+) -> np.ndarray | None:
     """A constant operand for blocks: with it, zeros stay zero in the lanes beyond the channels."""
-    if data.ndim > 4:
+    if data.ndim > rank:
         return None
-    data = data.reshape((1,) * (4 - data.ndim) + data.shape)
+    data = data.reshape((1,) * (rank - data.ndim) + data.shape)
+    if rank == 3:
+        data = data[:, None] if last else data[:, :, None]
     if last:
         data = data.transpose(_TO_FIRST)
     if data.shape[1] == 1:
@@ -160,14 +164,15 @@ def _batch_norm(node: Node, at: Layouts) -> Candidate | None:
 def _concat(node: Node, at: Layouts) -> Candidate | None:
     parts = [v for v in node.inputs if v is not None]
     shapes = [at.shape(v) for v in parts]
-    if len({v in at.last for v in parts}) != 1 or at.axis(parts[0], int(attr(node, "axis", 1))) != 1:
-        return None
-    if any(s is None or at.is_ragged(s) for s in shapes[:-1]) or shapes[-1] is None:
+    if len({v in at.last for v in parts}) != 1 or any(s is None for s in shapes):
         return None
     at.follow(node, parts[0])
+    axis = at.axis(parts[0], int(attr(node, "axis", 1)))
+    if axis == 0 or (axis == 1 and any(s is not None and at.is_ragged(s) for s in shapes[:-1])):
+        return None
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
-        return again(node, b, [get(v) for v in parts], {"axis": 1})
+        return again(node, b, [get(v) for v in parts], {"axis": axis})
 
     return Candidate(node, tuple(dict.fromkeys(parts)), (node.output,), make)
 
@@ -219,7 +224,10 @@ def _slice(node: Node, at: Layouts) -> Candidate | None:
 def _pad(node: Node, at: Layouts) -> Candidate | None:
     x, shape, fill = node.inputs[0], at.shape(node.inputs[0]), node.input(2)
     pads = ints(node.input(1)) if node.version >= 11 else node.attributes.get("pads")
-    if x is None or shape is None or pads is None or len(pads) != 8 or node.input(3) is not None:
+    if x is None or shape is None or pads is None or node.input(3) is not None:
+        return None
+    rank = len(pads) // 2
+    if rank != x.tensor.rank:
         return None
     if fill is not None and fill.data is None:
         return None
@@ -227,7 +235,7 @@ def _pad(node: Node, at: Layouts) -> Candidate | None:
     value = float(attr(node, "value", 0.0)) if fill is None or fill.data is None else float(fill.data.reshape(-1)[0])
     wide = [0] * 10
     for i, pad in enumerate(pads):
-        wide[at.axis(x, i % 4) + 5 * (i // 4)] = int(pad)
+        wide[at.axis(x, i % rank) + 5 * (i // rank)] = int(pad)
     if wide[0] or wide[1] or wide[5] or wide[6] or (value != 0 and at.is_ragged(shape)):
         return None
     if at.shape(node.output) is None:
@@ -241,29 +249,46 @@ def _pad(node: Node, at: Layouts) -> Candidate | None:
     return Candidate(node, (x,), (node.output,), make)
 
 
+def _view(node: Node, at: Layouts) -> Candidate | None:
+    """Squeeze, Unsqueeze, Flatten and Reshape that leave images and channels alone: pixels count as they did."""
+    x, shape = node.inputs[0], at.shape(node.inputs[0])
+    if x is None or shape is None:
+        return None
+    at.follow(node, x)
+    out = at.shape(node.output)
+    if out is None or out[:2] != shape[:2]:
+        at.last.discard(node.output)
+        return None
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        if out[2:] == shape[2:]:
+            return (get(x),)
+        wanted = b.constant([out[0], -(-out[1] // at.lanes), out[2], out[3], at.lanes])
+        return (b.op("Reshape", get(x), wanted, version=max(b.version, 5)),)
+
+    return Candidate(node, (x,), (node.output,), make)
+
+
 def _transpose(node: Node, at: Layouts) -> Candidate | None:
     """Between the two plain layouts: nothing to do in blocks."""
     x, perm = node.inputs[0], tuple(node.attributes.get("perm") or ())
-    if x is None or perm not in (_TO_FIRST, _TO_LAST):
+    if x is None or perm not in (_TO_FIRST, _TO_LAST, _SWAP):
         return None
+    if perm == _SWAP:
+        # Either way round. What may be in blocks has its channels on axis 1, unless it is known to have them last.
+        perm = _TO_LAST if x in at.used and x not in at.last else _TO_FIRST
     if perm == _TO_LAST:
         if at.first(x) is None:
             return None
         at.last.add(node.output)
     elif x not in at.last:
-        # Nobody may have taken it for a value with its channels on axis 1.
-        others = [n for n in (x.producer, *x.consumers) if n is not None and not _same_transpose(n, x, perm)]
-        if any(n.op in _BY_OP or n.domain == "ronn" for n in others):
-            return None
+        if x in at.used:
+            return None  # as a value with its channels on axis 1
         at.last.add(x)
     shape = at.shape(x)
     if shape is None:
         return None
     return Candidate(node, (x,), (node.output,), lambda b, get: (get(x),), reorder(shape, at.lanes))
-
-
-def _same_transpose(node: Node, x: Value, perm: tuple[int, ...]) -> bool:
-    return node.op == "Transpose" and node.inputs[0] is x and tuple(node.attributes.get("perm") or ()) == perm
 
 
 _BY_OP: dict[str, Callable[[Node, Layouts], Candidate | None]] = {
@@ -273,6 +298,7 @@ _BY_OP: dict[str, Callable[[Node, Layouts], Candidate | None]] = {
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), windows.global_pool),
     **dict.fromkeys(("ReduceMean", "ReduceMax"), windows.reduce),
     **dict.fromkeys(("Resize", "Upsample"), windows.resize),
+    **dict.fromkeys(("Squeeze", "Unsqueeze", "Flatten", "Reshape"), _view),
     "Conv": windows.conv, "BatchNormalization": _batch_norm, "Concat": _concat, "Split": _split, "Slice": _slice,
     "Pad": _pad, "Transpose": _transpose,
 }  # fmt: skip

@@ -33,19 +33,26 @@ class Candidate:
 
 @dataclass
 class Layouts:
-    """The blocks: ``lanes`` channels each. Plain values have their channels on axis 1, or last: those in ``last``."""
+    """The blocks: ``lanes`` channels each. Plain values have their channels on axis 1, or last: those in ``last``.
+
+    A value of rank 3 counts as one of height 1. ``used`` are the values that candidates so far read or make in blocks.
+    """
 
     lanes: int
     last: set[Value] = field(default_factory=set)
+    used: set[Value] = field(default_factory=set)
 
     def shape(self, value: Value | None) -> Shape | None:
-        """``[N, C, H, W]`` of a computed float32 value of rank 4 and known size with elements, however it lies."""
+        """``[N, C, H, W]`` of a computed float32 value of known size with elements, however it lies. None for another,
+        and for ranks but 3 and 4."""
         if value is None or value.data is not None or value.dtype is not DType.FLOAT32 or not value.tensor.is_static:
             return None
         shape = value.tensor.static_shape
-        if len(shape) != 4 or 0 in shape:
+        if len(shape) not in (3, 4) or 0 in shape:
             return None
-        return (shape[0], shape[3], shape[1], shape[2]) if value in self.last else shape
+        if value in self.last:
+            shape = (shape[0], shape[-1], *shape[1:-1])
+        return shape if len(shape) == 4 else (shape[0], shape[1], 1, shape[2])
 
     def first(self, value: Value | None) -> Shape | None:
         """The same for a value with its channels on axis 1 only."""
@@ -53,6 +60,8 @@ class Layouts:
 
     def axis(self, value: Value, axis: int) -> int:
         """The axis of ``[N, C, H, W]`` that an axis of ``value`` is."""
+        if value.tensor.rank == 3:
+            return ((0, 3, 1) if value in self.last else (0, 1, 3))[axis % 3]
         return (0, 2, 3, 1)[axis % 4] if value in self.last else axis % 4
 
     def follow(self, node: Node, source: Value) -> None:

@@ -26,9 +26,14 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
         return None
     if w is None or w.data is None or (bias is not None and bias.data is None):
         return None
+    rank = w.data.ndim - 2
     kernel = list(w.data.shape[2:])
-    strides, dilations = (list(node.attributes.get(name) or [1, 1]) for name in ("strides", "dilations"))
-    pads = resolve_pads(attr(node, "auto_pad"), node.attributes.get("pads"), x_shape[2:], kernel, strides, dilations)
+    strides, dilations = (list(node.attributes.get(name) or [1] * rank) for name in ("strides", "dilations"))
+    pads = resolve_pads(
+        attr(node, "auto_pad"), node.attributes.get("pads"), x_shape[4 - rank :], kernel, strides, dilations
+    )
+    if rank == 1:
+        kernel, strides, dilations, pads = [1, *kernel], [1, *strides], [1, *dilations], [(0, 0), *pads]
     if any(p < 0 for pair in pads for p in pair):
         return None
     group = int(attr(node, "group", 1))
@@ -65,16 +70,18 @@ def pool(node: Node, at: Layouts) -> Candidate | None:
         return None
     attributes = dict(node.attributes)
     kernel = attributes["kernel_shape"]
-    attributes["kernel_shape"] = [*kernel, 1]
+    before = [1] * (2 - len(kernel))
+    attributes["kernel_shape"] = [*before, *kernel, 1]
     for name in ("strides", "dilations"):
         if attributes.get(name):
-            attributes[name] = [*attributes[name], 1]
+            attributes[name] = [*before, *attributes[name], 1]
     pads = attributes.get("pads")
     if pads:
         # A window of padding alone would put -inf into the lanes beyond the channels.
         if any(p < 0 or p >= k for p, k in zip(pads, [*kernel, *kernel], strict=True)):
             return None
-        attributes["pads"] = [pads[0], pads[1], 0, pads[2], pads[3], 0]
+        none = [0] * len(before)
+        attributes["pads"] = [*none, *pads[: len(kernel)], 0, *none, *pads[len(kernel) :], 0]
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
         return (b.node(node.op, [get(x)], attributes, version=node.version).output,)
@@ -95,7 +102,9 @@ def reduce(node: Node, at: Layouts) -> Candidate | None:
     """ReduceMax and ReduceMean over all pixels: the same."""
     x, shape = node.inputs[0], at.shape(node.inputs[0])
     axes = ints(node.input(1)) if node.input(1) is not None else node.attributes.get("axes")
-    if x is None or shape is None or axes is None or sorted(at.axis(x, int(a)) for a in axes) != [2, 3]:
+    if x is None or shape is None or axes is None:
+        return None
+    if sorted(at.axis(x, int(a)) for a in axes) != ([2, 3] if x.tensor.rank == 4 else [3]):
         return None
     op = "MaxPool" if node.op == "ReduceMax" else "AveragePool"
     if attr(node, "keepdims", 1):
@@ -116,7 +125,9 @@ def _over_pixels(b: Builder, op: str, blocked: Value, shape: Shape) -> Value:
 def resize(node: Node, at: Layouts) -> Candidate | None:
     """Resize and Upsample of the pixels."""
     x, shape, out = node.inputs[0], at.first(node.inputs[0]), at.first(node.output)
-    if x is None or shape is None or out is None or shape[:2] != out[:2] or attr(node, "antialias", 0):
+    if x is None or shape is None or out is None or shape[:2] != out[:2] or x.tensor.rank != 4:
+        return None
+    if attr(node, "antialias", 0):
         return None
     if attr(node, "coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return None
