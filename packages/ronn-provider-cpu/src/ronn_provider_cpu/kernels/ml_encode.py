@@ -77,21 +77,19 @@ def one_hot_encoder(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """OneHotEncoder: float32 with a new last axis; ValueError for an unknown category where ``zeros`` is 0."""
     strings = ctx.attr("cats_strings")
     categories = list(strings if strings is not None else ctx.attr("cats_int64s"))
+    count = len(categories)
     column = {c: i for i, c in enumerate(categories)}
+    rows = np.concatenate([np.eye(count, dtype=np.float32), np.zeros((1, count), np.float32)])
     zeros = bool(ctx.attr("zeros", 1))
 
     def call(x: np.ndarray) -> np.ndarray:
         flat = x.reshape(-1)
         if flat.dtype.kind == "f":
             flat = np.trunc(flat)
-        found = np.array([column.get(v, -1) for v in flat.tolist()], np.int64)
-        hit = np.flatnonzero(found >= 0)
-        if not zeros and hit.size < found.size:
-            unknown = x.reshape(-1)[int(np.argmin(found >= 0))]
-            raise ValueError(f"{unknown!r} is not one of the {len(categories)} categories")
-        out = np.zeros((found.size, len(categories)), np.float32)
-        out[hit, found[hit]] = 1
-        return out.reshape(*x.shape, len(categories))
+        found = [column.get(v, count) for v in flat.tolist()]
+        if not zeros and count in found:
+            raise ValueError(f"{x.reshape(-1)[found.index(count)]!r} is not one of the {count} categories")
+        return rows.take(found, axis=0).reshape(*x.shape, count)
 
     return call
 
