@@ -201,3 +201,20 @@ def test_any_broadcast(shape: list[int], data: st.DataObject) -> None:
     x, y = floats(*shape), floats(*other)
     got = elementwise(lambda a, b: a * b, [x, y], np.dtype("f4"), "baseline", data.draw(st.integers(1, 3)))
     np.testing.assert_array_equal(got, x * y)
+
+
+@everywhere
+@pytest.mark.parametrize("block", [4, 8, 16])
+def test_operands_that_begin_again(level: str, block: int) -> None:
+    """Blocks of channels: (C / block, H W, block) by (C / block, 1, block), at types of several widths."""
+    for dtype in (np.float32, np.uint8, np.float64):
+        x = RNG.integers(0, 9, (3, 49, block)).astype(dtype)
+        scale = RNG.integers(0, 9, (3, 1, block)).astype(dtype)
+        for workers in (1, 3):
+            got = elementwise(lambda a, b: a * b + a, [x, scale], np.dtype(dtype), level, workers)
+            np.testing.assert_array_equal(got, x * scale + x)
+    nest = Nest(x.shape)
+    with nest.writer.each():
+        a = nest.load("x", "f64", steps(x)) * nest.load("s", "f64", steps(np.broadcast_to(scale, x.shape)))
+        nest.store("x", "f64", steps(x), a)
+    assert f"[s %{block}]" in nest.finish().kernel.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ronn_codegen.loops.language import Loop
+from ronn_codegen.loops.language import LEAVES, Loop
 from ronn_codegen.native.declare import Signature
 from ronn_codegen.native.machine import Machine
 
@@ -26,7 +26,16 @@ class LoopKernel:
     @cached_property
     def signature(self) -> Signature:
         """Addresses of the arrays, dims, strides: 64-bit integers all."""
-        return Signature(ENTRY, tuple((name, "i64") for name in self.loop.params()))
+        return Signature(self.title, tuple([(name, "i64") for name in self.loop.params()]))
+
+    @cached_property
+    def title(self) -> str:
+        """What profiles call it: ``loop:add,erf`` or ``rows:peak,sub,exp``."""
+        quiet = LEAVES | {"store", "cast", "mul", "add", "sub"}
+        told = dict.fromkeys(i.op for i in self.loop.instrs() if i.op not in quiet)
+        plain = dict.fromkeys(i.op for i in self.loop.instrs() if i.op not in LEAVES and i.op != "store")
+        words = [*told, *(op for op in plain if op not in told)][:4]
+        return f"{'rows' if self.loop.reduces else 'loop'}:{','.join(words) if words else 'copy'}"
 
     def build(self, machine: Machine) -> bytes:
         """An object file with the entry point ``kernel``."""

@@ -10,8 +10,9 @@ are run-time parameters; the text holds only structure. Its sections run in orde
 A pointwise kernel is one ``each`` section without reductions. ``vector`` names the axis that vectors lie along: the
 last ``inner`` axis, or the last ``outer`` one (then a row value is a vector of rows).
 
-A stride is ``0`` (broadcast), ``1`` (elements side by side) or ``s`` (a parameter, in elements). On other than the
-vector axis it is ``s``, unless it is ``0`` on every axis: a scalar.
+A stride is ``0`` (broadcast), ``1`` (elements side by side), ``%16`` (side by side, and again from the first after 16
+elements; 4, 8 or 16) or ``s`` (a parameter, in elements). On other than the vector axis it is ``s``, unless it is ``0``
+on every axis: a scalar.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ BITS = {
 FLOATS = frozenset({"f32", "f64"})
 HALVES = frozenset({"f16", "bf16"})  # loaded, stored and cast, nothing else
 INTEGERS = frozenset(f"{sign}{bits}" for bits in (8, 16, 32, 64) for sign in "iu")
+
+PERIODS = (4, 8, 16)
+"""What an operand may repeat after: the lengths of blocks of channels."""
 
 # What each operation takes; the result has the type of the last operand, a comparison gives bool.
 ELEMENTARY = frozenset({
@@ -70,6 +74,11 @@ class Array:
     name: str
     dtype: str
     strides: tuple[str, ...]
+
+    @property
+    def period(self) -> int:
+        """After how many elements it begins again along the vector axis; 0 when it does not."""
+        return next((int(s[1:]) for s in self.strides if s[0] == "%"), 0)
 
     @property
     def is_scalar(self) -> bool:
@@ -182,7 +191,7 @@ def _verify_array(loop: Loop, array: Array) -> None:
     if len(array.strides) != loop.rank:
         raise LoopError(f"{array.name} has {len(array.strides)} strides for {loop.rank} axes")
     for axis, stride in enumerate(array.strides):
-        allowed = ("0", "1", "s") if axis == loop.vector_axis else ("s",)
+        allowed = ("0", "1", "s", *(f"%{n}" for n in PERIODS)) if axis == loop.vector_axis else ("s",)
         if stride not in allowed and not array.is_scalar:
             raise LoopError(f"{array.name} has stride {stride!r} along axis {axis}")
 

@@ -10,7 +10,7 @@ from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ronn_codegen.loops.kernel import LoopKernel
-from ronn_codegen.loops.language import Array, Loop
+from ronn_codegen.loops.language import PERIODS, Array, Loop
 from ronn_codegen.loops.write import Value, Writer
 
 _SHORT = 8  # reductions over so few elements go along rows where they can
@@ -77,8 +77,13 @@ class Nest:
         dims: dict[int, int] = {}
         outer = self._collapse(range(split), strides, dims)
         inner = self._collapse(range(split, len(self.shape)), strides, dims)
+        period = 0
         if not self.reduced:
             outer, inner = outer[:-1], outer[-1:]
+            period = self._period(outer, inner, stored, strides, dims)
+            if period:
+                before = outer.pop()
+                dims[inner[0]] *= dims[before]
         vector = self._vector(outer, inner, dims, strides)
         order: list[int | None] = [*outer, *inner]
         if vector == "inner" and not inner:
@@ -96,6 +101,8 @@ class Nest:
                 kinds = ("0",) * len(steps)
             else:
                 kinds = tuple(["01"[s] if k == along and s in (0, 1) else "s" for k, s in enumerate(steps)])
+                if period and given[before] == 0 and steps[along] == 1:
+                    kinds = (*kinds[:-1], f"%{period}")
                 for k, kind in enumerate(kinds):
                     if kind == "s":
                         sizes[f"{names[name]}_{k}"] = steps[k]
@@ -123,6 +130,21 @@ class Nest:
                     continue
             kept.append(axis)
         return kept
+
+    def _period(
+        self, outer: Sequence[int], inner: Sequence[int], stored: Container[str], strides: Mapping[str, Sequence[int]],
+        dims: Mapping[int, int],
+    ) -> int:  # fmt: skip
+        """The length of the last axis, if it and the one before it are one for all arrays but those that begin again."""
+        if not outer or inner[0] in self._pinned or outer[-1] in self._pinned or dims[inner[0]] not in PERIODS:
+            return 0
+        before, last = outer[-1], inner[0]
+        period = dims[last]
+        for name, s in strides.items():
+            whole = s[before] == s[last] * period and s[last] in (0, 1)
+            if not whole and (name in stored or s[before] != 0 or s[last] != 1):
+                return 0
+        return period
 
     def _vector(
         self, outer: Sequence[int], inner: Sequence[int], dims: Mapping[int, int], strides: Mapping[str, Sequence[int]]

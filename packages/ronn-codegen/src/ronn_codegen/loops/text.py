@@ -19,7 +19,7 @@ import re
 from ronn_codegen.loops.language import FLOATS, HALVES, Array, Instr, Loop, LoopError, Section, verify
 
 _HEAD = re.compile(r"^loop outer=(\d+) inner=(\d+) vector=(inner|outer)$")
-_ARRAY = re.compile(r"^(\w+): (\w+)\[([01s ]*)\]$")
+_ARRAY = re.compile(r"^(\w+): (\w+)\[([01s%468 ]*)\]$")
 _INSTR = re.compile(r"^%(\d+): (\w+) = (\w+)((?: \S+)*)$")
 _STORE = re.compile(r"^store (\w+) %(\d+)$")
 

@@ -39,7 +39,8 @@ def lanes_of(loop: Loop, target: Target) -> int:
     """Lanes that fill a vector with the widest type that the loop computes with."""
     bits = [BITS[a.dtype] for a in loop.arrays]
     bits += [BITS[i.dtype] for i in loop.instrs() if i.dtype and i.dtype != "bool"]
-    return target.lanes(max(bits))
+    periods = [a.period for a in loop.arrays if a.period]
+    return min([target.lanes(max(bits)), *periods])
 
 
 class _Renderer:
@@ -57,7 +58,7 @@ class _Renderer:
         self.base = {a.name: self.memory.pointer(params[a.name]) for a in loop.arrays}
         self.dims = [params[f"d{k}"] for k in range(loop.rank)]
         self.strides = {
-            (a.name, k): word(int(s)) if s in ("0", "1") else params[f"{a.name}_{k}"]
+            (a.name, k): params[f"{a.name}_{k}"] if s == "s" else word(int(s == "1"))
             for a in loop.arrays
             for k, s in enumerate(a.strides)
         }
@@ -300,6 +301,8 @@ class _Renderer:
         """The offset of vector ``u`` and the stride between its lanes (None: side by side)."""
         b, axis = self.flow.b, self.loop.vector_axis
         at = b.add(j, word(u * self.lanes))
+        if array.period:  # lanes divide it, so that no vector goes over its end
+            return b.add(offset, b.and_(at, word(array.period - 1))), None
         if array.strides[axis] == "1":
             return b.add(offset, at), None
         stride = self.strides[array.name, axis]
