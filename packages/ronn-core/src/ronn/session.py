@@ -296,7 +296,7 @@ class Session:
 
     def _remember(self, given: Sequence[Any], converted: Sequence[Any], plan: Plan) -> None:
         """Notes that inputs of these dtypes and shapes fit as they are, and what runs them."""
-        if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "OUST" for g, c in zip(given, converted)):
+        if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "UST" for g, c in zip(given, converted)):
             with self._lock:
                 if len(self._seen) >= 4 * self.options.plan_cache:
                     self._seen.clear()
