@@ -74,7 +74,7 @@ def test_a_chain_of_blocks() -> None:
         (f"{A}{B}%y = Add(%a, %b)\n", "%y, %b"),
         (f"{A}{B}%y = Add(%a, %b)\n%z = Neg(%b)\n", "%y, %z"),
         (f"{A}{B}%g = GlobalAveragePool(%a)\n%y = Add(%b, %g)\n", "%y"),
-        (f"{A}{B}%k: f32[11,1,1] = const ?\n%y = Add(%b, %k)\n", "%y"),
+        (f"{A}{B}%k: f32[11,6,7] = const ?\n%y = Add(%b, %k)\n", "%y"),
         (f"{A}{B}%y = Sub(%b, %a)\n", "%y"),
     ],
     ids=["with itself", "output", "other user", "one pixel", "constant", "difference"],
@@ -82,6 +82,16 @@ def test_a_chain_of_blocks() -> None:
 def test_stays(body: str, outputs: str) -> None:
     done = run(body, outputs)
     assert all(n.input(3) is None for n in done.nodes("BlockedConv")[1:])
+
+
+@pytest.mark.parametrize("own", ["", ", %d"])
+def test_constants_per_channel_are_biases(own: str) -> None:
+    body = f"%d: f32[11] = const ?\n%k: f32[11,1,1] = const ?\n%w2 = Conv(%x, %w{own})\n%a = Add(%k, %w2)\n"
+    body += "%b = Conv(%a, %v)\n%c = Sub(%b, %k)\n%y = Relu(%c)\n"
+    done = run(body)
+    assert done.ops == ["Block", "BlockedConv", "BlockedConv", "Unblock"]
+    other = run(body.replace("Sub(%b, %k)", "Sub(%k, %b)"))
+    assert "Sub" in other.ops
 
 
 @pytest.mark.parametrize("channels", [16, 24])

@@ -1,9 +1,11 @@
-"""Additions, and activations behind them, that a convolution on blocks does while it stores."""
+"""What stands behind a convolution on blocks and is done while it stores: biases, additions, activations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, graphs, remove_dead, take_over
@@ -14,7 +16,7 @@ from ronn_provider_cpu.ops import DOMAIN
 
 @define_pass("fuse-residual", requires_types=True, keeps_types=True, late=True)
 def fuse_residual(graph: Graph, context: PassContext) -> bool:
-    """Merge a convolution on blocks with the addition and the activation behind it."""
+    """Merge a convolution on blocks with the bias, the addition and the activation behind it."""
     changed = False
     for g in graphs(graph):
         if not any(n.op == "BlockedConv" for n in g):
@@ -24,8 +26,34 @@ def fuse_residual(graph: Graph, context: PassContext) -> bool:
             context.at = node
             if not context.may_rewrite():
                 return changed
-            changed |= _addition(g, node, context, order) or _activation(g, node, context, order)
+            changed |= any(fuse(g, node, context, order) for fuse in (_bias, _addition, _activation))
     return changed
+
+
+def _bias(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]) -> bool:
+    """Adds, or takes off, a constant per channel."""
+    if node.op not in ("Add", "Sub") or node.domain != "" or len(node.inputs) != 2:
+        return False
+    sides = (node.inputs, node.inputs[::-1]) if node.op == "Add" else (node.inputs,)
+    for value, constant in sides:
+        conv = _conv_of(graph, value, [node])
+        if conv is None or constant is None or constant.data is None or constant.data.dtype != np.float32:
+            continue
+        if conv.input(3) is not None or conv.attributes.get("activation"):
+            continue
+        channels, lanes = (int(conv.attributes[name]) for name in ("out_channels", "lanes"))
+        before = conv.input(2)
+        if constant.data.shape != (1, -(-channels // lanes), 1, 1, lanes):
+            continue
+        if before is not None and before.data is None:
+            continue
+        bias = constant.data.reshape(-1)[:channels] * np.float32(1 if node.op == "Add" else -1)
+        if before is not None and before.data is not None:
+            bias = before.data + bias
+        made = graph.constant(np.ascontiguousarray(bias), context.fresh(graph, "bias"))
+        _replace(graph, node, conv, [conv], [*conv.inputs[:2], made], conv.attributes, context, order)
+        return True
+    return False
 
 
 def _addition(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]) -> bool:
