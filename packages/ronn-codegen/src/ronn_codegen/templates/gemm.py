@@ -21,7 +21,7 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
-from ronn_codegen.templates.gemm_tile import CLAMPED, STREAMED, combine_call, tile_call
+from ronn_codegen.templates.gemm_tile import CLAMPED, FAR, STREAMED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
 ROWS = 32  # tiles of a block of rows: with 512 steps they take less than half of the second-level cache
@@ -62,10 +62,13 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
         panels = (n + nr - 1) // nr
         most = 2 * mr if n <= narrow else mr
         tiles = (m + most - 1) // most
+        # A small B stays in the cache however C is written: row after row is best for large ones.
+        block = 1 if panels > 1 and size * k * n <= CACHE // 2 else ROWS
         even, odd = m // tiles, m % tiles  # the first tiles have a row more
         product = panels * tiles
         # One tile of rows reads B from memory itself. Else the first two fetch the panel that comes next.
         far = size * k * n > (MEMORY if tiles == 1 else CACHE)
+        always = FAR if size * m * n * batch > CACHE else 0
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
         clamped = CLAMPED if simple and mode == CLAMP else 0
@@ -75,8 +78,8 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
         while at < end:
             # The next piece: tiles [at, stop) of the block of rows that starts with tile t0, panel by panel.
             e = at // product
-            t0 = (at - e * product) // (ROWS * panels) * ROWS
-            height = min(ROWS, tiles - t0)
+            t0 = (at - e * product) // (block * panels) * block
+            height = min(block, tiles - t0)
             first = e * product + t0 * panels
             stop = min(end, first + height * panels)
             ea, eb, ec, es = a, b, c, source
@@ -89,7 +92,7 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
             while p == 0 or p < k:
                 steps = min(kc, k - p)
                 done = p + steps >= k
-                flags = (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
+                flags = always | (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
                 i = at - first
                 while i < stop - first:
                     q = i // height

@@ -11,7 +11,7 @@ from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
 from ronn_codegen.simd.vectors import Vector, largest, smallest
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
-CLAMPED, STREAMED = 2, 4  # flags of a tile, beside ROW_VECTORS
+CLAMPED, STREAMED, FAR = 2, 4, 8  # flags of a tile, beside ROW_VECTORS
 _LINE = 64  # bytes of a line of the caches
 _TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
 _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
@@ -27,7 +27,7 @@ def tile_call(tile: Tile, elem: str) -> Any:
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
     between low and high, STREAMED fetch into the second-level cache, for each step, what lies
     ``fetch`` and ``fetch + apart`` bytes beyond B: each time half of a row of a panel. B has whole vectors of columns,
-    but for its last ``tail`` steps.
+    but for its last ``tail`` steps. FAR: C does not lie in a near cache.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -72,6 +72,14 @@ def _emit_tile(
     def flag(bit: int) -> Value:
         return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
 
+    def fetch_c(_: Any) -> Any:
+        for i in range(shape.rows):
+            for offset in range(0, shape.columns * shape.size, _LINE):
+                place = t.at(builder, t.at(builder, c, t.scaled(builder, c_row, i)), offset)
+                t.prefetch(builder, place, write=True)
+        return []
+
+    t.when(builder, flag(FAR), [], fetch_c)
     rows = Rows(a, a_row, a_step)
     sums = t.zeros(shape)
     if streams:
