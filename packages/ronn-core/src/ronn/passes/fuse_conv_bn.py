@@ -120,10 +120,13 @@ def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassCon
     old = np.zeros_like(scale)
     if bias is not None:
         old = old + bias.reshape(-1).astype(np.float64) * beta
+    # The factor is found in float64 and rounded once; weights narrower than float32 are multiplied in float32.
+    wide = np.promote_types(weight.dtype, np.float32)
     with np.errstate(all="ignore"):
-        new_weight = (weight * _along(base, weight, scale)).astype(weight.dtype)
+        factor = _along(base, weight, scale.astype(wide))
+        new_weight = np.multiply(weight, factor, dtype=wide).astype(weight.dtype, copy=False)
         new_bias = (old * scale + shift).astype(weight.dtype)
-    if not (np.all(np.isfinite(new_weight)) and np.all(np.isfinite(new_bias))):
+    if not (_finite(new_weight) and _finite(new_bias)):
         context.refuse(node, "the folded weights would not be finite")
         return False
     weights = base.input(1)
@@ -141,6 +144,10 @@ def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassCon
     node.output.name, base.output.name = base.output.name, name
     context.rewrote([base] if made is None else [base, made], detail=f"{node.op} into {base.label}")
     return True
+
+
+def _finite(array: np.ndarray) -> bool:
+    return array.size == 0 or bool(np.isfinite(array.max()) and np.isfinite(array.min()))
 
 
 def _along(base: Node, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
