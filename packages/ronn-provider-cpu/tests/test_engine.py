@@ -140,6 +140,18 @@ def test_a_pool_can_be_stopped(kernels):
     assert not any(t.is_alive() for t in own._threads)
 
 
+def test_a_pool_without_threads_does_everything_itself(kernels, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    own = Pool(library())
+    counts = np.zeros(5, np.int64)
+    made = Steps().add(kernels("count_shares"), 5, counts.ctypes.data)
+    own.run(made.array, 4, None)
+    assert list(counts) == [1] * 5 and not own._threads
+
+
 def test_a_clock_takes_times_in_order(kernels):
     runs = engine(library(), 2)
     made = Steps()

@@ -48,7 +48,7 @@ class Pool:
         self._lock = threading.Lock()
 
     def grow(self, workers: int) -> None:
-        """Sees to it that there are at least so many workers."""
+        """Sees to it that there are at least so many workers, if the system lets: runs get by with fewer."""
         if len(self._threads) >= workers:
             return
         with self._lock:
@@ -57,8 +57,11 @@ class Pool:
                 thread = threading.Thread(
                     target=self._life, args=(block,), name=f"ronn-{len(self._threads)}", daemon=True
                 )
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads, or the interpreter is on its way out
+                    return
                 self._threads.append(thread)
-                thread.start()
 
     def _life(self, block: np.ndarray) -> None:
         self._work(block.ctypes.data, 0, 1)
