@@ -254,7 +254,11 @@ class Lowering:
         if len(arguments) != len(signature.params):
             known = {name for name, _ in signature.params}
             raise TypeError(f"{signature}: missing {known - set(arguments)}, unknown {set(arguments) - known}")
-        return [self._word(kind, arguments[name]) for name, kind in signature.params]
+        words: list[Word] = []
+        for name, kind in signature.params:
+            given = arguments[name]
+            words.append(given if type(given) is int and kind == "i64" else self._word(kind, given))
+        return words
 
     def _word(self, kind: str, given: Argument) -> Word:
         if isinstance(given, Operand):

@@ -103,8 +103,9 @@ class Segment:
             self.kernels.append(kernel)
             self.owners.append(call)
             self._starts.append(len(self._words))
+            words = self._words
             for word in kernel.words:
-                self._words.append(self._word(word, index, call))
+                words.append(word if type(word) is int else self._word(word, index, call))
 
     def _word(self, word: Any, index: int, call: Call) -> int:
         place = len(self._words)
