@@ -9,7 +9,7 @@ import numpy as np
 from ronn_codegen.native.library import Library, library
 from ronn_codegen.native.machine import LEVELS, machine
 from ronn_codegen.simd.modes import mode_of
-from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, pack_bias, pixels_of, usual_order
 from ronn_codegen.templates.winograd_plan import WinogradPlan
 
 MODULE = "ronn_codegen.templates.conv"
@@ -66,13 +66,11 @@ def by_definition(x: np.ndarray, w: np.ndarray, bias: np.ndarray, shape: ConvSha
 
 
 def pack(plan: ConvPlan, w: np.ndarray, lib: Library) -> np.ndarray:
-    shape = plan.shape
-    if plan.kind == DEPTHWISE:
-        return pack_weights(plan, w)
-    packed = np.zeros(plan.packed_size, np.float32)
+    shape, order = plan.shape, usual_order(plan)
+    packed = np.full(plan.packed_size, np.nan, np.float32)
     lib.kernel(MODULE, "conv_pack")(
         plan.words.ctypes.data, w.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,
-        shape.k // shape.group,
+        shape.k // shape.group, order.table.ctypes.data, order.group_step, order.out_step, order.in_step,
     )  # fmt: skip
     return packed
 

@@ -80,11 +80,13 @@ def test_any_conv(data: st.DataObject) -> None:
     check(x, w, random(k, seed=2), strides=strides, dilations=dilations, pads=pads, group=group)
 
 
-def test_weights_that_are_computed_run_on_numpy() -> None:
-    feeds = {"x": random(1, 8, 6, 6), "w": random(8, 8, 3, 3)}
-    found, session = run_one(one_node("Conv", feeds), feeds)
-    assert native_nodes(session) == []
-    np.testing.assert_allclose(found[0], expected(feeds["x"], feeds["w"], None), atol=1e-4)
+@pytest.mark.parametrize("name", CASES)
+def test_weights_that_are_computed(name: str) -> None:
+    x, w, attributes = CASES[name]
+    feeds = {"x": random(*x), "w": random(*w, seed=1), "b": random(w[0], seed=2)}
+    found, session = run_one(one_node("Conv", feeds, **attributes), feeds)
+    assert native_nodes(session) == ["Conv"]
+    np.testing.assert_allclose(found[0], expected(*feeds.values(), **attributes), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,16 @@ def test_conv_transpose(name: str) -> None:
     found, session = run_one(one_node("ConvTranspose", {"x": a}, constants={"w": b, "b": bias}, **attributes), {"x": a})
     assert native_nodes(session) == ["ConvTranspose"]
     wanted = by_scattering(a, b, found[0].shape[2:], **attributes) + bias.reshape(-1, *[1] * (len(x) - 2))
+    np.testing.assert_allclose(found[0], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose_with_weights_that_are_computed(name: str) -> None:
+    x, w, attributes = TRANSPOSED[name]
+    feeds = {"x": random(*x), "w": random(*w, seed=1)}
+    found, session = run_one(one_node("ConvTranspose", feeds, **attributes), feeds)
+    assert native_nodes(session) == ["ConvTranspose"]
+    wanted = by_scattering(feeds["x"], feeds["w"], found[0].shape[2:], **attributes)
     np.testing.assert_allclose(found[0], wanted, atol=1e-4)
 
 

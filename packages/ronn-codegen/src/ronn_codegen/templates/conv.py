@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from numba import njit
 
 from ronn_codegen.native.declare import native
+from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
-from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, GROUP, WORDS, pixels_of
+from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
 from ronn_codegen.templates.conv_row import clip, ending_of, row_of
 from ronn_codegen.templates.conv_tile import words_reader
 from ronn_codegen.templates.winograd import input_block, output_block, transforms
 from ronn_codegen.templates.winograd_plan import POINTS
 from ronn_codegen.templates.winograd_plan import WORDS as TILES
 
-_load, _store = peek("f32"), poke("f32")
+_get, _load, _store = peek("i64"), peek("f32"), poke("f32")
 _ENTRY = 8 * len(GROUP)  # bytes
 _run_words = words_reader(
     WORDS,
@@ -105,37 +107,61 @@ def conv_f32(target: Target) -> Callable[..., None]:
     return run
 
 
-@native("conv_pack(plan, weights, packed, out_channels, in_channels, taps, per_group_out)")
+@native(
+    "conv_pack(plan, weights, packed, out_channels, in_channels, taps, group_out, offsets, group_step, out_step, "
+    "in_step)"
+)
 def conv_pack(target: Target) -> Callable[..., None]:
-    """Packs ``weights[K, C/group, taps]`` into zeroed ``packed``; ``in_channels`` is C/group, ``per_group_out``
-    K/group. Not for depthwise plans."""
+    """Packs weights in the order of a ``ConvPlan``, with zeros where there are none.
+
+    ``in_channels`` and ``group_out`` are those of a group. In elements, weights lie at ``group * group_step +
+    out * out_step + in * in_step + offsets[tap]`` (``offsets``: the address of int64 numbers).
+    """
     lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    store, splat, zero = vector.store, vector.splat, np.float32(0)
 
     @njit(error_model="numpy", nogil=True)
     def run(
-        plan: int, weights: int, packed: int, out_channels: int, in_channels: int, taps: int, per_group_out: int,
-        worker: int, workers: int,
+        plan: int, weights: int, packed: int, out_channels: int, in_channels: int, taps: int, group_out: int,
+        offsets: int, group_step: int, out_step: int, in_step: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
         kind, groups = _pack_words(plan)
         inner = lanes if kind == BLOCKED else 1
         for group in range(groups * worker // workers, groups * (worker + 1) // workers):
-            first_block, _, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
-            first_channel, start = first_block * inner, offset // 4
+            first_block, block_count, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
             first, width = out_block * lanes, blocks * lanes
+            start = packed + offset
+            for at in range(0, block_count * taps * inner * width, lanes):
+                store(start, at, splat(zero))
             for block in range(0, in_channels, inner):
                 for j in range(min(width, out_channels - first)):
                     k = first + j
-                    to = k // per_group_out * in_channels - first_channel + block
+                    of, out = k // group_out, k % group_out
+                    to = block if kind == DEPTHWISE else of * in_channels - first_block * inner + block
                     outer, lane = to // inner, to % inner
-                    source = (k * in_channels + block) * taps
+                    source = of * group_step + out * out_step + block * in_step
                     for _ in range(min(inner, in_channels - block)):
-                        base = start + (outer * taps * inner + lane) * width + j
+                        base = (outer * taps * inner + lane) * width + j
                         for tap in range(taps):
-                            _store(packed, base + tap * inner * width, _load(weights, source + tap))
-                        source += taps
+                            value = _load(weights, source + _get(offsets, tap))
+                            _store(start, base + tap * inner * width, value)
+                        source += in_step
                         lane += 1
                         if lane == inner:
                             outer, lane = outer + 1, 0
+
+    return run
+
+
+@native("conv_pad(values, padded, count, size)")
+def conv_pad(target: Target) -> Callable[..., None]:
+    """Copies ``count`` elements and puts zeros behind them, up to ``size``: a bias as whole vectors."""
+
+    @njit(error_model="numpy", nogil=True)
+    def run(values: int, padded: int, count: int, size: int, worker: int, workers: int) -> None:
+        for i in range(size * worker // workers, size * (worker + 1) // workers):
+            _store(padded, i, _load(values, i) if i < count else np.float32(0))
 
     return run
 

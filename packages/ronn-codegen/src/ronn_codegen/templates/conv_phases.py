@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, ceil_div
+from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, WeightsOrder, ceil_div
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class Phase:
     plan: ConvPlan
     taps: tuple[tuple[int, ...], ...]
     first: int
+
+    def order(self, kernel: Sequence[int]) -> WeightsOrder:
+        """Where the weights lie in ``w[C, K/group, *kernel]``; three dims."""
+        shape = self.plan.shape
+        per, out_per = shape.c // shape.group, shape.k // shape.group
+        size = kernel[0] * kernel[1] * kernel[2]
+        offsets = tuple((d * kernel[1] + r) * kernel[2] + s for d, r, s in product(*self.taps))
+        return WeightsOrder(per * out_per * size, size, out_per * size, offsets)
 
     def weights(self, w: np.ndarray, group: int) -> np.ndarray:
         """``w[C, K/group, ...]`` as weights of this convolution, ``[K, C/group, ...]``."""

@@ -309,6 +309,29 @@ class ConvPlan:
         return ceil_div(rows, ceil_div(rows, count))
 
 
+@dataclass(frozen=True)
+class WeightsOrder:
+    """Where weights lie before they are packed, in elements: ``group * group_step + out * out_step + in * in_step +
+    offsets[tap]``."""
+
+    group_step: int
+    out_step: int
+    in_step: int
+    offsets: tuple[int, ...]
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """``offsets`` as the kernel reads them (int64)."""
+        return np.array(self.offsets, np.int64)
+
+
+def usual_order(plan: ConvPlan) -> WeightsOrder:
+    """That of ``weights[K, C/group, D, R, S]``."""
+    shape, taps = plan.shape, plan.taps
+    per, out_per = shape.c // shape.group, shape.k // shape.group
+    return WeightsOrder(out_per * per * taps, per * taps, taps, tuple(range(taps)))
+
+
 def pack_weights(plan: ConvPlan, weights: np.ndarray) -> np.ndarray:
     """``weights[K, C/group, D, R, S]`` (or fewer spatial dims) in the order of ``plan``: what ``conv_pack`` does many
     times as fast."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,12 +10,13 @@ from ronn.ir.graph import Node
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
-from ronn_codegen.templates.conv_plan import DEPTHWISE, ConvPlan, ConvShape, Three, pack_bias, pack_weights, pixels_of
+from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, pixels_of
 from ronn_codegen.templates.narrow_plan import prefers_narrow
-from ronn_codegen.templates.winograd_plan import WinogradPlan, pack_winograd, winograd
+from ronn_codegen.templates.winograd_plan import WinogradPlan, winograd
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
+from ronn_provider_cpu.lower._conv_weights import packed_weights, padded_bias, winograd_weights
 from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.ops import DOMAIN
@@ -70,7 +71,8 @@ def conv(c: Lowering) -> None:
     lanes = c.machine.target.lanes(32)
     plain = group == 1 and shape.c <= _PLAIN_CHANNELS
     activation = str(c.attr("activation", ""))
-    narrow = narrow_shape(shape)
+    fixed = w.data is not None and (bias is None or bias.data is not None)
+    narrow = narrow_shape(shape) if fixed else None
     if narrow is not None and prefers_narrow(narrow, lanes):
         narrow_conv(c, narrow, x, w, bias, y, activation, c.attr("activation_params", ()))
         return
@@ -149,26 +151,20 @@ def _convolve(
     c.require(activation in ACTIVATION_ARITY, f"activation {activation!r}")
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     mode, p0, p1 = mode_of(activation, params)
-    c.require(w.data is not None, "the weights are not a constant")
-    if bias is None:
-        padded = pack_bias(plan, None)
-    else:
-        c.require(bias.data is not None, "the bias is not a constant")
-        padded = c.packed(bias, ("conv bias", plan.out_blocks * plan.lanes), lambda b: pack_bias(plan, b))
+    padded = padded_bias(c, plan, bias)
     ending = {
         "bias": padded, "residual": 0 if residual is None else residual, "y": y, "residual_last": int(residual_last),
         "mode": mode, "p0": p0, "p1": p1,
     }  # fmt: skip
-    tiles = winograd(plan)
+    tiles = winograd(plan) if w.data is not None else None
     if tiles is not None:
         _winograd(c, tiles, x, w, ending)
         return
-    taps = None if phase is None else phase.taps
-    packed = c.packed(w, ("conv", plan.lanes, plan.kind, shape.group, taps), _packer(c, plan, phase))
-    size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
+    size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out) + plan.packed_size)
     rest = {
-        "plan": plan.words, "x": x, "w": packed, "chunks": plan.units, "flops": shape.flops, "bytes": size,
-        "cost": 100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS, **ending,
+        "plan": plan.words, "x": x, "w": packed_weights(c, plan, w, phase), "chunks": plan.units,
+        "flops": shape.flops, "bytes": size, "cost": 100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS,
+        **ending,
     }  # fmt: skip
     if plan.strip_kind is not None:
         c.call("ronn_codegen.templates.depthwise", "depthwise_f32", kind=plan.strip_kind, **rest)
@@ -179,7 +175,7 @@ def _convolve(
 def _winograd(c: Lowering, plan: WinogradPlan, x: Argument, w: Operand, ending: Mapping[str, Argument]) -> None:
     """``flops`` are those of the definition."""
     shape = plan.shape
-    packed = c.packed(w, ("winograd", plan.lanes), _winograd_packer(c, plan))
+    packed = winograd_weights(c, plan, w)
     size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out)) + packed.nbytes
     shares = plan.shares
     if plan.fused:
@@ -195,42 +191,6 @@ def _winograd(c: Lowering, plan: WinogradPlan, x: Argument, w: Operand, ending: 
         v=transformed, m=c.temp(4 * shares * plan.product_floats), chunks=shares, cost=plan.cycles / 4,
         flops=shape.flops, bytes=size, **ending,
     )  # fmt: skip
-
-
-def _winograd_packer(c: Lowering, plan: WinogradPlan) -> Callable[[np.ndarray], np.ndarray]:
-    library = c.context.library
-    if library.missing([_MODULE]):
-        return lambda weights: pack_winograd(plan, weights)
-
-    def pack(weights: np.ndarray) -> np.ndarray:
-        given = np.ascontiguousarray(weights)
-        packed = np.zeros(plan.packed_size, np.float32)
-        library.kernel(_MODULE, "winograd_pack")(
-            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, plan.shape.k, plan.shape.c
-        )
-        return packed
-
-    return pack
-
-
-def _packer(c: Lowering, plan: ConvPlan, phase: Phase | None) -> Callable[[np.ndarray], np.ndarray]:
-    """Packs natively where the kernels are at hand; when they are still to be compiled, that waits for nobody."""
-    library = c.context.library
-    if phase is not None:
-        return lambda weights: pack_weights(plan, phase.weights(weights, plan.shape.group))
-    if plan.kind == DEPTHWISE or library.missing([_MODULE]):
-        return lambda weights: pack_weights(plan, weights)
-
-    def pack(weights: np.ndarray) -> np.ndarray:
-        shape, given = plan.shape, np.ascontiguousarray(weights)
-        packed = np.zeros(plan.packed_size, np.float32)
-        library.kernel(_MODULE, "conv_pack")(
-            plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,
-            shape.k // shape.group,
-        )  # fmt: skip
-        return packed
-
-    return pack
 
 
 def _product(sizes: Sequence[int]) -> int:
