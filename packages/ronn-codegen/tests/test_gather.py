@@ -137,3 +137,20 @@ def test_coordinates(
     bad[-1, 1] = sizes[1]
     shared(find("scatter_nd"), workers, updates, bad, to, status, 1, code, size, 2, table, rows, inner)
     assert status[0] == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("wide", [False, True])
+def test_single_elements(find: Find, dtype: Any, wide: bool) -> None:
+    x = filled((3, 50), dtype)
+    indices = np.random.default_rng(0).integers(-50, 50, 41).astype(np.int64 if wide else np.int32)
+    y, status = Guarded((3, 41), dtype), np.zeros(1, np.int64)
+    for workers in (1, 4, 7):
+        y.array[...] = 0
+        shared(find("gather"), workers, x, indices, y, status, wide, 3, 50, 41, x.itemsize, 4096)
+        np.testing.assert_array_equal(y.array, x[:, indices])
+        assert status[0] == 0
+    indices[[0, -1]] = 50, -51
+    shared(find("gather"), 2, x, indices, y, status, wide, 3, 50, 41, x.itemsize, 4096)
+    np.testing.assert_array_equal(y.array[:, 1:-1], x[:, indices[1:-1]])
+    assert status[0] == 1

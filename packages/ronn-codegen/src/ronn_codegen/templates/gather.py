@@ -1,5 +1,5 @@
 """Gathering: rows or elements of a tensor at computed positions. Positions are checked: one out of range sets the word
-at ``status`` and is skipped. ``wide`` tells indices of int64 from those of int32; sizes and strides are in bytes.
+at ``status``. ``wide`` tells indices of int64 from those of int32; sizes and strides are in bytes.
 
 Elements of every type are moved as so many bytes, so each kernel serves all types.
 """
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from ronn_codegen.native.declare import native
+from ronn_codegen.simd.emit import Builder
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.copy import SIZES, copy_run
-from ronn_codegen.templates.transpose import by_size, emit_move
+from ronn_codegen.templates.transpose import by_size, emit_move, load
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
 _at, _flag = peek("i64"), poke("i64")
 _at32 = peek("i32")
+_I64 = ir.IntType(64)
 move = by_size(SIZES, 2, emit_move)
 """``(size, x, y)``: copies an element of ``size`` bytes."""
 
@@ -31,6 +37,60 @@ def index_at(indices: int, i: int, wide: int, size: int) -> int:
     if found < 0:
         found += size
     return found if 0 <= found < size else -1
+
+
+@intrinsic
+def line(
+    typing: Any, size: Any, wide: Any, x: Any, indices: Any, y: Any, axis: Any, stride: Any, step: Any, n: Any
+) -> Any:
+    """y[j] = x[j * step + indices[j] * stride] for n elements of ``size`` bytes; indices are of an axis of ``axis``
+    elements, at least one. Returns whether one was out of range: in its place is the first."""
+
+    def element(builder: Builder, size: int, wide: bool, args: Any, j: Any) -> Any:
+        """Moves element j; 1 where its index is out of range, else 0."""
+        x, indices, y, axis, stride, step, _ = args
+        place = builder.add(indices, builder.mul(j, _I64(8 if wide else 4)))
+        found = load(builder, place, _I64 if wide else ir.IntType(32))
+        if not wide:
+            found = builder.sext(found, _I64)
+        behind = builder.icmp_signed("<", found, _I64(0))
+        found = builder.select(behind, builder.add(found, axis), found)
+        fine = builder.icmp_unsigned("<", found, axis)
+        source = builder.add(builder.mul(j, step), builder.mul(builder.select(fine, found, _I64(0)), stride))
+        emit_move(builder, size, (builder.add(x, source), builder.add(y, builder.mul(j, _I64(size)))))
+        return builder.select(fine, _I64(0), _I64(1))
+
+    def emit(builder: Builder, size: int, wide: bool, args: Any) -> Any:
+        bad = cgutils.alloca_once_value(builder, _I64(0))
+        fours = builder.and_(args[6], _I64(-4))
+        for first, end, many in ((_I64(0), fours, 4), (fours, args[6], 1)):
+            with cgutils.for_range_slice(builder, first, end, _I64(many)) as (j, _):
+                wrong = builder.load(bad, typ=_I64)
+                for k in range(many):
+                    wrong = builder.or_(wrong, element(builder, size, wide, args, builder.add(j, _I64(k))))
+                builder.store(wrong, bad)
+        return builder.load(bad, typ=_I64)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+        end = builder.append_basic_block("lined")
+        which = builder.add(builder.shl(args[0], _I64(1)), builder.and_(args[1], _I64(1)))
+        choice = builder.switch(which, end)
+        found = [(_I64(0), builder.block)]
+        for s in SIZES:
+            for w in (False, True):
+                block = builder.append_basic_block(f"line{s}")
+                choice.add_case(_I64(2 * s + w), block)
+                builder.position_at_end(block)
+                bad = emit(builder, s, w, args[2:])
+                found.append((bad, builder.block))
+                builder.branch(end)
+        builder.position_at_end(end)
+        value = builder.phi(_I64)
+        for incoming in found:
+            value.add_incoming(*incoming)
+        return value
+
+    return types.int64(*[types.intp] * 9), generate
 
 
 @_jit
@@ -53,18 +113,37 @@ def gather(target: Target) -> Callable[..., None]:
         x: int, indices: int, y: int, status: int, wide: int, outer: int, axis: int, count: int, inner: int, block: int,
         worker: int, workers: int,
     ) -> None:  # fmt: skip
+        if axis == 0:
+            _flag(status, 0, 1)
+            return
+        if inner == 1 or inner == 2 or inner == 4 or inner == 8 or inner == 16:
+            at, end = outer * count * worker // workers, outer * count * (worker + 1) // workers
+            while at < end:  # as far as the row of indices goes
+                o, i = at // count, at % count
+                n = min(count - i, end - at)
+                if line(
+                    inner,
+                    wide,
+                    x + o * axis * inner,
+                    indices + i * (8 if wide else 4),
+                    y + at * inner,
+                    axis,
+                    inner,
+                    0,
+                    n,
+                ):
+                    _flag(status, 0, 1)
+                at += n
+            return
         pieces = (inner + block - 1) // block
         units = outer * count * pieces
         first, last = units * worker // workers, units * (worker + 1) // workers
         rest, piece = first // pieces, first % pieces
         o, i = rest // count, rest % count
-        small = inner == 1 or inner == 2 or inner == 4 or inner == 8 or inner == 16
         for _ in range(first, last):
             found = index_at(indices, i, wide, axis)
             if found < 0:
                 _flag(status, 0, 1)
-            elif small:
-                move(inner, x + (o * axis + found) * inner, y + (o * count + i) * inner)
             else:
                 at = piece * block
                 source, place = x + (o * axis + found) * inner + at, y + (o * count + i) * inner + at
@@ -89,14 +168,13 @@ def gather_elements(target: Target) -> Callable[..., None]:
         x: int, indices: int, y: int, status: int, wide: int, size: int, axis: int, stride: int, table: int, rank: int,
         rows: int, n: int, step: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
+        if axis == 0:
+            _flag(status, 0, 1)
+            return
         for row in range(rows * worker // workers, rows * (worker + 1) // workers):
-            start = x + row_start(row, table, rank)
-            for j in range(n):
-                found = index_at(indices, row * n + j, wide, axis)
-                if found < 0:
-                    _flag(status, 0, 1)
-                else:
-                    move(size, start + j * step + found * stride, y + (row * n + j) * size)
+            start, at = x + row_start(row, table, rank), row * n
+            if line(size, wide, start, indices + at * (8 if wide else 4), y + at * size, axis, stride, step, n):
+                _flag(status, 0, 1)
 
     return njit(error_model="numpy", nogil=True)(run)
 
