@@ -38,6 +38,7 @@ class CpuProvider(KernelProvider):
     def passes(self, device: Device) -> Sequence[Pass]:
         from ronn_provider_cpu.passes.block_layout import block_layout
         from ronn_provider_cpu.passes.fold_dequantised import fold_dequantised
+        from ronn_provider_cpu.passes.fuse_columns import fuse_columns
         from ronn_provider_cpu.passes.fuse_distances import fuse_distances
         from ronn_provider_cpu.passes.fuse_integer_products import fuse_integer_products
         from ronn_provider_cpu.passes.fuse_qdq import fuse_qdq
@@ -46,7 +47,8 @@ class CpuProvider(KernelProvider):
         from ronn_provider_cpu.passes.widen_half import widen_half
 
         quantised = (fuse_qdq, fuse_integer_products)
-        return (*quantised, fuse_distances, split_labels, widen_half, fold_dequantised, block_layout, fuse_residual)
+        classical = (fuse_columns, fuse_distances, split_labels)
+        return (*quantised, *classical, widen_half, fold_dequantised, block_layout, fuse_residual)
 
     def kernels(self) -> KernelSet:
         from ronn_provider_cpu import kernels as package

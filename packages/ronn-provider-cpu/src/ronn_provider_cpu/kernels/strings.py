@@ -16,7 +16,7 @@ CASE: dict[str, Callable[[str], str]] = {"LOWER": str.lower, "UPPER": str.upper,
 def objects(values: Iterable[object], shape: tuple[int, ...]) -> np.ndarray:
     """An object array of ``shape`` that holds ``values`` in row-major order."""
     out = np.empty(shape, object)
-    out.reshape(-1)[:] = list(values)
+    out.reshape(-1)[:] = values if isinstance(values, list) else list(values)
     return out
 
 
@@ -77,22 +77,27 @@ def tokenizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     if expression:
         token = re.compile(expression)
 
-        def cut(text: str) -> list[str]:
+        def every(text: str) -> list[str]:
             return [m.group() for m in token.finditer(text)]
+
+        cut = every if token.groups else token.findall
     elif separators in ([""], [], None):
         cut = list
     else:
         splitter = re.compile("|".join(separators))
 
-        def cut(text: str) -> list[str]:
-            return splitter.split(text)
+        cut = splitter.split
 
     def call(x: np.ndarray) -> np.ndarray:
-        rows = [[t for t in cut(s) if t and len(t) >= shortest] for s in x.reshape(-1)]
+        rows = [cut(s) for s in x.reshape(-1).tolist()]
+        if shortest > 1:
+            rows = [[t for t in row if len(t) >= shortest] for row in rows]
+        elif not all(map(all, rows)):
+            rows = [list(filter(None, row)) for row in rows]
         if mark:
             rows = [["\x02", *row, "\x03"] for row in rows]
         width = max(map(len, rows), default=0)
-        return objects((t for row in rows for t in (*row, *[pad] * (width - len(row)))), (*x.shape, width))
+        return objects([t for row in rows for t in row + [pad] * (width - len(row))], (*x.shape, width))
 
     return call
 
@@ -121,20 +126,26 @@ def tf_idf_vectorizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     for i, w in weight.items():
         scale[i] = w
 
-    def count(tokens: list[object], row: np.ndarray) -> None:
-        for n in range(shortest, longest + 1):
-            # Skipping means nothing between the items of a single token.
-            for step in range(1, (1 if n == 1 else skips + 1) + 1):
-                for first in range(len(tokens) - step * (n - 1)):
-                    found = column.get(tuple(tokens[first : first + step * (n - 1) + 1 : step]))
-                    if found is not None:
-                        row[found] += 1
+    singles = {gram[0]: i for gram, i in column.items() if len(gram) == 1}
+
+    def positions(tokens: list[object], start: int) -> list[int]:
+        """Positions of the n-grams of a row, whose columns begin at ``start``."""
+        found = []
+        if shortest <= 1:
+            found = [start + singles[t] for t in tokens if t in singles]
+        for n in range(max(2, shortest), longest + 1):
+            for step in range(1, skips + 2):
+                grams = zip(*(tokens[i * step :] for i in range(n)))
+                found += [start + column[gram] for gram in grams if gram in column]
+        return found
 
     def call(x: np.ndarray) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
-        out = np.zeros((rows.shape[0], width), np.float32)
-        for tokens, row in zip(rows.tolist(), out, strict=True):
-            count(tokens, row)
+        found: list[int] = []
+        for i, tokens in enumerate(rows.tolist()):
+            found += positions(tokens, i * width)
+        counts = np.bincount(np.array(found, np.int64), minlength=rows.shape[0] * width)
+        out = counts.astype(np.float32).reshape(rows.shape[0], width)
         if mode == "IDF":
             out = np.where(out > 0, scale, np.float32(0))
         elif mode == "TFIDF":

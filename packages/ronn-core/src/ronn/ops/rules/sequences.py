@@ -105,7 +105,9 @@ def string_split(c: InferContext) -> None:
 
 @rule("StringNormalizer")
 def string_normalizer(c: InferContext) -> None:
-    c.set(0, DType.STRING, unknown(c.rank(0)))
+    shape = c.shape(0)
+    whole = shape and isinstance(shape[-1], int) and shape[-1] > 0 and not c.attr("stopwords")
+    c.set(0, DType.STRING, shape if whole else unknown(c.rank(0)))
 
 
 @rule("RegexFullMatch")
