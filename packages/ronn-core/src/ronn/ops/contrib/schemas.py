@@ -1,7 +1,8 @@
 """Schemas of the ``com.microsoft`` operators, one line an operator: inputs, outputs, type variables, attributes.
 
-``X:T`` is a formal parameter called X of type variable T, ``X?:T`` an optional one, ``X*:T`` a variadic one. An
-attribute is given by its default, or by its ONNX type name where it has none (``INT!`` when it is required).
+``X:T`` is a formal parameter called X of type variable T, ``X?:T`` an optional one, ``X*:T`` a variadic one, ``X**:T``
+one of mixed types. An attribute is given by its default, or by its ONNX type name where it has none (``INT!`` when it
+is required).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _formals(text: str) -> tuple[Formal, ...]:
     out = []
     for word in text.split():
         name, variable = word.split(":")
-        out.append(Formal(name.rstrip("?*"), variable, name.endswith("?"), name.endswith("*")))
+        out.append(Formal(name.rstrip("?*"), variable, name.endswith("?"), name.endswith("*"), not name.endswith("**")))
     return tuple(out)
 
 
@@ -143,7 +144,7 @@ _op("QLinearMul", "A:T A_scale:S A_zero_point?:T B:T B_scale:S B_zero_point?:T C
 _op("QLinearSigmoid", "X:T X_scale:S X_zero_point?:T Y_scale:S Y_zero_point?:T", "Y:T", _Q)
 _op("QLinearLeakyRelu", "X:T X_scale:S X_zero_point?:T Y_scale:S Y_zero_point?:T", "Y:T", _Q, alpha=0.01)
 _op("QLinearSoftmax", "X:T X_scale:S x_zero_point?:T y_scale:S y_zero_point:T", "Y:T", _Q, axis=-1, opset="INT!")
-_op("QLinearConcat", "Y_scale:S Y_zero_point:T inputs*:V", "Y:T", {**_Q, "V": "any"}, axis="INT!")
+_op("QLinearConcat", "Y_scale:S Y_zero_point:T inputs**:V", "Y:T", {**_Q, "V": "any"}, axis="INT!")
 _op("QLinearWhere", "condition:B X:T x_scale:S x_zero_point:T Y:T y_scale:S y_zero_point:T z_scale:S z_zero_point:T",
     "Z:T", {**_Q, "B": "bool"})  # fmt: skip
 _op("QLinearAveragePool", "X:T x_scale:S x_zero_point?:T y_scale:S y_zero_point?:T", "Y:T", _Q, channels_last=0,
