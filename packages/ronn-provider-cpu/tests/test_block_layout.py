@@ -89,6 +89,30 @@ def test_other_convolutions_stay(shape: str, body: str) -> None:
     assert not run(f"%x: f32[{shape}]", body + "%h = Conv(%x, %w)\n%y = Conv(%h, %v)").changed
 
 
+TRANSPOSED = {
+    "twice as large": "{strides=[2, 2]}",
+    "cut": "{strides=[2, 3], pads=[1, 0, 0, 1], output_padding=[1, 0]}",
+    "to a size": "{strides=[2, 2], output_shape=[12, 13]}",
+    "SAME": '{strides=[3, 2], auto_pad="SAME_UPPER"}',
+    "dilated": "{dilations=[2, 2], pads=[1, 1, 2, 0]}",
+}
+
+
+@pytest.mark.parametrize("channels", [16, 11])
+@pytest.mark.parametrize("how", TRANSPOSED.values(), ids=TRANSPOSED)
+def test_transposed_convolutions(how: str, channels: int) -> None:
+    body = weights("w", channels, 5) + f"%u: f32[{channels},13,2,2] = const ?\n%c: f32[13] = const ?\n"
+    body += weights("v", 7, 13, 1) + f"%a = Conv(%x, %w)\n%b = ConvTranspose(%a, %u, %c) {how}\n%y = Conv(%b, %v)\n"
+    done = run(X, body, rtol=1e-4, atol=1e-5)
+    assert done.ops == ["Block", "BlockedConv", "BlockedConvTranspose", "BlockedConv", "Unblock"]
+
+
+def test_groups_of_transposed_convolutions() -> None:
+    body = weights("w", 16, 5) + "%u: f32[16,3,2,2] = const ?\n" + weights("v", 7, 12, 1)
+    body += "%a = Conv(%x, %w)\n%b = ConvTranspose(%a, %u) {group=4, strides=[2, 2]}\n%y = Conv(%b, %v)\n"
+    assert run(X, body, rtol=1e-4, atol=1e-5).ops.count("BlockedConvTranspose") == 1
+
+
 LINE = {
     "Relu": "%b = Relu(%a)",
     "per channel": "%k: f32[C,1] = const ?\n%m = Mul(%k, %a)\n%b = Add(%m, %a)",
@@ -373,6 +397,39 @@ def nets(draw: Any) -> Graph:
 @given(nets(), st.sampled_from([4, 8, 16]))
 def test_random_nets(graph: Graph, lanes: int) -> None:
     apply([block_layout_of(lanes)], graph, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [5, 16, 24])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_up_and_down_through_a_session(rank: int, channels: int) -> None:
+    """Convolutions in one and two dims and transposed ones, native kernels against NumPy's."""
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    shapes = {"w": (channels, 3, 3), "v": (channels, 12, 2), "u": (10, 12, 1), "b": (12,)}
+    arrays = {
+        n: rng.standard_normal(s if n == "b" else (*s, *s[2:]) if rank == 2 else s).astype(np.float32)
+        for n, s in shapes.items()
+    }
+    make = helper.make_node
+    nodes = [
+        make("Conv", ["x", "w"], ["a"], pads=[1] * 2 * rank),
+        make("LeakyRelu", ["a"], ["c"], alpha=0.1),
+        make("ConvTranspose", ["c", "v", "b"], ["d"], strides=[2] * rank, output_padding=[1] * rank),
+        make("Sigmoid", ["d"], ["e"]),
+        make("Conv", ["e", "u"], ["y"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("x", 1, ["N", 3, *["S"] * rank])], [value("y", 1, None)],
+        [numpy_helper.from_array(a, n) for n, a in arrays.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    native = ronn.Session(model, providers=["cpu"])
+    plain = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})])
+    for n, size in ((1, 9), (2, 20)):
+        x = rng.standard_normal((n, 3, *[size] * rank)).astype(np.float32)
+        np.testing.assert_allclose(native.run(x)["y"], plain.run(x)["y"], rtol=1e-4, atol=1e-4)
 
 
 def test_through_a_session() -> None:

@@ -9,6 +9,9 @@ A *blocked* tensor is ``f32[N, ceil(C / L), H, W, L]``: channel c of ``f32[N, C,
 | ``Unblock(x)`` | the reverse | channels, nhwc, rank |
 | ``BlockedConv(x, w, bias?, residual?)`` | ``activation(conv(x, w) + bias + residual)``, blocked | see below |
 
+``BlockedConvTranspose(x, w, bias?)`` takes the weights of ``ConvTranspose`` (``w[C, K / group, R, S]``) and has its
+attributes of two dims, but for the pads: begins (elements cut at the beginning of each axis) and output_size.
+
 ``BlockedConv`` takes the weights of ``Conv`` as they are (``w[K, C / group, R, S]``, ``bias[K]``); ``residual`` is
 blocked and has the shape of the output. Attributes: kernel_shape, strides, pads (explicit), dilations, group,
 activation and activation_params (as of ``ronn::FusedConv``), lanes, channels (C), out_channels (K), and plain_input:
@@ -58,7 +61,20 @@ BLOCKED_CONV = OpSchema(
     required=frozenset({"kernel_shape", "strides", "pads", "dilations", "lanes", "channels", "out_channels"}),
     min_inputs=2, max_inputs=4,
 )  # fmt: skip
-SCHEMAS = (BLOCK, UNBLOCK, BLOCKED_CONV)
+BLOCKED_CONV_TRANSPOSE = OpSchema(
+    DOMAIN, "BlockedConvTranspose", 1,
+    (Formal("x", _FLOAT), Formal("w", _FLOAT), Formal("bias", _FLOAT, optional=True)), (Formal("y", _FLOAT),),
+    defaults={"group": 1},
+    attributes={
+        "kernel_shape": "INTS", "strides": "INTS", "begins": "INTS", "dilations": "INTS", "output_size": "INTS",
+        "group": "INT", "lanes": "INT", "channels": "INT", "out_channels": "INT",
+    },
+    required=frozenset({
+        "kernel_shape", "strides", "begins", "dilations", "output_size", "lanes", "channels", "out_channels"
+    }),
+    min_inputs=2, max_inputs=3,
+)  # fmt: skip
+SCHEMAS = (BLOCK, UNBLOCK, BLOCKED_CONV, BLOCKED_CONV_TRANSPOSE)
 
 for _schema in SCHEMAS:
     register_schema(_schema)
@@ -116,6 +132,16 @@ def blocked_conv(c: InferContext) -> None:
         extent = (kernel[i] - 1) * dilations[i] + 1
         out.append(None if size is None else floordiv(size + pads[i] + pads[i + 2] - extent, strides[i]) + 1)
     c.set(0, DType.FLOAT32, (None if x is None else x[0], -(-out_channels // lanes), *out, lanes))
+
+
+@rule("BlockedConvTranspose", domain=DOMAIN)
+def blocked_conv_transpose(c: InferContext) -> None:
+    """The output size is an attribute."""
+    lanes, channels, out_channels = (int(c.attr(name)) for name in ("lanes", "channels", "out_channels"))
+    x = _blocked_shape(c, 0)
+    if x is not None and (x[4] not in (lanes, None) or x[1] not in (-(-channels // lanes), None)):
+        raise c.fail(f"the input is {x}, not {channels} channels in blocks of {lanes}")
+    c.set(0, DType.FLOAT32, (None if x is None else x[0], -(-out_channels // lanes), *c.attr("output_size"), lanes))
 
 
 def _blocked_shape(c: InferContext, index: int) -> Shape | None:

@@ -11,6 +11,7 @@ from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._activations import activate, activation, known
 from ronn_provider_cpu.kernels.conv import add_bias, convolve
+from ronn_provider_cpu.kernels.conv_transpose import transposed
 from ronn_provider_cpu.ops import DOMAIN
 
 
@@ -86,3 +87,22 @@ def blocked_conv(
         return to_blocks(y, lanes)
 
     return run
+
+
+@kernel("BlockedConvTranspose", domain=DOMAIN, dtypes="float32")
+def blocked_conv_transpose(
+    ctx: KernelContext,
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray | None = None,
+    *,
+    strides: Sequence[int],
+    begins: Sequence[int],
+    dilations: Sequence[int],
+    output_size: Sequence[int],
+    group: int,
+    lanes: int,
+    channels: int,
+) -> np.ndarray:
+    y = transposed(from_blocks(x, channels), w, group, strides, dilations, begins, output_size)
+    return to_blocks(add_bias(y, bias), lanes)

@@ -20,6 +20,7 @@ from ronn_provider_cpu.passes.block_ops import candidate
 from ronn_provider_cpu.passes.block_values import Candidate, Layouts
 
 NAME = "block-layout"
+CONVOLUTIONS = ("Conv", "FusedConv", "ConvTranspose")
 
 
 @define_pass(NAME, requires_types=True, keeps_types=True, late=True)
@@ -48,7 +49,7 @@ def _native_lanes(context: PassContext) -> int | None:
 
 
 def _block(graph: Graph, context: PassContext, lanes: int) -> bool:
-    if lanes == 1 or not any(n.op in ("Conv", "FusedConv") for n in graph.all_nodes()):
+    if lanes == 1 or not any(n.op in CONVOLUTIONS for n in graph.all_nodes()):
         return False
     changed = False
     for g in graphs(graph):
@@ -185,7 +186,7 @@ def _convert(graph: Graph, context: PassContext, at: Layouts, region: Sequence[C
 
 
 def _is_conv(c: Candidate) -> bool:
-    return c.node.op in ("Conv", "FusedConv")
+    return c.node.op in CONVOLUTIONS
 
 
 def _is_plain_wanted(graph: Graph, value: Value, inside: Iterable[Node], reads: dict[Node, tuple[Value, ...]]) -> bool:

@@ -299,6 +299,6 @@ _BY_OP: dict[str, Callable[[Node, Layouts], Candidate | None]] = {
     **dict.fromkeys(("ReduceMean", "ReduceMax"), windows.reduce),
     **dict.fromkeys(("Resize", "Upsample"), windows.resize),
     **dict.fromkeys(("Squeeze", "Unsqueeze", "Flatten", "Reshape"), _view),
-    "Conv": windows.conv, "BatchNormalization": _batch_norm, "Concat": _concat, "Split": _split, "Slice": _slice,
-    "Pad": _pad, "Transpose": _transpose,
+    "Conv": windows.conv, "ConvTranspose": windows.conv_transpose, "BatchNormalization": _batch_norm,
+    "Concat": _concat, "Split": _split, "Slice": _slice, "Pad": _pad, "Transpose": _transpose,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ from ronn.ir.graph import Node, Value
 from ronn.passes.edit import Builder, attr, ints
 from ronn_codegen.templates.narrow_plan import NarrowShape, blocked_time, narrow_time
 from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes.block_cost import convolution_gain
 from ronn_provider_cpu.passes.block_values import Candidate, Get, Layouts, Shape, again
 
 PLAIN_CHANNELS = 4  # convolutions of so few input channels read them where they are
+MOST_PHASES = 256  # convolutions that a transposed one becomes
 
 
 def conv(node: Node, at: Layouts) -> Candidate | None:
@@ -61,6 +64,36 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
         return b.node("BlockedConv", inputs, attributes, domain=DOMAIN, version=1).outputs
 
     return Candidate(node, () if plain_input else (x,), (node.output,), make, gain)
+
+
+def conv_transpose(node: Node, at: Layouts) -> Candidate | None:
+    """ConvTranspose in two dims with constant weights."""
+    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
+    x_shape, y_shape = at.first(x), at.first(node.output)
+    if x is None or x_shape is None or y_shape is None or w is None or w.data is None or w.data.ndim != 4:
+        return None
+    if bias is not None and bias.data is None:
+        return None
+    kernel = list(w.data.shape[2:])
+    strides, dilations = (list(node.attributes.get(name) or [1, 1]) for name in ("strides", "dilations"))
+    begins, outs = transposed_geometry(
+        x_shape[2:], kernel, strides, dilations, attr(node, "auto_pad"), node.attributes.get("pads"),
+        node.attributes.get("output_padding") or [0, 0], node.attributes.get("output_shape"),
+    )  # fmt: skip
+    if tuple(outs) != y_shape[2:] or any(b < 0 for b in begins) or math.prod(strides) > MOST_PHASES:
+        return None
+    attributes: dict[str, Any] = {
+        "kernel_shape": kernel, "strides": strides, "dilations": dilations, "begins": list(begins),
+        "output_size": list(outs), "group": int(attr(node, "group", 1)), "lanes": at.lanes,
+        "channels": x_shape[1], "out_channels": y_shape[1],
+    }  # fmt: skip
+    gain = convolution_gain(x_shape, y_shape, plain_input=False, lanes=at.lanes)
+
+    def make(b: Builder, get: Get) -> Sequence[Value]:
+        inputs = [get(x), *node.inputs[1:3]]
+        return b.node("BlockedConvTranspose", inputs, attributes, domain=DOMAIN, version=1).outputs
+
+    return Candidate(node, (x,), (node.output,), make, gain)
 
 
 def pool(node: Node, at: Layouts) -> Candidate | None:
