@@ -51,6 +51,13 @@ class Epilogue:
     params: tuple[float, ...] = ()
 
 
+def source_of(e: Epilogue, columns: int) -> tuple[int, int]:
+    """Kind and row stride of a source."""
+    if e.source is None:
+        return 0, 0
+    return ROW_ELEMENTS if e.source.shape[-1] == 1 and columns > 1 else ROW_VECTORS, strides(e.source)[-2]
+
+
 def strides(x: np.ndarray) -> tuple[int, ...]:
     return tuple(s // x.itemsize for s in x.strides)
 
@@ -78,10 +85,8 @@ def product(
     tile = tile_of(lib.machine.target)
     (batch, m, k), n = a.shape, b.shape[2]
     c = np.full((batch, m + 1, n + 3), GUARD)
-    kind, rows, source_batch = 0, 0, 0
-    if e.source is not None:
-        kind = ROW_ELEMENTS if e.source.shape[-1] == 1 and n > 1 else ROW_VECTORS
-        rows, source_batch = strides(e.source)[-2], strides(e.source)[0] if e.source.ndim == 3 else 0
+    kind, rows = source_of(e, n)
+    source_batch = strides(e.source)[0] if e.source is not None and e.source.ndim == 3 else 0
     if packed:
         held = pack(level, b)
         place = (tile.columns, last_step(n, tile), k * tile.columns, 0)
@@ -104,20 +109,25 @@ def product(
     return c[:, :m, :n]
 
 
-def dot(level: str, a: np.ndarray, x: np.ndarray, epilogue: Epilogue | None = None, *, workers: int = 1) -> np.ndarray:
-    """A[batch, M, K] @ x[batch, K] by the kernel."""
+def dot(
+    level: str, a: np.ndarray, x: np.ndarray, epilogue: Epilogue | None = None, *, across: bool = True,
+    workers: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """A[batch, M, K] @ X[batch, count, K]' by the kernel; ``across``: transposed, [batch, count, M]."""
     e = Epilogue() if epilogue is None else epilogue
-    batch, m, k = a.shape
-    y = np.full((batch, m + 1), GUARD)
-    source = np.zeros(1, np.float32) if e.source is None else e.source
-    of = [np.arange(batch) * s for s in (strides(a)[0], strides(x)[0], m + 1, 0)]
+    (batch, m, k), count = a.shape, x.shape[1]
+    rows, columns = (count, m) if across else (m, count)
+    y = np.full((batch, rows + 1, columns), GUARD)
+    of = [np.arange(batch) * s for s in (strides(a)[0], strides(x)[0], (rows + 1) * columns, 0)]
     offsets = np.ascontiguousarray(np.stack(of, 1), np.int64)
     kernel = library(level).kernel("ronn_codegen.templates.gemv", "dot_f32")
-    kind = 0 if e.source is None else 2 if source.size == 1 else 1
+    kind, source_row = source_of(e, columns)
     for worker in range(workers):
         kernel(
-            m, k, batch, offsets.ctypes.data, a.ctypes.data, strides(a)[1], x.ctypes.data, y.ctypes.data,
-            source.ctypes.data, kind, e.alpha, e.beta, *mode_of(e.activation, e.params), worker=worker, workers=workers,
+            m, count, k, batch, offsets.ctypes.data, a.ctypes.data, strides(a)[1], x.ctypes.data, strides(x)[1],
+            y.ctypes.data, *((1, columns) if across else (columns, 1)),
+            0 if e.source is None else e.source.ctypes.data, source_row, kind,
+            e.alpha, e.beta, *mode_of(e.activation, e.params), worker=worker, workers=workers,
         )  # fmt: skip
-    assert (y[:, m] == GUARD).all()
-    return y[:, :m]
+    assert (y[:, rows] == GUARD).all()
+    return y[:, :rows]

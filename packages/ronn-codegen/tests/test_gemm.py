@@ -156,6 +156,12 @@ def test_activations(level: str, activation: str) -> None:
         np.testing.assert_allclose(with_bias, want(x + bias), rtol=1e-5, atol=2e-6)
 
 
+def as_source(held: np.ndarray) -> np.ndarray:
+    """The array with strides 0 along the dims that broadcast."""
+    steps = [0 if d == 1 else s for d, s in zip(held.shape, held.strides, strict=True)]
+    return np.lib.stride_tricks.as_strided(held, strides=steps)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(LEVELS),
@@ -172,7 +178,7 @@ def test_sources(
     a, b = operands(m, n, k, batch=2)
     shape = {"row": (1, n), "column": (m, 1), "scalar": (1, 1), "full": (m, n), "batched": (2, m, n)}[form]
     held = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
-    source = np.lib.stride_tricks.as_strided(held, strides=[0 if d == 1 else s for d, s in zip(shape, held.strides)])
+    source = as_source(held)
     want, bound = exact(a, b)
     want = factors[0] * want + factors[1] * held.astype(np.float64)
     want = ACTIVATIONS[activation][1](want)
@@ -180,26 +186,31 @@ def test_sources(
     assert (np.abs(got - want) <= 2 * bound + 1e-5).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(LEVELS),
-    st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(0, 200)),
-    st.sampled_from([None, "vector", "scalar"]),
+    st.tuples(st.integers(1, 3), st.integers(1, 30), st.integers(1, 9), st.integers(0, 200)),
+    st.sampled_from(["", "row", "column", "scalar", "full"]),
     st.sampled_from(["", "Clip", "Tanh"]),
+    st.booleans(),
     st.integers(1, 4),
 )
-def test_matrix_by_vector(
-    level: str, size: tuple[int, int, int], form: str | None, activation: str, workers: int
+def test_matrix_by_few_vectors(
+    level: str, size: tuple[int, int, int, int], form: str, activation: str, across: bool, workers: int
 ) -> None:
-    batch, m, k = size
+    batch, m, count, k = size
     rng = np.random.default_rng(k)
-    a = rng.standard_normal((batch, m, k + 1)).astype(np.float32)[:, :, :k]
-    x = rng.standard_normal((batch, k)).astype(np.float32)
-    source = None if form is None else rng.standard_normal(m if form == "vector" else 1).astype(np.float32)
+    a, x = (rng.standard_normal((batch, n, k + 1)).astype(np.float32)[:, :, :k] for n in (m, count))
+    want, bound = exact(a, x.transpose(0, 2, 1))
+    across = across or count == 1  # then the result is one row
+    if across:
+        want, bound = want.transpose(0, 2, 1), bound.transpose(0, 2, 1)
+    rows, columns = want.shape[1:]
+    shape = {"row": (1, columns), "column": (rows, 1), "scalar": (1, 1), "full": (rows, columns)}.get(form)
+    source = None if shape is None else as_source(rng.standard_normal(shape).astype(np.float32))
     params, function = ACTIVATIONS[activation]
-    want, bound = exact(a, x[:, :, None])
-    want = function(0.5 * want[:, :, 0] + (0 if source is None else 2.0 * source.astype(np.float64)))
+    want = function(0.5 * want + (0 if source is None else 2.0 * source.astype(np.float64)))
     epilogue = Epilogue(0.5, 2.0, source, activation, params)
-    got = dot(level, a, x, epilogue, workers=workers)
-    assert (np.abs(got - want) <= bound[:, :, 0] + 1e-5).all()
-    np.testing.assert_array_equal(got, dot(level, a, x, epilogue))
+    got = dot(level, a, x, epilogue, across=across, workers=workers)
+    assert (np.abs(got - want) <= bound + 1e-5).all()
+    np.testing.assert_array_equal(got, dot(level, a, x, epilogue, across=across))

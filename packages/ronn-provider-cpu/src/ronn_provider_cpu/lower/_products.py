@@ -27,6 +27,8 @@ _GEMM, _PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm", "gem
 _GEMM64 = "ronn_codegen.templates.gemm64"
 # A row-major B is packed at run time from this size on; below, reading it where it lies is as quick.
 _PACKED_ROWS, _PACKED_STEPS = 192, 512
+# Sums along k, whose lanes are added up at the end, pay with so many steps for each row (of A) or column (of B).
+_DOT_STEPS, _DOT_ROWS, _DOT_COLUMNS = 32, 32, 8
 _STREAMED = 1 << 19  # bytes of a B that few rows of A pass over once
 
 
@@ -108,18 +110,20 @@ def product(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue) -> None:
         e = replace(e, source=None if s is None else Source(s.operand, s.column, s.row))
     if y.dtype == F64:
         _wide(c, a, b, y, e, batch)
-    elif a.rows == 1 and b.row == 1 and a.column == 1 and (b.columns == 1 or b.operand.data is None):
-        _dot(c, a, b, y, e, batch)
+    elif _few_rows(a, b):
+        _dot(c, b.transposed, a, b.operand, y, e, batch, across=True)
+    elif _few_columns(a, b):
+        _dot(c, a, b.transposed, _along_k(c, b), y, e, batch, across=False)
     else:
         _general(c, a, b, y, e, batch)
 
 
-def _table(a: Matrix, b: Matrix, b_step: int, batch: tuple[int, ...]) -> Any:
+def _table(a: Matrix, b: Matrix, b_step: int, y_step: int, batch: tuple[int, ...]) -> Any:
     """int64[batch, 4]: offsets of A, B, Y and the source; 0 for one product."""
     count = math.prod(batch)
     if count == 1:
         return 0
-    of_y = np.arange(count, dtype=np.int64) * (a.rows * b.columns)
+    of_y = np.arange(count, dtype=np.int64) * y_step
     columns = [a.offsets(batch, a.step), b.offsets(batch, b_step), of_y, np.zeros(count, np.int64)]
     return np.ascontiguousarray(np.stack(columns, 1))
 
@@ -141,21 +145,44 @@ def _measures(a: Matrix, b: Matrix, batch: tuple[int, ...], size: int) -> dict[s
     return {"cost": 50 + max(flops * size / 400, moved / 20), "flops": flops, "bytes": moved}
 
 
-def _dot(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
-    """One row of A by columns of B that are contiguous along k."""
-    held = _added(e, b.columns)
-    del held["source_row"]
+def _few_rows(a: Matrix, b: Matrix) -> bool:
+    """Whether B is better read along k, as it lies, than packed."""
+    fits = a.rows <= max(2, min(_DOT_ROWS, a.columns // _DOT_STEPS))
+    return fits and b.row == 1 and a.column == 1 and (b.columns == 1 or b.operand.data is None)
+
+
+def _few_columns(a: Matrix, b: Matrix) -> bool:
+    """Whether columns of B would leave most lanes empty, and sums along k pay."""
+    contiguous = a.column == 1 and (b.row == 1 or b.operand.data is not None)
+    return contiguous and b.columns <= _DOT_COLUMNS and b.rows >= _DOT_STEPS * max(b.columns, 4)
+
+
+def _along_k(c: Lowering, b: Matrix) -> Operand | np.ndarray:
+    """B with columns that are contiguous; those of a constant can be made so."""
+    if b.row == 1:
+        return b.operand
+    shape = (math.prod(b.batch), b.rows, b.columns)
+    return c.packed(b.operand, "columns", lambda data: np.ascontiguousarray(data.reshape(shape).transpose(0, 2, 1)))
+
+
+def _dot(
+    c: Lowering, matrix: Matrix, vectors: Matrix, b: Operand | np.ndarray, y: Operand, e: Epilogue,
+    batch: tuple[int, ...], *, across: bool,
+) -> None:  # fmt: skip
+    """Rows of ``matrix`` by those of ``vectors``; the result has a row for each vector, or (not ``across``) each row
+    of the matrix. ``b`` holds the right operand of the two."""
+    m, count, k = matrix.rows, vectors.rows, matrix.columns
+    columns = m if across else count
+    a, x = (b, vectors.operand) if across else (matrix.operand, b)
+    measures = _measures(matrix, vectors.transposed, batch, 4)
+    table = _table(matrix, vectors, vectors.step, m * count, batch)
     mode, p0, p1 = e.mode
     c.call(
-        _DOT, "dot_f32", m=b.columns, k=b.rows, batch=math.prod(batch), offsets=_table_of_dot(a, b, batch),
-        a=b.operand, a_row=b.column, x=a.operand, y=y, **held, alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
-        chunks=math.prod(batch) * -(-b.columns // 4), **_measures(a, b, batch, 4),
+        _DOT, "dot_f32", m=m, count=count, k=k, batch=math.prod(batch), offsets=table,
+        a=a, a_row=k, x=x, x_row=k, y=y, y_row=1 if across else columns, y_column=columns if across else 1,
+        **_added(e, columns), alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
+        chunks=math.prod(batch) * -(-m // 4), **measures,
     )  # fmt: skip
-
-
-def _table_of_dot(a: Matrix, b: Matrix, batch: tuple[int, ...]) -> Any:
-    table = _table(a, b, b.step, batch)
-    return 0 if isinstance(table, int) else np.ascontiguousarray(table[:, [1, 0, 2, 3]])
 
 
 def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
@@ -182,7 +209,7 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
             kc = min(kc, 8 if m <= 4 else 16)
     mode, p0, p1 = e.mode
     c.call(
-        _GEMM, "gemm_f32", m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, batch),
+        _GEMM, "gemm_f32", m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, m * n, batch),
         a=a.operand, a_row=a.row, a_step=a.column, b=held, **place, c=y, c_row=n, **_added(e, n),
         alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
         chunks=math.prod(batch) * tile.tiles(m, n), **_measures(a, b, batch, 4),
@@ -213,8 +240,8 @@ def _wide(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tup
         )
     c.call(
         _GEMM64, "gemm_f64", m=m, n=n, k=k, kc=block_of_steps(m, k, tile), batch=math.prod(batch),
-        offsets=_table(a, b, b.step, batch), a=a.operand, a_row=a.row, a_step=a.column, b=held, b_step=n, b_last=n,
-        b_panel=tile.columns, tail=guard(k, n, n, tile), c=y, c_row=n, **_added(e, n), alpha=e.alpha, beta=e.beta,
-        mode=0, p0=0.0, p1=0.0, chunks=math.prod(batch) * tile.tiles(m, n),
+        offsets=_table(a, b, b.step, m * n, batch), a=a.operand, a_row=a.row, a_step=a.column, b=held, b_step=n,
+        b_last=n, b_panel=tile.columns, tail=guard(k, n, n, tile), c=y, c_row=n, **_added(e, n), alpha=e.alpha,
+        beta=e.beta, mode=0, p0=0.0, p1=0.0, chunks=math.prod(batch) * tile.tiles(m, n),
         **_measures(a, b, batch, 8),
     )  # fmt: skip
