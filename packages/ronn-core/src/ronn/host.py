@@ -79,6 +79,17 @@ def _quota_v1(root: Path) -> float | None:
     return quota / period if quota > 0 and period > 0 else None
 
 
+def give_free_memory_back() -> None:
+    """Hands memory that has been freed, but is still held by the C library, back to the system (glibc)."""
+    import ctypes
+    import sys
+
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def cache_folder() -> Path:
     """Where caches go: RONN_CACHE_DIR, else ``ronn`` in the user's cache folder."""
     from ronn import knobs

@@ -13,6 +13,7 @@ import numpy as np
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.frontend.onnx import load as load_onnx
+from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, IRModel, Metadata, Value
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
@@ -356,6 +357,7 @@ class Session:
             self._seen.clear()
             for variant in self._variants.values():
                 variant.trim()
+        give_free_memory_back()
 
     def close(self) -> None:
         """Gives everything back, weights included unless they belong to a ``Model`` of the caller's. Runs in progress
@@ -367,6 +369,7 @@ class Session:
                 variant.close()
             if self._owns_model:
                 forget_constants(self._model.graph)
+        give_free_memory_back()
 
     def __enter__(self) -> Session:
         return self

@@ -25,6 +25,7 @@ class Variant:
         self._plans: OrderedDict[Signature, Plan] = OrderedDict()
         self._latest: Graph | None = None
         self._generic: Graph | None = None
+        self._unplanned: Graph | None = None  # the latest one, where it is of no plan
         self._experience = Experience()
         self._lock = threading.RLock()
         self._past_runs = 0
@@ -51,7 +52,7 @@ class Variant:
     def assigned(self) -> Graph:
         with self._lock:
             if self._latest is None:
-                self._latest = to_assigned(clone(self.generic()), self.request)
+                self._latest = self._unplanned = to_assigned(clone(self.generic()), self.request)
             return self._latest
 
     def plan(self, signature: Signature) -> Plan:
@@ -66,6 +67,9 @@ class Variant:
                 self._plans[signature] = plan
                 self.planned += 1
                 self.compiles += plan.compiles
+                if self._unplanned is not None:
+                    forget_constants(self._unplanned)
+                    self._unplanned = None
                 self._latest = graph
             else:
                 plan.used = True
@@ -138,7 +142,7 @@ class Variant:
             for graph in (self.portable, self._generic, self._latest):
                 if graph is not None:
                     forget_constants(graph)
-            self._generic = self._latest = None
+            self._generic = self._latest = self._unplanned = None
 
     def after_fork(self) -> None:
         """In a child process: locks that another thread of the parent held are nobody's now."""

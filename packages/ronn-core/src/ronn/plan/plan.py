@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -358,6 +358,9 @@ class Plan:
         for close in self.closers:
             weakref.finalize(self, close)
         self.closers = []
+        for plan in self.all_plans():
+            # Graphs are full of cycles: their constants would wait for the garbage collector.
+            weakref.finalize(self, _forget, list(plan._slot)).atexit = False
 
     def close(self) -> None:
         """Gives memory and what compiled parts hold back. Runs in progress finish on what they hold themselves."""
@@ -367,8 +370,12 @@ class Plan:
         while self.closers:
             self.closers.pop()()
         for plan in self.all_plans():
-            for value in plan._slot:  # frames hold the arrays that they use
-                value.data = None
+            _forget(plan._slot)  # frames hold the arrays that they use
+
+
+def _forget(values: Iterable[Value]) -> None:
+    for value in values:
+        value.data = None
 
 
 def _detach(value: Any, arena: np.ndarray) -> Any:
