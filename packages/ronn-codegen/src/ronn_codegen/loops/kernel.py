@@ -10,6 +10,8 @@ from ronn_codegen.native.declare import Signature
 from ronn_codegen.native.machine import Machine
 
 ENTRY = "kernel"
+_REMEMBERED = 4096
+_kernels: dict[str, LoopKernel] = {}
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,14 @@ class LoopKernel:
 
     @classmethod
     def of(cls, loop: Loop) -> LoopKernel:
-        return cls(str(loop), loop)
+        """The kernel of a loop; the same object for loops of one text, as long as it is remembered."""
+        text = str(loop)
+        known = _kernels.get(text)
+        if known is None:
+            if len(_kernels) >= _REMEMBERED:
+                _kernels.clear()
+            known = _kernels[text] = cls(text, loop)
+        return known
 
     @cached_property
     def signature(self) -> Signature:

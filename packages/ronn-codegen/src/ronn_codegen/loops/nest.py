@@ -135,7 +135,7 @@ class Nest:
         self, outer: Sequence[int], inner: Sequence[int], stored: Container[str], strides: Mapping[str, Sequence[int]],
         dims: Mapping[int, int],
     ) -> int:  # fmt: skip
-        """The length of the last axis, if it and the one before it are one for all arrays but those that begin again."""
+        """The length of the last axis, if it and the one before it are one for all arrays but such as begin again."""
         if not outer or inner[0] in self._pinned or outer[-1] in self._pinned or dims[inner[0]] not in PERIODS:
             return 0
         before, last = outer[-1], inner[0]
