@@ -11,7 +11,7 @@ Nothing here needs a compiler: plans are made when a model is loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -89,6 +89,18 @@ class ConvShape:
         taps = self.kernel[0] * self.kernel[1] * self.kernel[2]
         d, h, w = self.out
         return 2 * self.n * self.k * d * h * w * (self.c // self.group) * taps
+
+    def on_its_side(self) -> ConvShape:
+        """With rows and columns exchanged."""
+
+        def turned(v: Three) -> Three:
+            return v[0], v[2], v[1]
+
+        front, top, left, back, bottom, right = self.pads
+        return replace(
+            self, size=turned(self.size), kernel=turned(self.kernel), strides=turned(self.strides),
+            dilations=turned(self.dilations), pads=(front, left, top, back, right, bottom),
+        )  # fmt: skip
 
     @property
     def pointwise(self) -> bool:
@@ -187,7 +199,7 @@ class ConvPlan:
     @cached_property
     def words(self) -> np.ndarray:
         """The plan as the kernel reads it (int64)."""
-        words = self._geometry() | self._rows()
+        words = self._sizes
         table = [[g.first_channel_block, g.channel_blocks, 4 * g.weights, g.first_block, g.blocks] for g in self.groups]
         flat = [words[name] for name in WORDS] + [value for row in table for value in row]
         return np.array(flat, np.int64)
@@ -195,8 +207,28 @@ class ConvPlan:
     @cached_property
     def units(self) -> int:
         """Pieces of work that can be handed to different threads."""
-        words = self._rows()
+        words = self._sizes
         return words["images"] * words["groups"] * ceil_div(words["rows"], words["rows_a_unit"])
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        if not self._down():
+            return self._geometry() | self._rows()
+        # As if the input stood on its side, with the steps of where it really lies.
+        shape, pixel = self.shape, 4 * self.lanes
+        row = pixel * shape.size[2]
+        side = replace(self, shape=shape.on_its_side())
+        steps = {
+            "x_down": shape.dilations[2] * pixel, "x_tap": shape.dilations[1] * row, "x_step": shape.strides[1] * row,
+            "x_row": pixel, "x_column": row, "y_step": pixel * shape.out[2], "y_row": pixel,
+        }  # fmt: skip
+        return side._geometry() | side._rows() | steps
+
+    def _down(self) -> bool:
+        """Whether register tiles go down columns: then taps of a row that lie outside cost nothing."""
+        shape = self.shape
+        across = shape.kernel[1] == 1 < shape.kernel[2] and max(shape.pads[2], shape.pads[5]) > 0
+        return across and self.kind == BLOCKED and not any(self.y_steps) and shape.out[1] >= self.pixels // 2
 
     def _flat(self) -> bool:
         return self.shape.pointwise and not self.plain and not any(self.y_steps)
