@@ -73,6 +73,7 @@ class _Choice:
     layouts: Layouts
     chosen: dict[Node, Candidate] = field(default_factory=dict)
     maker: dict[Value, Candidate] = field(default_factory=dict)  # who can make a value in blocks
+    _reorder: dict[Value, float] = field(default_factory=dict)
     wanted: set[Value] = field(default_factory=set)  # graph outputs, and values that subgraphs use
 
     def regions(self) -> list[list[Candidate]]:
@@ -113,16 +114,19 @@ class _Choice:
         """The cost of having a value in both layouts, as far as it is needed in both."""
         made = self.maker.get(value)
         blocked = made is not None and made.node in self.chosen
-        for node in value.consumers:
+        for node, _ in value.uses:
             reader = self.chosen.get(node)
             if (reader is not None and value in reader.reads) != blocked:
                 break
         else:
             if not blocked or value not in self.wanted:
                 return 0.0
-        shape = self.layouts.shape(value)
-        assert shape is not None
-        return reorder(shape, self.layouts.lanes)
+        cost = self._reorder.get(value)
+        if cost is None:
+            shape = self.layouts.shape(value)
+            assert shape is not None
+            cost = self._reorder[value] = reorder(shape, self.layouts.lanes)
+        return cost
 
     def _parts(self) -> list[list[Candidate]]:
         """The chosen candidates by connection over blocked values."""

@@ -41,18 +41,27 @@ class Layouts:
     lanes: int
     last: set[Value] = field(default_factory=set)
     used: set[Value] = field(default_factory=set)
+    _shapes: dict[Value, Shape | None] = field(default_factory=dict)
 
     def shape(self, value: Value | None) -> Shape | None:
         """``[N, C, H, W]`` of a computed float32 value of known size with elements, however it lies. None for another,
         and for ranks but 3 and 4."""
-        if value is None or value.data is not None or value.dtype is not DType.FLOAT32 or not value.tensor.is_static:
+        if value is None:
             return None
-        shape = value.tensor.static_shape
-        if len(shape) not in (3, 4) or 0 in shape:
-            return None
-        if value in self.last:
-            shape = (shape[0], shape[-1], *shape[1:-1])
-        return shape if len(shape) == 4 else (shape[0], shape[1], 1, shape[2])
+        shape = self._shapes[value] if value in self._shapes else self._look(value)
+        if shape is None or len(shape) == 4:
+            return shape if shape is None or value not in self.last else (shape[0], shape[3], shape[1], shape[2])
+        return (shape[0], shape[2], 1, shape[1]) if value in self.last else (shape[0], shape[1], 1, shape[2])
+
+    def _look(self, value: Value) -> Shape | None:
+        """The shape as it lies; types do not change while layouts are chosen."""
+        found: Shape | None = None
+        if value.data is None and value.dtype is DType.FLOAT32:
+            shape = value.tensor.shape
+            if shape is not None and len(shape) in (3, 4) and all(type(d) is int and d > 0 for d in shape):
+                found = shape  # type: ignore[assignment]
+        self._shapes[value] = found
+        return found
 
     def first(self, value: Value | None) -> Shape | None:
         """The same for a value with its channels on axis 1 only."""

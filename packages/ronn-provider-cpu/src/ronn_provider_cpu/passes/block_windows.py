@@ -10,7 +10,7 @@ import numpy as np
 
 from ronn.ir.graph import Node, Value
 from ronn.passes.edit import Builder, attr, ints
-from ronn_codegen.templates.narrow_plan import NarrowShape, blocked_time, narrow_time
+from ronn_codegen.templates.narrow_plan import MOST_CHANNELS, NarrowShape, blocked_time, narrow_time
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 from ronn_provider_cpu.ops import DOMAIN
@@ -52,7 +52,7 @@ def conv(node: Node, at: Layouts) -> Candidate | None:
         if node.attributes.get(name):
             attributes[name] = node.attributes[name]
     gain = convolution_gain(x_shape, y_shape, plain_input=plain_input, lanes=at.lanes)
-    if group == 1:
+    if group == 1 and y_shape[1] <= MOST_CHANNELS:
         narrow = NarrowShape(
             x_shape[0], x_shape[1], y_shape[1], x_shape[2:], (kernel[0], kernel[1]), (strides[0], strides[1]),
             (pads[0][0], pads[1][0], pads[0][1], pads[1][1]), (dilations[0], dilations[1]),
