@@ -35,7 +35,7 @@ def test_grid_sample(kernels: Library, taps: int, padding: int, spatial: tuple[i
     results: list[Any] = []
     for workers in (1, 3, 5):
         y = Guarded((n, channels, points), np.float32)
-        room = Guarded((workers * (160 + 16 * PIXELS * taps**rank),), np.uint8)
+        room = Guarded((workers * (160 + 8 * PIXELS * taps**rank),), np.uint8)
         for worker in range(workers):
             kernels.kernel(MODULE, "grid_sample")(
                 x.ctypes.data, grid.ctypes.data, y.address, room.address, shape.ctypes.data, rank, n, channels,

@@ -6,16 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from ronn_codegen.native.declare import native
+from ronn_codegen.simd import ops
+from ronn_codegen.simd.emit import Builder, llvm_call
+from ronn_codegen.simd.emit import splat as splat_lanes
+from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.copy import words
 from ronn_codegen.templates.scatter import update
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
 _at, _put, _float, _set = peek("i64"), poke("i64"), peek("f32"), poke("f32")
+_put32 = poke("i32")
 _at32, _table = peek("i32"), words(18)
 _ZERO, _HALF, _ONE, _TWO = (np.float32(v) for v in (0, 0.5, 1, 2))
 _WHOLE = np.float32(2.0**23)  # floats from here on are whole numbers
@@ -68,11 +76,35 @@ def cubic(t: Single, which: int) -> Single:
     return ((a + _TWO) * d - (a + np.float32(3))) * d * d + _ONE
 
 
+def _gather_known(lanes: int) -> Any:
+    """``(address, places)``: the floats there; 0 for places below 0, which are not read."""
+    of, vec = Vec("i32", lanes), Vec("f32", lanes)
+
+    @intrinsic
+    def gather(typing: Any, address: Any, places: Any) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            wide = ir.VectorType(ir.IntType(64), lanes)
+            steps = builder.shl(builder.sext(args[1], wide), ir.Constant(wide, [2] * lanes))
+            addresses = builder.add(splat_lanes(builder, args[0], lanes), steps)
+            pointers = builder.inttoptr(addresses, ir.VectorType(ir.PointerType(), lanes))
+            known = builder.icmp_signed(">=", args[1], ir.Constant(of.llvm, None))
+            name, none = f"llvm.masked.gather.v{lanes}f32.v{lanes}p0", ir.Constant(vec.llvm, None)
+            return llvm_call(builder, name, vec.llvm, pointers, ir.Constant(ir.IntType(32), 4), known, none)
+
+        return vec(types.intp, of), generate
+
+    return gather
+
+
 @native("grid_sample(x, grid, y, room, shape, rank, batches, channels, plane, points, taps, padding, align)")
 def grid_sample(target: Target) -> Callable[..., None]:
     """y[batches, channels, points] from x[batches, channels, plane] at grid[batches, points, rank], which counts the
     last of the ``rank`` dims in ``shape`` first. ``taps`` along a dim: 1 nearest, 2 linear, 4 cubic. ``padding``: 0
-    zeros, 1 border, 2 reflection. ``room``: 160 + 16 * PIXELS * taps ** rank bytes for each share."""
+    zeros, 1 border, 2 reflection. ``room``: 160 + 8 * PIXELS * taps ** rank bytes for each share."""
+    lanes = target.lanes(32)
+    places, values = VectorType("i32", lanes), VectorType("f32", lanes)
+    load_places, load_values, splat, put = places.load, values.load, values.splat, values.store_first
+    gather = _gather_known(lanes)
 
     @_jit
     def position(g: Single, n: int, taps: int, padding: int, align: int) -> Single:
@@ -108,10 +140,10 @@ def grid_sample(target: Target) -> Callable[..., None]:
         count = 1
         for _ in range(rank):
             count *= taps
-        lines = room + worker * (160 + 16 * PIXELS * count)  # for each dim, offsets (int64) of its taps, then weights
+        lines = room + worker * (160 + 8 * PIXELS * count)  # for each dim, offsets (int64) of its taps, then weights
         weights = lines + 96
         offsets = lines + 160
-        factors = offsets + 8 * PIXELS * count
+        factors = offsets + 4 * PIXELS * count
         blocks = (points + PIXELS - 1) // PIXELS
         units = batches * blocks
         for unit in range(units * worker // workers, units * (worker + 1) // workers):
@@ -139,18 +171,20 @@ def grid_sample(target: Target) -> Callable[..., None]:
                         place = _at(lines, 4 * d + k)
                         at = -1 if at < 0 or place < 0 else at + place
                         w *= _float(weights, 4 * d + k)
-                    _put(offsets, j * count + c, at)
-                    _set(factors, j * count + c, w)
+                    _put32(offsets, c * PIXELS + j, at)
+                    _set(factors, c * PIXELS + j, w)
+            for j in range(some, PIXELS):
+                for c in range(count):
+                    _put32(offsets, c * PIXELS + j, -1)
+                    _set(factors, c * PIXELS + j, _ZERO)
             for channel in range(channels):
                 source = x + 4 * (batch * channels + channel) * plane
                 to = y + 4 * ((batch * channels + channel) * points + first)
-                for j in range(some):
-                    total = _ZERO
-                    for c in range(j * count, (j + 1) * count):
-                        at = _at(offsets, c)
-                        if at >= 0:
-                            total += _float(source, at) * _float(factors, c)
-                    _set(to, j, total)
+                for j in range(0, some, lanes):
+                    total = splat(_ZERO)
+                    for c in range(j, j + count * PIXELS, PIXELS):
+                        total = ops.fma(gather(source, load_places(offsets, c)), load_values(factors, c), total)
+                    put(to, j, total, some - j)
 
     return njit(error_model="numpy", nogil=True)(run)
 

@@ -121,17 +121,8 @@ def gather(target: Target) -> Callable[..., None]:
             while at < end:  # as far as the row of indices goes
                 o, i = at // count, at % count
                 n = min(count - i, end - at)
-                if line(
-                    inner,
-                    wide,
-                    x + o * axis * inner,
-                    indices + i * (8 if wide else 4),
-                    y + at * inner,
-                    axis,
-                    inner,
-                    0,
-                    n,
-                ):
+                table, first = x + o * axis * inner, indices + i * (8 if wide else 4)
+                if line(inner, wide, table, first, y + at * inner, axis, inner, 0, n):
                     _flag(status, 0, 1)
                 at += n
             return

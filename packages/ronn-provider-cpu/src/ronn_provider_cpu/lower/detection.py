@@ -25,10 +25,11 @@ def grid_sample(c: Lowering) -> None:
     spatial = np.array(x.shape[2:], np.int64)
     rank, taps = len(spatial), _TAPS[c.attr("mode", "linear")]
     c.require(rank <= 3, f"{rank} spatial dims")
+    c.require(math.prod(x.shape[2:]) < 2**31, "planes of 2**31 elements")
     points, count = math.prod(grid.shape[1:-1]), taps**rank
     shares = min(x.shape[0] * -(-points // _PIXELS), _SHARES)
     c.call(
-        _DETECTION, "grid_sample", x=x, grid=grid, y=y, room=c.temp(shares * (160 + 16 * _PIXELS * count)),
+        _DETECTION, "grid_sample", x=x, grid=grid, y=y, room=c.temp(shares * (160 + 8 * _PIXELS * count)),
         shape=spatial, rank=rank, batches=x.shape[0], channels=x.shape[1], plane=math.prod(x.shape[2:]), points=points,
         taps=taps, padding=_PADDING[c.attr("padding_mode", "zeros")], align=int(c.attr("align_corners", 0)),
         chunks=shares, cost=x.shape[0] * points * count * (10 + 1.0 * x.shape[1]), flops=2 * y.size * count,
