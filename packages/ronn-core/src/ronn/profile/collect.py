@@ -34,36 +34,41 @@ class _Open:
 
 
 class Recording:
-    """Steps of one run, as the plan tells them; those of other threads are left out."""
+    """Steps of one run, as the plan tells them; those of other threads are left out. ``overhead``: seconds that noting
+    them down took."""
 
     def __init__(self, calls: dict[int, int]) -> None:
         self.times: dict[Key, list[float]] = {}
         self.spans: list[tuple[Key, float, float]] = []
+        self.overhead = 0.0
         self._calls = calls
-        self._open: list[_Open | None] = []
+        self._open: list[_Open] = []
         self._thread = threading.get_ident()
 
     def begin(self, plan: Plan, step: Step, segments: Sequence[Bound]) -> None:
         if threading.get_ident() != self._thread:
             return
+        entered = time.perf_counter()
         bound = None
         if step.segment >= 0:
             bound = segments[step.segment]
             bound.clock = np.zeros(len(plan.segments[step.segment].kernels) + 1, np.int64)
-        self._open.append(_Open(plan, step, bound, time.perf_counter()))
+        started = time.perf_counter()
+        self._open.append(_Open(plan, step, bound, started))
+        self.overhead += started - entered
 
     def end(self) -> None:
         now = time.perf_counter()
         if threading.get_ident() != self._thread:
             return
         done = self._open.pop()
-        assert done is not None
         if done.bound is None:
             self._add((self._calls[id(done.step.call)], -1), done.start, now - done.start - done.inside)
         else:
             self._add_kernels(done, now)
-        if self._open and self._open[-1] is not None:
-            self._open[-1].inside += now - done.start
+        if self._open:
+            self._open[-1].inside += time.perf_counter() - done.start
+        self.overhead += time.perf_counter() - now
 
     def _add(self, key: Key, start: float, seconds: float) -> None:
         self.times.setdefault(key, []).append(seconds)
@@ -119,7 +124,9 @@ def profile_plan(
         runs=runs,
         wall=statistics.median(walls),
         fastest=min(walls),
-        python=statistics.median(total - sum(seconds for _, _, seconds in r.spans) for total, _, r in recordings),
+        python=statistics.median(
+            total - r.overhead - sum(seconds for _, _, seconds in r.spans) for total, _, r in recordings
+        ),
         kernels=kernels,
         graph=_graph(calls),
         spans=sorted(spans, key=lambda s: s.start),
