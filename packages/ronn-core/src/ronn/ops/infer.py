@@ -108,7 +108,8 @@ class InferContext:
 
 def shape_data(value: Value) -> tuple[Dim | None, ...] | None:
     """The elements of a small integer value as dims, when it is constant or followed symbolically."""
-    if value.shape_data is None and value.data is not None:
+    # What was followed symbolically may say less than the constant that it was folded to.
+    if value.data is not None and (value.shape_data is None or None in value.shape_data):
         data = value.data
         if data.ndim <= 1 and data.size <= MAX_SHAPE_DATA and data.dtype.kind in "iub":
             value.shape_data = tuple(int(x) for x in data.reshape(-1))
