@@ -82,3 +82,27 @@ def test_one_row_in_pieces_on_threads() -> None:
     results = [next(iter(ronn.Session(made, providers=[("cpu", {"threads": n})]).run({"x": x}))) for n in (1, 2, 4)]
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("k", "kernel"), [(1, (2, 2)), (1, (1, 2)), (1, (2, 1)), (1, (1, 1))])
+def test_upsampling(k: int, kernel: tuple[int, int], bias: bool) -> None:
+    """A transposed convolution whose windows do not overlap."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 24, 9, 70)).astype(np.float32)
+    names = {"w": rng.standard_normal((24, k, *kernel)).astype(np.float32)}
+    if bias:
+        names["b"] = np.arange(1, k + 1, dtype=np.float32)
+    node = helper.make_node("ConvTranspose", ["x", *names], ["y"], strides=kernel)
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info("x", 1, x.shape)], [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(a, n) for n, a in names.items()],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+    (got,), session = run_one(made, {"x": x})
+    options = {"optimization": "none"}
+    (wanted,) = ronn.Session(made, providers=[("cpu", {"kernels": "numpy"})], options=options).run({"x": x})
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    names_run = [kernel.name for call in latest_plan(session).calls for kernel in call.native.kernels]
+    if few() > 2:
+        assert "narrow_conv_f32" in names_run

@@ -9,7 +9,7 @@ Nothing here needs a compiler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +70,30 @@ def channel_groups(k: int) -> list[int]:
             groups.append(size)
             k -= size
     return groups
+
+
+def upsampling(
+    n: int, c: int, k: int, size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int],
+    dilations: tuple[int, int], begins: tuple[int, int], out: tuple[int, int], group: int,
+) -> NarrowShape | None:  # fmt: skip
+    """A transposed convolution whose windows do not overlap, as a pointwise one with ``k * R * S`` output channels that
+    are then put side by side; None for any other."""
+    if group != 1 or kernel != strides or dilations != (1, 1) or begins != (0, 0):
+        return None
+    if out != (size[0] * strides[0], size[1] * strides[1]):
+        return None
+    return NarrowShape(n, c, k * kernel[0] * kernel[1], size, (1, 1))
+
+
+def upsampling_time(shape: NarrowShape, lanes: int) -> float:
+    """Nanoseconds of it, and of putting the outputs in place."""
+    outputs = shape.n * shape.k * shape.size[0] * shape.size[1]
+    return narrow_time(shape, lanes) + 8 * outputs / _COPY_BYTES_PER_NS
+
+
+def upsampling_in_blocks(shape: NarrowShape, k: int, lanes: int) -> float:
+    """Nanoseconds of the same transposed convolution, of ``k`` output channels, in blocks."""
+    return blocked_time(replace(shape, k=1), lanes) / lanes * (shape.k // k) * (-(-k // lanes) * lanes)
 
 
 def narrow_time(shape: NarrowShape, lanes: int) -> float:

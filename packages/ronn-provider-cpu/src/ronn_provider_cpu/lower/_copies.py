@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ronn_codegen.templates.jobs import SLOTS, Copies, Side, contiguous
-from ronn_provider_cpu.lowering import Lowering, Operand
+from ronn_provider_cpu.lowering import Lowering, Operand, Temporary
 
 T = TypeVar("T")
 
 
-def emit(c: Lowering, copies: Copies, places: Sequence[Operand | np.ndarray]) -> None:
+def emit(c: Lowering, copies: Copies, places: Sequence[Operand | Temporary | np.ndarray]) -> None:
     """Adds the call that does ``copies``; slot i is the address of ``places[i]``."""
     if copies.rows:
         slots: dict[str, Any] = {f"p{i}": p for i, p in enumerate([*places, *[0] * (SLOTS - len(places))])}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_plan import ConvShape
+from ronn_codegen.templates.jobs import Copies, Side, contiguous
 from ronn_codegen.templates.narrow_plan import NarrowPlan, NarrowShape, copy_time, narrow_time
+from ronn_provider_cpu.lower._copies import emit
 from ronn_provider_cpu.lowering import Argument, Lowering, Operand
 
 _MODULE = "ronn_codegen.templates.conv_narrow"
@@ -29,22 +33,65 @@ def narrow_shape(shape: ConvShape) -> NarrowShape | None:
     )  # fmt: skip
 
 
+class Arrange(Protocol):
+    """How weights and bias lie before they are packed."""
+
+    @property
+    def key(self) -> Hashable: ...
+
+    def weights(self, given: np.ndarray) -> np.ndarray: ...
+
+    def bias(self, given: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Upsampling:
+    """The weights ``[C, K, R, S]`` of a transposed convolution as those of a pointwise one of ``K * R * S`` outputs."""
+
+    taps: int
+
+    @property
+    def key(self) -> Hashable:
+        return ("upsampling", self.taps)
+
+    def weights(self, given: np.ndarray) -> np.ndarray:
+        return given.reshape(len(given), -1).T.reshape(-1, len(given), 1, 1)
+
+    def bias(self, given: np.ndarray) -> np.ndarray:
+        return np.repeat(given, self.taps)
+
+
+def upsample(c: Lowering, shape: NarrowShape, kernel: tuple[int, int], x: Operand, w: Operand, bias: Operand | None,
+             y: Operand) -> None:  # fmt: skip
+    """A transposed convolution whose windows do not overlap; ``shape`` is that of ``narrow_plan.upsampling``."""
+    (r, s), (h, wide) = kernel, shape.size
+    k = shape.k // (r * s)
+    made = c.temp(4 * shape.n * shape.k * h * wide)
+    narrow_conv(c, shape, x, w, bias, made, "", (), Upsampling(r * s))
+    boxes, plane = (shape.n, k, h, r, wide, s), 4 * h * wide
+    source = (plane * shape.k, plane * r * s, 4 * wide, plane * s, 4, plane)
+    copies = Copies()
+    copies.add(boxes, 4, Side(0, 0, source), Side(1, 0, contiguous(boxes, 4)))
+    emit(c, copies, [made, y])
+
+
 def narrow_conv(
     c: Lowering, shape: NarrowShape, x: Operand, w: Operand, bias: Operand | None, y: Argument, activation: str,
-    params: Sequence[float],
+    params: Sequence[float], arrange: Arrange | None = None,
 ) -> None:  # fmt: skip
-    """``y[N, K, OH, OW]`` of ``x[N, C, H, W]``."""
+    """``y[N, K, OH, OW]`` of ``x[N, C, H, W]``. ``arrange`` makes ``[K, C, R, S]`` and ``[K]`` of weights and bias."""
     target = c.machine.target
     plan = NarrowPlan(shape, target)
     c.require(activation in ACTIVATION_ARITY, f"activation {activation!r}")
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     mode, p0, p1 = mode_of(activation, params)
-    packed = c.packed(w, ("narrow conv", tuple(plan.groups)), plan.pack)
+    key = ("narrow conv", tuple(plan.groups), None if arrange is None else arrange.key)
+    packed = c.packed(w, key, plan.pack if arrange is None else lambda v: plan.pack(arrange.weights(v)))
     if bias is None:
         start = np.zeros(shape.k, np.float32)
     else:
         c.require(bias.data is not None, "the bias is not a constant")
-        start = c.packed(bias, ("narrow bias",), np.ascontiguousarray)
+        start = c.packed(bias, key, np.ascontiguousarray if arrange is None else arrange.bias)
     source: Argument = x
     planes, (high, wide) = shape.n * shape.c, shape.out
     if not plan.in_place:

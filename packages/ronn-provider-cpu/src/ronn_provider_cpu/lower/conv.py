@@ -11,13 +11,13 @@ from ronn.ops.fused import ACTIVATION_ARITY
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, pixels_of
-from ronn_codegen.templates.narrow_plan import prefers_narrow
+from ronn_codegen.templates.narrow_plan import prefers_narrow, upsampling, upsampling_in_blocks, upsampling_time
 from ronn_codegen.templates.winograd_plan import WinogradPlan, winograd
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 from ronn_provider_cpu.lower._conv_weights import packed_weights, padded_bias, winograd_weights
-from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape
+from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape, upsample
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.ops import DOMAIN
 
@@ -105,6 +105,15 @@ def conv_transpose(c: Lowering) -> None:
         x.shape[0], x.shape[1], y.shape[1], three(x.shape[2:], 1), three(w.shape[2:], 1), three(outs, 1),
         three(strides, 1), three(begins, 0), three(dilations, 1), group,
     )  # fmt: skip
+    flat = None
+    if rank == 2 and w.data is not None and (bias is None or bias.data is not None):
+        flat = upsampling(
+            shape.n, shape.c, shape.k, _two(shape.size), _two(shape.kernel), _two(shape.strides),
+            _two(shape.dilations), _two(shape.begins), _two(shape.out), group,
+        )  # fmt: skip
+    if flat is not None and upsampling_time(flat, lanes) < upsampling_in_blocks(flat, shape.k, lanes):
+        upsample(c, flat, _two(shape.kernel), x, w, bias, y)
+        return
     source = block(c, x, lanes)
     out = c.temp(4 * shape.n * -(-shape.k // lanes) * _product(outs) * lanes)
     for phase in phases(shape, lanes, pixels_of(c.machine.target)):
@@ -128,6 +137,10 @@ def three(values: Sequence[int], fill: int) -> Three:
     """Up to three values, with ``fill`` before them."""
     filled = [*[fill] * (3 - len(values)), *map(int, values)]
     return filled[0], filled[1], filled[2]
+
+
+def _two(values: Three) -> tuple[int, int]:
+    return values[1], values[2]
 
 
 def _shape(

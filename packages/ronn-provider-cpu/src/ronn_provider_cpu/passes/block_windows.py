@@ -10,7 +10,15 @@ import numpy as np
 
 from ronn.ir.graph import Node, Value
 from ronn.passes.edit import Builder, attr, ints
-from ronn_codegen.templates.narrow_plan import MOST_CHANNELS, NarrowShape, blocked_time, narrow_time
+from ronn_codegen.templates.narrow_plan import (
+    MOST_CHANNELS,
+    NarrowShape,
+    blocked_time,
+    narrow_time,
+    upsampling,
+    upsampling_in_blocks,
+    upsampling_time,
+)
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 from ronn_provider_cpu.ops import DOMAIN
@@ -88,6 +96,12 @@ def conv_transpose(node: Node, at: Layouts) -> Candidate | None:
         "channels": x_shape[1], "out_channels": y_shape[1],
     }  # fmt: skip
     gain = convolution_gain(x_shape, y_shape, plain_input=False, lanes=at.lanes)
+    flat = upsampling(
+        x_shape[0], x_shape[1], y_shape[1], x_shape[2:], (kernel[0], kernel[1]), (strides[0], strides[1]),
+        (dilations[0], dilations[1]), (begins[0], begins[1]), y_shape[2:], attributes["group"],
+    )  # fmt: skip
+    if flat is not None:
+        gain = min(gain, upsampling_time(flat, at.lanes) - upsampling_in_blocks(flat, y_shape[1], at.lanes))
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
         inputs = [get(x), *node.inputs[1:3]]
