@@ -34,9 +34,10 @@ def check(shape: ConvShape, level: str, workers: int = 3) -> None:
 
 
 @pytest.mark.parametrize("level", levels())
-@pytest.mark.parametrize("shape", [square(70, 50, 14), square(20, 37, 41), square(16, 16, 7, n=3)], ids=str)
+@pytest.mark.parametrize("shape", [square(70, 50, 14), square(40, 20, 90), square(16, 16, 7, n=3)], ids=str)
 def test_both_orders(shape: ConvShape, level: str) -> None:
     """Few tiles are transformed all at once, many block by block."""
+    assert winograd_plan(shape, level).fused == (shape.size[1] == 90)
     check(shape, level)
 
 
@@ -68,9 +69,9 @@ def test_weights(level: str) -> None:
 
 
 @pytest.mark.parametrize("level", levels())
-@pytest.mark.parametrize("size", [9, 40])
+@pytest.mark.parametrize("size", [9, 90])
 def test_endings(size: int, level: str) -> None:
-    shape = square(20, 37, size)
+    shape = square(40, 37, size)
     x, w, bias = operands(shape)
     more = np.random.default_rng(1).standard_normal((1, 37, *shape.out)).astype(np.float32)
     bare, plan = by_definition(x, w, bias, shape), winograd_plan(shape, level)
@@ -86,7 +87,7 @@ def test_endings(size: int, level: str) -> None:
                 )
             )
             assert not got[:, 37:].any()
-            np.testing.assert_allclose(got[:, :37], function(bare) + more if last else function(bare + more), atol=2e-4)
+            np.testing.assert_allclose(got[:, :37], function(bare) + more if last else function(bare + more), atol=5e-4)
 
 
 def test_where_it_pays() -> None:

@@ -29,8 +29,8 @@ WORDS = {
     ))
 }  # fmt: skip
 
-_TILES = 28  # of a block, where every block goes through all stages by itself
-_FUSED_TILES = 64  # from so many tiles on, blocks are transformed, multiplied and transformed back while in cache
+_TILES = 14  # of a block, at most: its products stay in cache until they are transformed back
+_FUSED_BYTES = 2 << 20  # of transformed input; where there is more, every block goes through all stages by itself
 _SHARES = 8  # at most
 _MOST_WEIGHTS = 16 << 20  # bytes of transformed weights
 _BYTES_PER_CYCLE = 5.0  # of weights, from memory
@@ -68,14 +68,15 @@ class WinogradPlan:
 
     @property
     def fused(self) -> bool:
-        return self.tiles >= _FUSED_TILES
+        return 4 * POINTS * self.shape.n * self.tiles * ceil_div(self.shape.c, self.lanes) * self.lanes > _FUSED_BYTES
 
     @cached_property
     def block(self) -> int:
         """Tiles of a block."""
-        if not self.fused:
-            return self.tiles
-        return ceil_div(self.tiles, 2 * ceil_div(self.tiles, 2 * _TILES))  # an even number of blocks, for two threads
+        blocks = ceil_div(self.tiles, _TILES)
+        if self.fused and blocks % 2:
+            blocks += 1  # an even split over two threads
+        return ceil_div(self.tiles, blocks)
 
     @cached_property
     def blocks(self) -> int:
