@@ -37,7 +37,7 @@ def draw_mask(kind: str, shape: tuple[int, ...], rng: np.random.Generator) -> np
 def check(
     b: int, heads: int, group: int, queries: int, keys: int, size: int, v_size: int, rng: np.random.Generator, *,
     packed: bool = False, mask: str = "", mask_shape: tuple[int, ...] = (), past: int = 0, nonpad: bool = False,
-    present: bool = False, **attributes: Any,
+    present: bool = False, scores: bool = False, **attributes: Any,
 ) -> None:  # fmt: skip
     def draw(h: int, s: int, d: int) -> np.ndarray:
         shape = (b, s, h * d) if packed else (b, h, s, d)
@@ -55,7 +55,8 @@ def check(
         feeds["n"], order[6] = rng.integers(0, keys + 1, b).astype(np.int64), "n"
     if packed:
         attributes |= {"q_num_heads": heads * group, "kv_num_heads": heads}
-    compare("Attention", feeds, order, 3 if past or present else 1, opset=24, **attributes)
+    outputs = 4 if scores else 3 if past or present else 1
+    compare("Attention", feeds, order, outputs, **{"opset": 24, **attributes})
 
 
 @settings(max_examples=50, deadline=None)
@@ -79,6 +80,30 @@ def test_any_options(data: st.DataObject) -> None:
         np.random.default_rng(draw(st.integers(0, 99))), packed=draw(st.booleans()), mask=mask,
         mask_shape=(*shape, total)[draw(st.integers(0, 2)) :], past=past, nonpad=not past and draw(st.booleans()),
         present=draw(st.booleans()), **attributes,
+    )  # fmt: skip
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_windows_and_scores(data: st.DataObject) -> None:
+    draw = data.draw
+    b, heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    queries, keys, past = draw(st.integers(1, 12)), draw(st.integers(1, 30)), draw(st.sampled_from([0, 3]))
+    mask = draw(st.sampled_from(["", "bool", "float"]))
+    shape = tuple(n if draw(st.booleans()) else 1 for n in (b, heads * group, queries))
+    attributes: dict[str, Any] = {"is_causal": draw(st.integers(0, 1))}
+    for name in ("left_window_size", "right_window_size"):
+        if draw(st.booleans()):
+            attributes |= {name: draw(st.integers(0, 9)), "opset": 25}
+    scores = draw(st.booleans())
+    if scores:
+        attributes["qk_matmul_output_mode"] = draw(st.integers(0, 3))
+    if draw(st.booleans()):
+        attributes["softcap"] = 0.7
+    check(
+        b, heads, group, queries, keys, 8, 5, np.random.default_rng(draw(st.integers(0, 99))), mask=mask,
+        mask_shape=(*shape, keys + past), past=past, nonpad=not past and draw(st.booleans()), scores=scores,
+        **attributes,
     )  # fmt: skip
 
 

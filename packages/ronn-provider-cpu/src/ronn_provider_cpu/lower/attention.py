@@ -18,6 +18,7 @@ from ronn_codegen.templates.attention_layout import (
 from ronn_provider_cpu.lowering import BOOL, F32, I32, I64, Lowering, Operand, Temporary, lower
 
 _MODULE = "ronn_codegen.templates.attention"
+_SCORES = "ronn_codegen.templates.attention_scores"
 _GFLOPS = 100.0  # about what a core does of such products
 MS = "com.microsoft"
 
@@ -148,9 +149,6 @@ def attention(c: Lowering) -> None:
     past_key, past_value = c.input(4), c.input(5)
     _floats(c, query, key, value, past_key, past_value)
     c.require(query.size and key.size and value.size, "no elements")
-    c.require(_output(c, 3) is None, "the scores are an output")
-    for name in ("left_window_size", "right_window_size"):
-        c.require(c.attr(name, -1) < 0, name)
     precision = c.attr("softmax_precision")
     c.require(not precision or DType.from_code(int(precision)).numpy == F32, "softmax in another precision")
     c.require(nonpad is None or (nonpad.dtype == I64 and past_key is None), "past beside lengths of keys")
@@ -161,12 +159,52 @@ def attention(c: Lowering) -> None:
     k = present(c, past_key, k, _output(c, 1))
     v = present(c, past_value, v, _output(c, 2))
     scale = c.attr("scale")
+    scale, cap = float(1 / math.sqrt(q.size) if scale is None else scale), float(c.attr("softcap", 0.0))
     masked, keys = mask_of(c, c.input(3), q, k.steps)
+    causal, shown = bool(c.attr("is_causal", 0)), _output(c, 3)
+    if shown is not None or max(c.attr("left_window_size", -1), c.attr("right_window_size", -1)) >= 0:
+        masked = written(c, masked, keys, q, k.steps, causal, offset, nonpad)
+        keys, causal, offset, nonpad = k.steps, False, 0, None
+    if shown is not None:
+        show(c, q, k, shown, scale, cap, masked)
     if keys < k.steps:
         k = Heads(k.source, k.batch, k.heads, keys, k.size, k.strides, k.offset)
-    attend(
-        c, q, k, v, split(y, q.heads), scale=1 / math.sqrt(q.size) if scale is None else scale,
-        cap=float(c.attr("softcap", 0.0)), causal=bool(c.attr("is_causal", 0)), offset=offset, nonpad=nonpad, **masked,
+    attend(c, q, k, v, split(y, q.heads), scale=scale, cap=cap, causal=causal, offset=offset, nonpad=nonpad, **masked)
+
+
+def written(
+    c: Lowering, masked: dict[str, Any], width: int, q: Heads, keys: int, causal: bool, offset: int,
+    nonpad: Operand | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The arguments of ``attend`` for a mask that is written out with all that hides keys; none where nothing does."""
+    left, right = (int(c.attr(name, -1)) for name in ("left_window_size", "right_window_size"))
+    if not masked and not causal and nonpad is None and left < 0 and right < 0:
+        return {}
+    m_b, m_h, m_q = masked.get("mask_strides", (0, 0, 0))
+    batch = q.batch if m_b or nonpad is not None else 1
+    heads = q.heads if m_h else 1
+    to = c.temp(4 * batch * heads * q.steps * keys)
+    c.call(
+        _SCORES, "attention_mask_f32", mask=masked.get("mask", 0), kind=masked.get("kind", MASK_NONE), m_b=m_b, m_h=m_h,
+        m_q=m_q, width=width, batch=batch, heads=heads, queries=q.steps, keys=keys, causal=int(causal), left=left,
+        right=right, offset=offset, nonpad=0 if nonpad is None else nonpad, y=to, chunks=batch * heads * q.steps,
+        cost=2.0 * batch * heads * q.steps * keys,
+    )  # fmt: skip
+    strides = (heads * q.steps * keys if batch > 1 else 0, q.steps * keys if heads > 1 else 0, keys)
+    return {"mask": to, "kind": MASK_ADDED, "mask_strides": strides}
+
+
+def show(c: Lowering, q: Heads, k: Heads, y: Operand, scale: float, cap: float, masked: dict[str, Any]) -> None:
+    """The call that puts the scores to an output, as far as ``qk_matmul_output_mode`` says."""
+    c.require(y.dtype == F32, f"scores in {y.dtype}")
+    m_b, m_h, m_q = masked.get("mask_strides", (0, 0, 0))
+    rows = q.batch * q.heads * q.steps
+    names = [f"{t}_{n}" for t in "qk" for n in "bhs"]
+    c.call(
+        _SCORES, "attention_scores_f32", q=q.address, k=k.address, y=y, batch=q.batch, heads=q.heads, kv_heads=k.heads,
+        queries=q.steps, keys=k.steps, size=q.size, **dict(zip(names, (*q.strides, *k.strides), strict=True)),
+        scale=scale, cap=cap, mask=masked.get("mask", 0), m_b=m_b, m_h=m_h, m_q=m_q,
+        mode=int(c.attr("qk_matmul_output_mode", 0)), chunks=rows, cost=rows * k.steps * (5 + 0.1 * q.size),
     )  # fmt: skip
 
 
