@@ -7,7 +7,7 @@ still run one after another.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
 from ronn_provider_cpu.lower._loops import nowhere, pointwise, run_pointwise, type_name
 from ronn_provider_cpu.lower._rows import frame, run_rows
-from ronn_provider_cpu.lowering import GroupLowering, Lowering, Refused, group_interface, operand
+from ronn_provider_cpu.lowering import GroupLowering, Lowering, Operand, Refused, group_interface
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -56,6 +56,7 @@ def groups(part: Part) -> list[tuple[Node, ...]]:
 
 class _Grouping:
     def __init__(self) -> None:
+        self.context = nowhere()
         self.of: dict[Node, _Group] = {}
         self.all: dict[int, _Group] = {}
         self.made: dict[Value, Node] = {}
@@ -63,7 +64,7 @@ class _Grouping:
 
     def take(self, node: Node) -> None:
         """Puts a node, whose inputs are made by nodes taken before, into a group."""
-        group = _alone(node, 1 << len(self.of))
+        group = _alone(node, 1 << len(self.of), self.context.operand)
         self.of[node] = group
         self.all[group.bit] = group
         self.place[node] = len(self.place)
@@ -127,7 +128,7 @@ class _Grouping:
         return out
 
 
-def _alone(node: Node, bit: int) -> _Group:
+def _alone(node: Node, bit: int, operand: Callable[[Value], Operand]) -> _Group:
     """A node as a group; with a space if loops are made of such nodes."""
     lone = _Group(bit, [node], None)
     key = (node.domain, node.op)
@@ -139,7 +140,7 @@ def _alone(node: Node, bit: int) -> _Group:
             return lone
         lone.values = {v for v in (*node.inputs, *node.outputs) if v is not None and not v.is_const}
         if key in RULES:
-            if _elementwise(node):
+            if _elementwise(node, operand):
                 lone.space = output.shape
             return lone
         found = frame(node)
@@ -155,7 +156,7 @@ def _alone(node: Node, bit: int) -> _Group:
     return lone
 
 
-def _elementwise(node: Node) -> bool:
+def _elementwise(node: Node, operand: Callable[[Value], Operand]) -> bool:
     """Whether there is a loop for an elementwise node: written once for each combination of types and attributes."""
     if node.op == "Identity" or any(v.name and v.uses for v in node.outputs[1:]):
         return False

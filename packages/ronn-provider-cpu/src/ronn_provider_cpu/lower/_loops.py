@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from ronn_codegen.loops.language import BITS, ELEMENTARY, HALVES, Instr, LoopError
+from ronn_codegen.loops.language import BITS, HALVES, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import RULES, NotLowered
+from ronn_provider_cpu.lower._made import run
 from ronn_provider_cpu.lowering import Context, Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
     from ronn_codegen.loops.write import Value as Element
 
-_SLOW = ELEMENTARY | {"pow", "div", "rem"}
 SHARE = 1024  # elements of a pointwise loop below which a share of its own does not pay
 
 
@@ -166,52 +166,6 @@ class Elementwise:
         return found if len(f"{found:g}") <= 5 and float(f"{found:g}") == found else None
 
 
-def call(c: Lowering, bound: Bound, size: int, *, chunks: int, flops: int = 0) -> None:
-    """Calls the kernel of a loop over ``size`` elements."""
-    loop = bound.loop
-    slow = sum(i.op in _SLOW for i in loop.instrs())
-    light = sum(i.op not in ("load", "store", "const") for i in loop.instrs()) - slow
-    widths = [BITS[a.dtype] // 8 for a in loop.arrays if not a.is_scalar]
-    cost = size * (0.04 * sum(widths) + 0.03 * light + 0.5 * slow) + 50
-    operands: dict[str, Any] = {name: c.operand(cast("Value", value)) for name, value in bound.arrays.items()}
-    nbytes = 0
-    for operand in dict.fromkeys(operands.values()):
-        nbytes += operand.nbytes
-    kernel: Any = bound.kernel
-    c.call_loop(
-        kernel, **operands, **bound.sizes, chunks=chunks, cost=cost, bytes=nbytes,
-        flops=flops if flops else size * (light + 10 * slow),
-    )  # fmt: skip
-
-
-def overwrites(bound: Bound, inputs: Sequence[Value | None], outputs: Sequence[Value]) -> list[int]:
-    """Inputs whose memory output 0 may take: laid out alike, and never read after output 0 is first written."""
-    first = outputs[0]
-    target = [name for name, value in bound.arrays.items() if value is first]
-    if len(target) != 1:
-        return []
-    instrs = list(bound.loop.instrs())
-    written = next(k for k, i in enumerate(instrs) if i.op == "store" and i.array == target[0])
-    found = []
-    for index, value in enumerate(inputs):
-        names = [name for name, v in bound.arrays.items() if v is value]
-        if value is None or value.is_const or len(names) != 1 or value.type != first.type:
-            continue
-        if _last_load(instrs, names[0]) < written and _laid_alike(bound, names[0], target[0]):
-            found.append(index)
-    return found
-
-
-def _last_load(instrs: Sequence[Instr], name: str) -> int:
-    return max(k for k, i in enumerate(instrs) if i.array == name)
-
-
-def _laid_alike(bound: Bound, a: str, b: str) -> bool:
-    rank = bound.loop.rank
-    kinds = bound.loop.array(a).strides == bound.loop.array(b).strides
-    return kinds and all(bound.sizes.get(f"{a}_{k}") == bound.sizes.get(f"{b}_{k}") for k in range(rank))
-
-
 def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> Bound:
     """One loop over elementwise nodes, in order, that stores ``outputs``; they all have one shape."""
     outputs = list(outputs)
@@ -231,8 +185,5 @@ def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> B
 
 def run_pointwise(c: Lowering, nodes: Sequence[Node], inputs: Sequence[Value | None], outputs: Sequence[Value]) -> None:
     """Lowers elementwise nodes to one call."""
-    bound = pointwise(c, nodes, outputs)
     size = c.operand(outputs[0]).size
-    for index in overwrites(bound, inputs, outputs):
-        c.inplace(index)
-    call(c, bound, size, chunks=max(1, size // SHARE))
+    run(c, nodes, inputs, outputs, lambda: (pointwise(c, nodes, outputs), size, max(1, size // SHARE)))

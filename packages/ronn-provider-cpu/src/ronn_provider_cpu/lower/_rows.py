@@ -12,7 +12,8 @@ from ronn_codegen.loops.language import FLOATS, HALVES, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import Body, call, nowhere, overwrites, type_name
+from ronn_provider_cpu.lower._loops import Body, nowhere, type_name
+from ronn_provider_cpu.lower._made import run
 from ronn_provider_cpu.lowering import Lowering
 
 if TYPE_CHECKING:
@@ -306,9 +307,10 @@ def run_rows(
     c: Lowering, nodes: Sequence[Node], anchor: Node, inputs: Sequence[Value | None], outputs: Sequence[Value]
 ) -> None:
     """Lowers a group around ``anchor`` to one call."""
-    bound, cut = row_loop(c, nodes, anchor, outputs)
-    for index in overwrites(bound, inputs, outputs):
-        c.inplace(index)
-    size = math.prod(cut.shape)
-    chunks = cut.rows if bound.loop.vector == "inner" else max(cut.rows // 16, 1)
-    call(c, bound, size, chunks=chunks)
+
+    def write() -> tuple[Bound, int, int]:
+        bound, cut = row_loop(c, nodes, anchor, outputs)
+        chunks = cut.rows if bound.loop.vector == "inner" else max(cut.rows // 16, 1)
+        return bound, math.prod(cut.shape), chunks
+
+    run(c, nodes, inputs, outputs, write)
