@@ -141,6 +141,11 @@ def test_reverse_sequence() -> None:
     lowered("ReverseSequence", [filled((2, 6, 2, 3), np.uint8), i64(6, 1)], batch_axis=0, time_axis=1)
 
 
+def test_max_unpool() -> None:
+    places = np.random.default_rng(0).permutation(2 * 3 * 4 * 6)[:36].reshape(2, 3, 2, 3)
+    lowered("MaxUnpool", [filled((2, 3, 2, 3)), places], kernel_shape=[2, 2], strides=[2, 2])
+
+
 def test_array_feature_extractor() -> None:
     x = filled((4, 6))
     for source in (x, x[0]):

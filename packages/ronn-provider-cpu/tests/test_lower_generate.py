@@ -72,3 +72,4 @@ def test_bits_of_another_type() -> None:
     x = np.array([1.0, -2.5, np.nan], np.float32)
     (got,) = lowered("BitCast", [x], to=TensorProto.INT32, opset=26)
     np.testing.assert_array_equal(got, x.view(np.int32))
+    lowered("BitCast", [np.array([True, False])], to=TensorProto.UINT8, opset=26)
