@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +39,11 @@ def check(
         op, given_, constants=constants, order=names, outputs=outputs, opset=opset, domain=domain, domains=domains,
         **attributes,
     )  # fmt: skip
+    held(model, given_, op, step, close)
+
+
+def held(model: bytes, given_: dict[str, np.ndarray], op: str, step: int = 0, close: float = 0) -> None:
+    """Holds native results against those of the NumPy kernels."""
     got, session = run_one(model, given_, disabled_passes=("fuse-qdq",))
     assert numpy_nodes(session) == [] and native_nodes(session) == [op]
     plain = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})], options={"optimization": "none"})
@@ -237,3 +243,16 @@ def test_dynamic_quantize_lstm(direction, hidden):
         inputs_ = [x, w, r, *optional, None, per_tensor, np.zeros(d, np.int8), per_column, zeros]
         check("DynamicQuantizeLSTM", inputs_, (1, 2, 3, 8, 9, 10, 11), domain=MS, outputs=3, close=0.02,
               direction=direction, hidden_size=hidden)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_softmax_of_bytes(dtype):
+    rng = np.random.default_rng(10)
+    x, zero = some(rng, (3, 4, 21), dtype), np.array(-128 if dtype == np.int8 else 0, dtype)
+    fixed = {"s": np.array(0.04, F), "z": some(rng, (), dtype), "t": np.array(1 / 256, F), "u": np.asarray(zero)}
+    for axis, opset in ((-1, 13), (1, 12)):
+        model = onnx.load_from_string(
+            one_node("QLinearSoftmax", {"x": x}, constants=fixed, domain=MS, domains={MS: 1}, axis=axis)
+        )
+        model.graph.node[0].attribute.append(onnx.helper.make_attribute("opset", opset))
+        held(model.SerializeToString(), {"x": x}, "QLinearSoftmax", step=1)

@@ -207,3 +207,38 @@ def int8_binary(target: Target) -> Callable[..., None]:
                 r += 1
 
     return run
+
+
+@native("int8_softmax(x, y, rows, n, table, scale: f32, zero, low, high, flip)")
+def int8_softmax(target: Target) -> Callable[..., None]:
+    """Softmax of rows of n bytes; ``table`` holds exp(-d * x_scale) for each distance d from the largest byte."""
+    at, real, put = peek("u8"), peek("f32"), poke("u8")
+
+    @_jit
+    def run(
+        x: int,
+        y: int,
+        rows: int,
+        n: int,
+        table: int,
+        scale: float,
+        zero: int,
+        low: int,
+        high: int,
+        flip: int,
+        worker: int,
+        workers: int,
+    ) -> None:
+        for r in range(rows * worker // workers, rows * (worker + 1) // workers):
+            most = 0
+            for i in range(n):
+                most = max(most, at(x, r * n + i) ^ flip)
+            total = np.float32(0)
+            for i in range(n):
+                total += real(table, most - (at(x, r * n + i) ^ flip))
+            for i in range(n):
+                part = real(table, most - (at(x, r * n + i) ^ flip)) / total / scale
+                whole = np.int64(np.float32(np.float32(part + _ROUNDER) - _ROUNDER)) + zero
+                put(y, r * n + i, min(max(whole, low), high))
+
+    return run

@@ -220,3 +220,20 @@ def _average(c: Lowering, x: Operand, y: Operand, last: bool, sizes: tuple[int, 
 
 def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], *shape[2:], shape[1])
+
+
+@lower("QLinearSoftmax", domain=MS)
+def qlinear_softmax(c: Lowering) -> None:
+    x, y = _given(c, 0), _output(c)
+    axis = int(c.attr("axis"))
+    axis += x.rank if axis < 0 else 0
+    c.require(int(c.attr("opset")) < 13 or axis == x.rank - 1, "another axis than the last")
+    n = math.prod(x.shape[axis:])
+    out = q.fixed_number(c, 4, "a zero point")
+    distance = np.arange(256, dtype=np.float32) * -_scale(c, 1)
+    low, high = (-128, 127) if out.dtype == I8 else (0, 255)
+    c.inplace(0)
+    c.call(
+        q.QUANTIZE, "int8_softmax", x=x, y=y, rows=x.size // n, n=n, table=np.exp(distance), scale=float(_scale(c, 3)),
+        zero=int(out), low=low, high=high, flip=128 if x.dtype == I8 else 0, chunks=x.size // n, cost=x.size * 4,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ MS = "com.microsoft"
 _BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
 _BINARY = {"Add", "Sub", "Mul", "Div"}
 _WINDOWED = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "MatMul", "Gemm"}
-_RAW = {"MaxPool", "Pad"}  # those that QOperator models have on bytes
+_RAW = {"MaxPool": "MaxPool", "Pad": "Pad", "Transpose": "Move"}  # what QOperator models have on bytes
 _MOVES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Pad", "Slice", "Identity"}
 
 
@@ -254,7 +254,7 @@ def _classified(made: Record) -> Record | None:
     if len(tensors) == 1:
         made.kind = "Affine"
         return made if made.op.op != "Div" or made.ins[1].value is None else None
-    if len(tensors) == 2 and made.op.op == "Add" and _same_shape(*tensors):
+    if len(tensors) == 2 and made.kind == "Add" and _same_shape(*tensors):
         made.kind = "Sum"
         return made
     return None
@@ -274,7 +274,7 @@ def _on_bytes(node: Node, scales: dict[Value, Scale]) -> Record | None:
     scale = None if x is None else scales.get(x)
     if x is None or scale is None or len([o for o in node.outputs if o.name]) != 1:
         return None
-    return Record(node.op, node, (node,), [Real(x, scale)], node.output, scale, *scale.limits)
+    return Record(_RAW[node.op], node, (node,), [Real(x, scale)], node.output, scale, *scale.limits)
 
 
 def _from_qlinear(node: Node) -> Record | None:
@@ -319,9 +319,11 @@ def _operand(node: Node, index: int) -> Real | None:
     return Real(value, scale)
 
 
-def per_channel(data: Array, rank: int, channels: int) -> Array | None:
-    """A constant that broadcasts over (N, C, ...) as f32[C]; None for one that varies along another axis."""
+def per_channel(data: Array, rank: int, channels: int, axis: int = 1) -> Array | None:
+    """A constant that varies along ``axis`` at most, as f32[channels]; None for another."""
     wide = data.reshape((1,) * (rank - data.ndim) + data.shape) if data.ndim <= rank else None
-    if wide is None or any(d != 1 for i, d in enumerate(wide.shape) if i != 1) or wide.shape[1] not in (1, channels):
+    if wide is None or any(d != 1 for i, d in enumerate(wide.shape) if i != axis):
+        return None
+    if wide.shape[axis] not in (1, channels):
         return None
     return np.broadcast_to(wide.reshape(-1), (channels,)).astype(np.float32)

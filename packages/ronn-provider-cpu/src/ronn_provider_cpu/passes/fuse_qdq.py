@@ -13,15 +13,15 @@ from itertools import pairwise
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
-from ronn.passes.edit import Builder, attr, const, graphs, remove_dead, take_over
+from ronn.passes.edit import Builder, attr, graphs, remove_dead, take_over
 from ronn.passes.manager import PassContext, define_pass
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.ops import DOMAIN
-from ronn_provider_cpu.passes._quantised import MS, Reading, Real, Record, Scale, dequantised, per_channel
+from ronn_provider_cpu.passes._quantised import Reading, Real, Record, Scale, per_channel
+from ronn_provider_cpu.passes._quantised_nodes import FIRST, LAST, ON_TWINS, PLAIN, fits, flip
 
 Array = np.ndarray
-LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 _VERSION = 1
 
 
@@ -80,23 +80,26 @@ class _Fusion:
 
     def _convert(self, record: Record) -> None:
         kind = record.kind
+        near = any(i.value in self.made for i in record.ins)  # an operand has a twin, and not only for this
         if kind == "Pad":
-            kind = "PadLast" if record.ins[0].value in self.made else "Move"
+            kind = "PadLast" if near else "Move"
+        if kind == "Sum" and not near:
+            kind = "SumAnywhere"
         if kind == "Conv":
             self._conv(record)
-        elif kind in _PLAIN:
+        elif kind in PLAIN:
             self._plain(record, kind)
-        elif kind in _LAST and all(_is_image(i.value) for i in record.ins) and _fits(record):
+        elif kind in ON_TWINS and all(_is_image(i.value) for i in record.ins) and fits(record):
             xs = [self._twin(i) for i in record.ins]
             b = self._builder(record.nodes[-1])
-            value = _LAST[kind](b, record, xs)
+            value = ON_TWINS[kind](b, record, xs)
             if value is not None:
                 self.after.update(dict.fromkeys(b.nodes, b.anchor))
                 self._finish(record, record, value)
 
     def _plain(self, record: Record, kind: str) -> None:
         b = self._builder(record.nodes[-1])
-        value = _PLAIN[kind](b, record)
+        value = PLAIN[kind](b, record)
         if value is None:
             b.discard()
             return
@@ -104,6 +107,10 @@ class _Fusion:
         self.context.rewrote(b.nodes, detail=record.op.label)
         self.changed = True
         self.done[record] = record
+        self._replace(record, value)
+
+    def _replace(self, record: Record, value: Value) -> None:
+        """``value`` takes the place of what ``record`` makes, layout and type as they were."""
         take_over(self.graph, record.out, value)
         for user in self.reading.records:
             if any(i.value is record.out for i in user.ins):
@@ -144,14 +151,14 @@ class _Fusion:
         signed = scale.dtype == np.int8
         before = _before_transpose(node)
         if before is not None:
-            return _flip(b, before, np.uint8) if signed else before
+            return flip(b, before, np.uint8) if signed else before
         if node is not None and node.op == "QuantizeLinear" and node.inputs[0] is not None:
             before = _before_transpose(node.inputs[0].producer)
             if signed or before is not None:
                 zero = b.constant(np.asarray(scale.unsigned_zero, np.uint8))
                 quantised = b.op("QuantizeLinear", node.inputs[0] if before is None else before, node.inputs[1], zero)
                 return b.op("Transpose", quantised, perm=LAST) if before is None else quantised
-        return b.op("Transpose", _flip(b, value, np.uint8) if signed else value, perm=LAST)
+        return b.op("Transpose", flip(b, value, np.uint8) if signed else value, perm=LAST)
 
     def _turn_back(self, record: Record) -> None:
         """Gives readers outside of the fused nodes the value with channels first, as the type that it had."""
@@ -169,7 +176,7 @@ class _Fusion:
         b = self._builder(self.after[twin.producer])
         turned = b.op("Transpose", twin, perm=FIRST)
         if record.scale.dtype == np.int8:
-            turned = _flip(b, turned, np.int8)
+            turned = flip(b, turned, np.int8)
         take_over(self.graph, value, turned)
 
     # --- convolutions
@@ -186,13 +193,14 @@ class _Fusion:
             self.context.refuse(record.op, "zero points of the weights, or sizes that are not known")
             return
         filters = w.data.shape[0]
-        chain, stages = self._follow(record, filters)
+        chain, stages, turned = self._follow(record, filters)
         last = chain[-1]
         source = self._twin(x)
         b = self._builder(last.nodes[-1])
         scale = np.broadcast_to(x.scale.scale * w_scale / record.scale.scale, (filters,)).astype(np.float32)
         bias = np.zeros(filters, np.int32) if record.bias is None else record.bias.reshape(-1).astype(np.int32)
-        inputs: list[Value | None] = [source, *(b.constant(np.ascontiguousarray(a)) for a in (shifted, scale, bias))]
+        kept = w if shifted is w.data else b.constant(shifted)
+        inputs: list[Value | None] = [source, kept, b.constant(scale), b.constant(bias)]
         add_stage = -1
         if stages:
             inputs.append(b.constant(np.stack([np.stack([s.gain, s.bias]) for s in stages]).astype(np.float32)))
@@ -212,28 +220,41 @@ class _Fusion:
             return
         self.after[node] = b.anchor
         self.done.update(dict.fromkeys(chain, last))
-        self._finish(record, last, node.output)
+        if turned:
+            signed = last.scale.dtype == np.int8
+            self._replace(last, flip(b, node.output, np.int8) if signed else node.output)
+            self.after.update(dict.fromkeys(b.nodes, b.anchor))
+            self.context.rewrote([node], detail=record.op.label)
+            self.changed = True
+        else:
+            self._finish(record, last, node.output)
 
-    def _follow(self, record: Record, filters: int) -> tuple[list[Record], list[Stage]]:
-        """A convolution and the records behind it that can become stages of it."""
-        chain, stages, added = [record], [], False
+    def _follow(self, record: Record, filters: int) -> tuple[list[Record], list[Stage], bool]:
+        """A convolution and the records behind it that can become stages of it, a Transpose to channels last among
+        them; whether there is one."""
+        chain, stages, turned, added = [record], [], False, False
         while True:
             last = chain[-1]
             users, outside = self.reading.users(last.out)
             if outside or len(users) != 1 or users[0] in self.done:
-                return chain, stages
+                return chain, stages, turned
+            user = users[0]
+            if user.kind == "Move" and not turned and _turns_last(user.op):
+                turned = True
+                chain.append(user)
+                continue
             stage = None
-            if users[0].kind == "Affine":
-                stage = _affine(users[0], last.scale, filters)
-            elif users[0].kind == "Sum" and not added:
-                stage = self._sum(record, users[0], last, filters)
+            if user.kind == "Affine":
+                stage = _affine(user, last.scale, filters, 3 if turned else 1)
+            elif user.kind == "Sum" and not added:
+                stage = self._sum(record, user, last, filters, turned)
                 added = stage is not None
             if stage is None:
-                return chain, stages
+                return chain, stages, turned
             stages.append(stage)
-            chain.append(users[0])
+            chain.append(user)
 
-    def _sum(self, first: Record, record: Record, last: Record, filters: int) -> Stage | None:
+    def _sum(self, first: Record, record: Record, last: Record, filters: int, turned: bool) -> Stage | None:
         other = next((i for i in record.ins if i.value is not last.out), None)
         if other is None or other.value is None or other.scale is None or not _is_image(other.value):
             return None
@@ -241,19 +262,39 @@ class _Fusion:
         pending = None if maker is None else self.reading.inner.get(maker)
         if pending is not None and pending not in self.done and self.place[pending] > self.place[first]:
             return None  # a convolution that comes later may take the sum itself
+        twin = self._as_it_is(other) if turned else self._twin(other)
         gain, add_gain = last.scale.scale / record.scale.scale, other.scale.scale / record.scale.scale
         bias = -np.float32(other.scale.unsigned_zero) * add_gain
         full = np.ones(filters, np.float32)
-        return Stage(full * gain, full * bias, record.low, record.high, self._twin(other), float(add_gain))
+        return Stage(full * gain, full * bias, record.low, record.high, twin, float(add_gain))
+
+    def _as_it_is(self, real: Real) -> Value:
+        """An operand that has channels last already, as unsigned bytes."""
+        value = real.value
+        assert value is not None and real.scale is not None
+        node = value.producer
+        source = node.inputs[0] if node is not None and _turns_last(node) else None
+        if source is not None and source in self.twins:
+            return self.twins[source]
+        if real.scale.dtype == np.uint8:
+            return value
+        b = self._builder(next(iter(self.graph)) if node is None else self.after[node])
+        flipped = flip(b, value, np.uint8)
+        self.after.update(dict.fromkeys(b.nodes, b.anchor))
+        return flipped
 
 
-def _affine(record: Record, source: Scale, filters: int) -> Stage | None:
+def _turns_last(node: Node) -> bool:
+    return node.op == "Transpose" and attr(node, "perm") == LAST
+
+
+def _affine(record: Record, source: Scale, filters: int, axis: int) -> Stage | None:
     """Arithmetic with a constant, on values of scale ``source``."""
     constant = next(i.data for i in record.ins if i.data is not None)
     value = next(i.value for i in record.ins if i.value is not None)
     if value.tensor.rank != 4:
         return None
-    c = per_channel(constant, 4, filters)
+    c = per_channel(constant, 4, filters, axis)
     if c is None:
         return None
     op, reverse = record.op.op.removeprefix("QLinear"), record.ins[0].value is None
@@ -274,6 +315,8 @@ def _affine(record: Record, source: Scale, filters: int) -> Stage | None:
 
 def _without_zero(w: Array, zero: Array) -> Array | None:
     """int8 weights whose zero point is 0; None where they do not fit."""
+    if w.dtype == np.int8 and not zero.any():
+        return w
     z = zero.reshape(()) if zero.size == 1 else zero.reshape(-1, *(1,) * (w.ndim - 1))
     shifted = w.astype(np.int16) - z.astype(np.int16)
     fits = shifted.min(initial=0) >= -128 and shifted.max(initial=0) <= 127
@@ -304,153 +347,3 @@ def _before_transpose(node: Node | None) -> Value | None:
 
 def _is_image(value: Value | None) -> bool:
     return value is not None and value.tensor.rank == 4
-
-
-def _fits(record: Record) -> bool:
-    """Whether the result needs no clamping beyond its type's range."""
-    return (record.low, record.high) == record.scale.limits
-
-
-def _flip(b: Builder, value: Value, to: type) -> Value:
-    """Bytes of the other signedness that stand for the same reals once the zero point moves by 128."""
-    u8 = value if to is np.int8 else b.op("Cast", value, to=2)
-    turned = b.op("BitwiseXor", u8, b.constant(np.asarray(128, np.uint8)), version=18)
-    return b.op("Cast", turned, to=3) if to is np.int8 else turned
-
-
-# --- operators on twins
-
-
-def _constants(b: Builder, scale: Scale) -> list[Value]:
-    return [b.constant(np.asarray(scale.scale)), b.constant(np.asarray(scale.unsigned_zero, np.uint8))]
-
-
-def _with_scales(b: Builder, record: Record, xs: list[Value]) -> list[Value]:
-    out = []
-    for x, real in zip(xs, record.ins, strict=True):
-        assert real.scale is not None
-        out += [x, *_constants(b, real.scale)]
-    return out
-
-
-def _last_sum(b: Builder, record: Record, xs: list[Value]) -> Value | None:
-    inputs = [*_with_scales(b, record, xs), *_constants(b, record.scale)]
-    return b.op("QLinearAdd", *inputs, domain=MS, version=1)
-
-
-def _last_concat(b: Builder, record: Record, xs: list[Value]) -> Value | None:
-    if int(attr(record.op, "axis", 1)) % 4 != 1:
-        return None
-    inputs = [*_constants(b, record.scale), *_with_scales(b, record, xs)]
-    return b.op("QLinearConcat", *inputs, domain=MS, version=1, axis=3)
-
-
-_WINDOW = ("auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides")
-
-
-def _window(record: Record, names: tuple[str, ...]) -> dict[str, object]:
-    return {k: v for k, v in record.op.attributes.items() if k in names}
-
-
-def _last_max(b: Builder, record: Record, xs: list[Value]) -> Value | None:
-    if record.ins[0].scale != record.scale or not _fits(record):
-        return None
-    names = tuple(n for n in _WINDOW if n != "count_include_pad")
-    return b.node("NhwcMaxPool", xs, _window(record, names), domain=MS, version=1).output
-
-
-def _last_average(b: Builder, record: Record, xs: list[Value]) -> Value | None:
-    if any(d != 1 for d in record.op.attributes.get("dilations", ())):
-        return None
-    inputs = [*_with_scales(b, record, xs), *_constants(b, record.scale)]
-    attributes = {**_window(record, tuple(n for n in _WINDOW if n != "dilations")), "channels_last": 1}
-    if record.kind == "GlobalAveragePool":
-        attributes = {"channels_last": 1}
-    return b.node("QLinear" + record.kind, inputs, attributes, domain=MS, version=1).output
-
-
-def _last_pad(b: Builder, record: Record, xs: list[Value]) -> Value | None:
-    op = record.op
-    pads = const(op.input(1))
-    if pads is None or pads.size != 8 or op.input(3) is not None:
-        return None
-    order = [*LAST, *(i + 4 for i in LAST)]
-    inputs: list[Value | None] = [xs[0], b.constant(pads.reshape(-1)[order])]
-    if attr(op, "mode", "constant") in ("constant", b"constant"):
-        fill = const(op.input(2))
-        if op is record.nodes[-1]:  # on bytes already: the fill is one
-            byte = 0 if fill is None else int(fill.reshape(-1)[0])
-            byte += record.scale.unsigned_zero - record.scale.zero
-        elif fill is None or not np.any(fill):
-            byte = record.scale.unsigned_zero
-        else:
-            return None
-        inputs.append(b.constant(np.asarray(byte, np.uint8)))
-    return b.node("Pad", inputs, {"mode": attr(op, "mode", "constant")}, version=op.version).output
-
-
-_LAST = {
-    "PadLast": _last_pad,
-    "Sum": _last_sum, "Concat": _last_concat, "MaxPool": _last_max, "AveragePool": _last_average,
-    "GlobalAveragePool": _last_average,
-}  # fmt: skip
-
-
-# --- operators that keep the layout
-
-
-def _move(b: Builder, record: Record) -> Value | None:
-    """What only moves elements works on bytes as on reals."""
-    op = record.op
-    if op is record.nodes[-1]:
-        return None  # on bytes already
-    inputs = [record.ins[0].value, *op.inputs[1:]]
-    if op.op == "Pad":
-        mode = attr(op, "mode", "constant")
-        if mode in ("constant", b"constant"):
-            fill = const(op.input(2))
-            if op.version < 11 or (op.input(2) is not None and (fill is None or np.any(fill))):
-                return None
-            zero = b.constant(np.asarray(record.scale.zero, record.scale.dtype))
-            inputs = [inputs[0], inputs[1], zero, *inputs[3:]]
-    return b.node(op.op, inputs, dict(op.attributes), version=op.version).output
-
-
-def _product(b: Builder, record: Record) -> Value | None:
-    """A matrix product with constant weights."""
-    op, a = record.op, record.ins[0]
-    node = None if op.inputs[1] is None else op.inputs[1].producer
-    if a.scale is None or node is None or node.op != "DequantizeLinear" or not _fits(record):
-        return None
-    w, s, z = node.inputs[0], node.inputs[1], node.input(2)
-    if w is None or w.data is None or w.data.ndim != 2 or w.data.dtype.itemsize != 1 or s is None or s.data is None:
-        return None
-    transposed = op.op == "Gemm" and bool(attr(op, "transB", 0))
-    if s.data.size > 1 and int(attr(node, "axis", 1)) % 2 != (0 if transposed else 1):
-        return None
-    scale, zero = b.constant(np.asarray(a.scale.scale)), b.constant(np.asarray(a.scale.zero, a.scale.dtype))
-    y_scale = b.constant(np.asarray(record.scale.scale))
-    y_zero = b.constant(np.asarray(record.scale.zero, record.scale.dtype))
-    w_zero = z if z is not None else b.constant(np.zeros(s.data.shape, w.data.dtype))
-    inputs: list[Value | None] = [a.value, scale, zero, w, s, w_zero]
-    if op.op == "MatMul":
-        return b.op("QLinearMatMul", *inputs, y_scale, y_zero)
-    if attr(op, "transA", 0) or float(attr(op, "beta", 1.0)) != 1.0 or float(attr(op, "alpha", 1.0)) != 1.0:
-        return None
-    bias = None
-    if op.input(2) is not None:
-        real = dequantised(op.input(2))
-        if real is None or real.data is None:
-            return None
-        steps = np.rint(real.data.astype(np.float64) / (a.scale.scale.astype(np.float64) * s.data.reshape(-1)))
-        if np.abs(steps).max(initial=0) >= 2**30:
-            return None
-        bias = b.constant(steps.astype(np.int32))
-    if transposed and w_zero.data is not None and w_zero.data.size > 1:
-        if np.any(w_zero.data):
-            return None
-        inputs[5] = b.constant(np.zeros((), w.data.dtype))
-    return b.op("QGemm", *inputs, bias, y_scale, y_zero, domain=MS, version=1, transB=int(transposed))
-
-
-_PLAIN = {"Move": _move, "MatMul": _product, "Gemm": _product}
