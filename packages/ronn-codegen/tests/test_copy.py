@@ -122,6 +122,15 @@ def test_a_unit_is_never_large_and_shares_are_even() -> None:
     assert (table[:, 1] <= 8192).all() and copies.total == (table[:, 1] * table[:, 2]).sum()
 
 
+def test_dims_beyond_a_job_are_the_smallest() -> None:
+    shape, order = (2, 40, 3, 50, 4, 3, 5, 2), (7, 1, 5, 3, 2, 0, 6, 4)
+    given = contiguous(shape, 4)
+    copies = Copies()
+    copies.add([shape[i] for i in order], 4, Side(0, 0, tuple(given[i] for i in order)),
+               Side(1, 0, contiguous([shape[i] for i in order], 4)))  # fmt: skip
+    assert len(copies.table) == 2 * 3
+
+
 def test_an_empty_box_is_no_job() -> None:
     copies = Copies()
     copies.add((3, 0), 4, Side(0, 0, (4, 4)), Side(1, 0, (4, 4)))

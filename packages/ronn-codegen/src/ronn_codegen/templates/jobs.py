@@ -105,11 +105,12 @@ class Copies:
 
     def _outer(self, outer: list[Dim], rows: Dim, columns: Dim, kind: int, size: int, source: Side, to: Side) -> None:
         """One job, or one for each index of the outer dims that a job cannot hold."""
-        spare = max(len(outer) - OUTER, 0)
-        for index in product(*(range(d.size) for d in outer[:spare])):
-            at = source.offset + sum(i * d.source for i, d in zip(index, outer[:spare], strict=True))
-            at_to = to.offset + sum(i * d.to for i, d in zip(index, outer[:spare], strict=True))
-            self._job(outer[spare:], rows, columns, kind, size, (source.slot, at), (to.slot, at_to))
+        spare = sorted(range(len(outer)), key=lambda i: outer[i].size)[: max(len(outer) - OUTER, 0)]
+        kept = [d for i, d in enumerate(outer) if i not in spare]
+        for index in product(*(range(outer[i].size) for i in spare)):
+            at = source.offset + sum(n * outer[i].source for n, i in zip(index, spare, strict=True))
+            at_to = to.offset + sum(n * outer[i].to for n, i in zip(index, spare, strict=True))
+            self._job(kept, rows, columns, kind, size, (source.slot, at), (to.slot, at_to))
 
     def _job(
         self, outer: list[Dim], rows: Dim, columns: Dim, kind: int, size: int, source: tuple[int, int],
