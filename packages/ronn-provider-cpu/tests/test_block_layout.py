@@ -273,16 +273,25 @@ def test_parts(name: str) -> None:
     assert done.ops.count("BlockedConv") >= 2
 
 
-@pytest.mark.parametrize(
-    ("body", "channels", "out"),
-    [
-        ("%c = Relu(%a)\n%b = Concat(%a, %c) {axis=1}", 11, 22),
-        ("%s: i64[2] = const {4, 12}\n%c, %b = Split(%a, %s) {axis=1}", 16, 12),
-        ("%s: i64[1] = const {3}\n%e: i64[1] = const {16}\n%t: i64[1] = const {1}\n%b = Slice(%a, %s, %e, %t)", 16, 13),
-    ],
-)
-def test_parts_of_blocks_stay(body: str, channels: int, out: int) -> None:
-    assert not run(X, between(body, channels, out)).changed
+RAGGED = {
+    "Concat": ("%c = Relu(%a)\n%d = Neg(%a)\n%b = Concat(%a, %c, %d) {axis=1}", 11, 33),
+    "Concat of much": ("%c = Relu(%a)\n%b = Concat(%a, %c) {axis=1}", 21, 42),
+    "Split": ("%s: i64[3] = const {4, 11, 1}\n%c, %d, %e = Split(%a, %s) {axis=1}\n"
+              "%b = Concat(%d, %c, %e) {axis=1}", 16, 16),
+    "Slice": ("%s: i64[1] = const {3}\n%e: i64[1] = const {15}\n%t: i64[1] = const {1}\n"
+              "%b = Slice(%a, %s, %e, %t)", 21, 12),
+    "Slice of all": ("%s: i64[2] = const {3, 1}\n%e: i64[2] = const {15, 5}\n%t: i64[2] = const {1, 2}\n"
+                     "%b = Slice(%a, %s, %e, %t)", 21, 12),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("name", RAGGED)
+def test_parts_that_are_no_whole_blocks(name: str, lanes: int) -> None:
+    body, channels, out = RAGGED[name]
+    done = run(X, between(body, channels, out), lanes=lanes)
+    assert done.ops.count("Block") == done.ops.count("Unblock") == 1 and "Regroup" in done.ops, done.graph
+    assert done.ops.count("BlockedConv") == 2
 
 
 def test_values_that_others_need_are_plain_for_them() -> None:

@@ -186,3 +186,33 @@ def test_there_and_back(nhwc: int, n: int, c: int, h: int, w: int) -> None:
     assert blocked.shape == (n, -(-c // lanes()), h, w, lanes())
     back = agree("Unblock", blocked, domain=DOMAIN, domains=domains, channels=c, nhwc=nhwc)
     np.testing.assert_array_equal(back, x)
+
+
+@QUICK
+@given(st.data())
+def test_regroup(data: Any) -> None:
+    from native_support import latest_plan
+    from onnx import helper
+
+    from ronn_provider_cpu.kernels.blocked import to_blocks
+    from ronn_provider_cpu.ops import DOMAIN
+
+    n, h, w = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 3)), data.draw(st.integers(1, 150))
+    channels = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=4))
+    starts = [data.draw(st.integers(0, c - 1)) for c in channels]
+    sizes = [data.draw(st.integers(1, c - s)) for c, s in zip(channels, starts, strict=True)]
+    plain = [floats(n, c, h, w) + i for i, c in enumerate(channels)]
+    feeds = {f"x{i}": to_blocks(x, lanes()) for i, x in enumerate(plain)}
+    node = helper.make_node(
+        "Regroup", list(feeds), ["y"], domain=DOMAIN, lanes=lanes(), channels=channels, starts=starts, sizes=sizes
+    )
+    graph = helper.make_graph(
+        [node], "g", [helper.make_tensor_value_info(k, 1, v.shape) for k, v in feeds.items()],
+        [helper.make_tensor_value_info("y", 1, None)],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)]
+    model = helper.make_model(graph, opset_imports=imports, ir_version=10).SerializeToString()
+    (got,), session = run_one(model, feeds)
+    wanted = np.concatenate([x[:, s : s + k] for x, s, k in zip(plain, starts, sizes, strict=True)], 1)
+    np.testing.assert_array_equal(got, to_blocks(wanted, lanes()))
+    assert all(call.native is not None for call in latest_plan(session).calls)

@@ -9,6 +9,9 @@ A *blocked* tensor is ``f32[N, ceil(C / L), H, W, L]``: channel c of ``f32[N, C,
 | ``Unblock(x)`` | the reverse | channels, nhwc, rank |
 | ``BlockedConv(x, w, bias?, residual?)`` | ``activation(conv(x, w) + bias + residual)``, blocked | see below |
 
+``Regroup(x...)`` puts ranges of channels behind each other: of input i, which has channels[i], sizes[i] from starts[i]
+on. It is ``Concat``, ``Split`` and ``Slice`` where blocks do not come out whole; attributes: lanes, and those lists.
+
 ``BlockedConvTranspose(x, w, bias?)`` takes the weights of ``ConvTranspose`` (``w[C, K / group, R, S]``) and has its
 attributes of two dims, but for the pads: begins (elements cut at the beginning of each axis) and output_size.
 
@@ -74,7 +77,12 @@ BLOCKED_CONV_TRANSPOSE = OpSchema(
     }),
     min_inputs=2, max_inputs=3,
 )  # fmt: skip
-SCHEMAS = (BLOCK, UNBLOCK, BLOCKED_CONV, BLOCKED_CONV_TRANSPOSE)
+REGROUP = OpSchema(
+    DOMAIN, "Regroup", 1, (Formal("x", _FLOAT, variadic=True),), (Formal("y", _FLOAT),),
+    attributes={"lanes": "INT", "channels": "INTS", "starts": "INTS", "sizes": "INTS"},
+    required=frozenset({"lanes", "channels", "starts", "sizes"}), min_inputs=1,
+)  # fmt: skip
+SCHEMAS = (BLOCK, UNBLOCK, BLOCKED_CONV, BLOCKED_CONV_TRANSPOSE, REGROUP)
 
 for _schema in SCHEMAS:
     register_schema(_schema)
@@ -142,6 +150,19 @@ def blocked_conv_transpose(c: InferContext) -> None:
     if x is not None and (x[4] not in (lanes, None) or x[1] not in (-(-channels // lanes), None)):
         raise c.fail(f"the input is {x}, not {channels} channels in blocks of {lanes}")
     c.set(0, DType.FLOAT32, (None if x is None else x[0], -(-out_channels // lanes), *c.attr("output_size"), lanes))
+
+
+@rule("Regroup", domain=DOMAIN)
+def regroup(c: InferContext) -> None:
+    """As many blocks as the ranges need."""
+    lanes, x = int(c.attr("lanes")), _blocked_shape(c, 0)
+    ranges = [list(c.attr(name)) for name in ("channels", "starts", "sizes")]
+    if any(len(values) != len(c.node.inputs) for values in ranges):
+        raise c.fail("channels, starts and sizes have one value for each input")
+    if any(start < 0 or size < 1 or start + size > n for n, start, size in zip(*ranges, strict=True)):
+        raise c.fail("a range is not within its channels")
+    n, _, h, w, _ = (None,) * 5 if x is None else x
+    c.set(0, DType.FLOAT32, (n, -(-sum(ranges[2]) // lanes), h, w, lanes))
 
 
 def _blocked_shape(c: InferContext, index: int) -> Shape | None:

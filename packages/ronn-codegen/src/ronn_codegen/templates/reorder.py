@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd.emit import I32, Builder, llvm_call, splat
 from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 
 _TILE = 128  # pixels of one unit of work
@@ -236,5 +237,67 @@ def unblock_last_f32(target: Target) -> Callable[..., None]:
                 else:
                     for p in range(first, last):
                         store_first(to, p * c, load(source, p * lanes), left)
+
+    return run
+
+
+@cache
+def lane_mover(lanes: int) -> Any:
+    """An intrinsic ``(source, target, first, at, count, written)``: lanes from ``first`` on become those from ``at`` on
+    of the vector at target. ``count`` lanes are read; ``written`` lanes are written, those not read as zero."""
+    vector = ir.VectorType(_FLOAT, lanes)
+    iota = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+
+    @intrinsic
+    def move(typing: Any, source: Any, target: Any, first: Any, at: Any, count: Any, written: Any) -> Any:
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            source, target, first, at, count, written = args
+            align, kind = ir.Constant(I32, 4), f"v{lanes}f32.p0"
+
+            def lanes_from_at(number: Any) -> Any:
+                low, high = (splat(builder, builder.trunc(v, I32), lanes) for v in (at, builder.add(at, number)))
+                return builder.and_(builder.icmp_signed(">=", iota, low), builder.icmp_signed("<", iota, high))
+
+            place = builder.gep(
+                builder.inttoptr(source, ir.PointerType()), [builder.sub(first, at)], source_etype=_FLOAT
+            )
+            zero = ir.Constant(vector, None)
+            read = llvm_call(builder, f"llvm.masked.load.{kind}", vector, place, align, lanes_from_at(count), zero)
+            to = builder.inttoptr(target, ir.PointerType())
+            mask = lanes_from_at(written)
+            llvm_call(builder, f"llvm.masked.store.{kind}", ir.VoidType(), read, to, align, mask)
+            return context.get_dummy_value()
+
+        return types.void(*(types.intp,) * 6), generate
+
+    return move
+
+
+@native("regroup_f32(x, y, n, x_blocks, y_blocks, pixels, jobs, count)")
+def regroup_f32(target: Target) -> Callable[..., None]:
+    """Lanes of blocked ``x`` into blocked ``y``, as ``regroup_jobs`` says."""
+    lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    load, store, move, get = vector.load, vector.store, lane_mover(lanes), peek("i64")
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        x: int, y: int, n: int, x_blocks: int, y_blocks: int, pixels: int, jobs: int, count: int, worker: int,
+        workers: int,
+    ) -> None:  # fmt: skip
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * count * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            tile = work % tiles * _TILE
+            job = work // tiles % count * 6
+            image = work // tiles // count
+            first, at, moved, written = get(jobs, job + 1), get(jobs, job + 3), get(jobs, job + 4), get(jobs, job + 5)
+            source = x + 4 * (image * x_blocks + get(jobs, job)) * pixels * lanes
+            to = y + 4 * (image * y_blocks + get(jobs, job + 2)) * pixels * lanes
+            for p in range(tile, min(tile + _TILE, pixels)):
+                if moved == lanes:
+                    store(to, p * lanes, load(source, p * lanes))
+                else:
+                    move(source + 4 * p * lanes, to + 4 * p * lanes, first, at, moved, written)
 
     return run

@@ -106,3 +106,19 @@ def blocked_conv_transpose(
 ) -> np.ndarray:
     y = transposed(from_blocks(x, channels), w, group, strides, dilations, begins, output_size)
     return to_blocks(add_bias(y, bias), lanes)
+
+
+@kernel("Regroup", domain=DOMAIN, dtypes="float32")
+def regroup(
+    ctx: KernelContext,
+    *xs: np.ndarray,
+    lanes: int,
+    channels: Sequence[int],
+    starts: Sequence[int],
+    sizes: Sequence[int],
+) -> np.ndarray:
+    parts = [
+        from_blocks(x, c)[:, start : start + size]
+        for x, c, start, size in zip(xs, channels, starts, sizes, strict=True)
+    ]
+    return to_blocks(np.concatenate(parts, axis=1), lanes)

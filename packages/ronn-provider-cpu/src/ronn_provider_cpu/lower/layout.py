@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ronn_codegen.templates.regroup_jobs import regroup_jobs
 from ronn_provider_cpu.lowering import F32, Lowering, Operand, lower
 from ronn_provider_cpu.ops import DOMAIN
 
@@ -44,3 +45,23 @@ def _reorder(
         _MODULE, f"{what}_last_f32" if last else f"{what}_f32", x=x, y=y, n=n, c=channels, pixels=pixels,
         chunks=tiles, cost=100 + size / _BYTES_PER_NS, bytes=size,
     )  # fmt: skip
+
+
+@lower("Regroup", domain=DOMAIN)
+def regroup(c: Lowering) -> None:
+    y, lanes = c.outputs[0], int(c.attr("lanes"))
+    assert y is not None
+    width = c.machine.target.lanes(32)
+    c.require(lanes == width, f"blocks of {lanes} channels on a machine with {width} lanes")
+    done, sizes = 0, [int(s) for s in c.attr("sizes")]
+    n, blocks, h, w, _ = y.shape
+    for x, start, size in zip(c.inputs, c.attr("starts"), sizes, strict=True):
+        assert x is not None
+        c.require(x.dtype == F32, "only float32")
+        jobs = regroup_jobs(int(start), size, done, lanes, last=done + size == sum(sizes))
+        moved = 8 * n * size * h * w
+        c.call(
+            _MODULE, "regroup_f32", x=x, y=y, n=n, x_blocks=x.shape[1], y_blocks=blocks, pixels=h * w, jobs=jobs,
+            count=len(jobs), chunks=n * len(jobs) * -(-h * w // 128), cost=100 + moved / _BYTES_PER_NS, bytes=moved,
+        )  # fmt: skip
+        done += size

@@ -10,6 +10,7 @@ from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, ints
 from ronn_provider_cpu.kernels.blocked import to_blocks
+from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes import block_windows as windows
 from ronn_provider_cpu.passes.block_cost import reorder
 from ronn_provider_cpu.passes.block_values import Candidate, Get, Layouts, Shape, again
@@ -163,18 +164,30 @@ def _batch_norm(node: Node, at: Layouts) -> Candidate | None:
 
 def _concat(node: Node, at: Layouts) -> Candidate | None:
     parts = [v for v in node.inputs if v is not None]
-    shapes = [at.shape(v) for v in parts]
-    if len({v in at.last for v in parts}) != 1 or any(s is None for s in shapes):
+    shapes = [s for v in parts if (s := at.shape(v)) is not None]
+    if len({v in at.last for v in parts}) != 1 or len(shapes) != len(parts):
         return None
     at.follow(node, parts[0])
     axis = at.axis(parts[0], int(attr(node, "axis", 1)))
-    if axis == 0 or (axis == 1 and any(s is not None and at.is_ragged(s) for s in shapes[:-1])):
+    if axis == 0:
         return None
+    whole = axis != 1 or not any(map(at.is_ragged, shapes[:-1]))
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
-        return again(node, b, [get(v) for v in parts], {"axis": axis})
+        inputs = [get(v) for v in parts]
+        if whole:
+            return again(node, b, inputs, {"axis": axis})
+        sizes = [s[1] for s in shapes]
+        return (_regroup(b, at.lanes, inputs, sizes, [0] * len(sizes), sizes),)
 
     return Candidate(node, tuple(dict.fromkeys(parts)), (node.output,), make)
+
+
+def _regroup(
+    b: Builder, lanes: int, inputs: Sequence[Value], channels: list[int], starts: list[int], sizes: list[int]
+) -> Value:
+    attributes = {"lanes": lanes, "channels": channels, "starts": starts, "sizes": sizes}
+    return b.node("Regroup", inputs, attributes, domain=DOMAIN, version=1).output
 
 
 def _split(node: Node, at: Layouts) -> Candidate | None:
@@ -182,15 +195,22 @@ def _split(node: Node, at: Layouts) -> Candidate | None:
     if x is None or shape is None or at.axis(x, int(attr(node, "axis", 0))) != 1:
         return None
     at.follow(node, x)
-    outs = [at.shape(v) for v in node.outputs]
-    if any(s is None or at.is_ragged(s) for s in outs[:-1]) or outs[-1] is None:
+    outs = [s for v in node.outputs if (s := at.shape(v)) is not None]
+    if len(outs) != len(node.outputs):
         return None
-    parts = [-(-s[1] // at.lanes) for s in outs if s is not None]
+    whole = not any(map(at.is_ragged, outs[:-1]))
+    parts = [-(-s[1] // at.lanes) for s in outs]
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
-        if node.version >= 13:
+        if whole and node.version >= 13:
             return again(node, b, [get(x), b.constant(parts)], {"axis": 1})
-        return again(node, b, [get(x)], {"axis": 1, "split": parts})
+        if whole:
+            return again(node, b, [get(x)], {"axis": 1, "split": parts})
+        starts = np.cumsum([0, *(s[1] for s in outs)]).tolist()
+        return [
+            _regroup(b, at.lanes, [get(x)], [shape[1]], [start], [s[1]])
+            for start, s in zip(starts, outs, strict=False)
+        ]  # fmt: skip
 
     return Candidate(node, (x,), node.outputs, make)
 
@@ -205,18 +225,26 @@ def _slice(node: Node, at: Layouts) -> Candidate | None:
     at.follow(node, x)
     if axes is None or steps is None or at.shape(node.output) is None:
         return None
-    rows = []
+    rows, channels = [], (0, shape[1])
     for start, end, axis, step in zip(starts, ends, (at.axis(x, a) for a in axes), steps, strict=True):
         if axis != 1:
             rows.append((start, end, axis, step))
             continue
         first, behind, by = slice(start, end, step).indices(shape[1])
-        if by != 1 or first % at.lanes or (behind % at.lanes and behind != shape[1]):
+        if by != 1:
             return None
-        rows.append((first // at.lanes, -(-behind // at.lanes), 1, 1))
+        channels = first, behind
+    whole = channels[0] % at.lanes == 0 and (channels[1] % at.lanes == 0 or channels[1] == shape[1])
+    if whole and channels != (0, shape[1]):
+        rows.append((channels[0] // at.lanes, -(-channels[1] // at.lanes), 1, 1))
 
     def make(b: Builder, get: Get) -> Sequence[Value]:
-        return again(node, b, [get(x), *(b.constant(list(column)) for column in zip(*rows, strict=True))], {})
+        source = get(x)
+        if not whole:
+            source = _regroup(b, at.lanes, [source], [shape[1]], [channels[0]], [channels[1] - channels[0]])
+        if not rows:
+            return (source,)
+        return again(node, b, [source, *(b.constant(list(column)) for column in zip(*rows, strict=True))], {})
 
     return Candidate(node, (x,), (node.output,), make)
 
