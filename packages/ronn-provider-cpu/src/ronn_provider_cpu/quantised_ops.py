@@ -23,6 +23,8 @@ from ronn.ops.infer import InferContext, rule
 from ronn.ops.schema import Formal, OpSchema, register_schema
 from ronn_provider_cpu.ops import DOMAIN
 
+__all__ = ["CONV_TO_FLOAT", "DOMAIN", "QCONV"]
+
 _U8, _I8, _F, _I32 = "tensor(uint8)", "tensor(int8)", "tensor(float)", "tensor(int32)"
 _GEOMETRY = {"strides": "INTS", "pads": "INTS", "dilations": "INTS", "group": "INT"}
 
@@ -78,7 +80,8 @@ def conv_integer_to_float(c: InferContext) -> None:
 def _windows(c: InferContext, spatial: tuple[Dim | None, ...]) -> list[Dim | None]:
     w = c.shape(1)
     strides, pads, dilations = (c.attr(name) for name in ("strides", "pads", "dilations"))
-    rank, out = len(spatial), []
+    rank = len(spatial)
+    out: list[Dim | None] = []
     for i, size in enumerate(spatial):
         k = None if w is None else w[2 + i]
         if size is None or not isinstance(k, int):

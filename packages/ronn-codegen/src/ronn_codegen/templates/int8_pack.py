@@ -36,6 +36,7 @@ class Int8Tile:
 @cache
 def tile_of(target: Target) -> Int8Tile:
     """The tiles whose sums and operands fill the registers; without a dot instruction operands take two each."""
+    rows: tuple[int, ...]
     if target.registers >= 32:
         rows = (12, 12, 8, 6) if target.int8_dot else (12, 8, 6, 4)
     else:
@@ -82,7 +83,8 @@ def rows_table(offsets: Array) -> Array:
 
 def row_sums(weights: Array, zeros: Array | int = 0) -> Array:
     """Sums over K of weights[taps, K, N] less their zero points: int32 [N]."""
-    return (weights.astype(np.int64) - zeros).sum(axis=(0, 1)).astype(np.int32)
+    sums: Array = (weights.astype(np.int64) - zeros).sum(axis=(0, 1))
+    return sums.astype(np.int32)
 
 
 def pack_depthwise(weights: Array, tile: Int8Tile) -> Array:

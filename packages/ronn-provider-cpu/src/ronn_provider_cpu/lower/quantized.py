@@ -205,10 +205,10 @@ def _window(c: Lowering, x: Operand, w: Operand, nhwc: bool = False) -> q.Window
     def two(values: Any, missing: Any) -> Any:
         return (missing, *values) if rank == 1 else tuple(values)
 
-    (top, bottom), (left, right) = two(pads, (0, 0))
+    (h, wide), ((top, bottom), (left, right)) = two(spatial, 1), two(pads, (0, 0))
     return q.Window(
-        x.shape[0], *two(spatial, 1), x.shape[-1 if nhwc else 1], two(w.shape[2:], 1), two(strides, 1),
-        two(dilations, 1), (top, left, bottom, right), group,
+        n=x.shape[0], h=h, w=wide, channels=x.shape[-1 if nhwc else 1], kernel=two(w.shape[2:], 1),
+        strides=two(strides, 1), dilations=two(dilations, 1), pads=(top, left, bottom, right), group=group,
     )  # fmt: skip
 
 

@@ -17,9 +17,9 @@ from ronn.passes.edit import Builder, attr, graphs, remove_dead, take_over
 from ronn.passes.manager import PassContext, define_pass
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
-from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes._quantised import Reading, Real, Record, Scale, per_channel
 from ronn_provider_cpu.passes._quantised_nodes import FIRST, LAST, ON_TWINS, PLAIN, fits, flip
+from ronn_provider_cpu.quantised_ops import DOMAIN
 
 Array = np.ndarray
 _VERSION = 1
@@ -232,7 +232,8 @@ class _Fusion:
     def _follow(self, record: Record, filters: int) -> tuple[list[Record], list[Stage], bool]:
         """A convolution and the records behind it that can become stages of it, a Transpose to channels last among
         them; whether there is one."""
-        chain, stages, turned, added = [record], [], False, False
+        chain, turned, added = [record], False, False
+        stages: list[Stage] = []
         while True:
             last = chain[-1]
             users, outside = self.reading.users(last.out)
@@ -298,7 +299,8 @@ def _affine(record: Record, source: Scale, filters: int, axis: int) -> Stage | N
     if c is None:
         return None
     op, reverse = record.op.op.removeprefix("QLinear"), record.ins[0].value is None
-    factor, offset = np.ones(filters, np.float32), np.zeros(filters, np.float32)
+    factor: Array = np.ones(filters, np.float32)
+    offset: Array = np.zeros(filters, np.float32)
     if op == "Mul":
         factor = c
     elif op == "Div":
