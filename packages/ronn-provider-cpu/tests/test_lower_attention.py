@@ -188,3 +188,39 @@ def test_multi_head_attention(data: st.DataObject) -> None:
         "MultiHeadAttention", feeds, order, 3 if past else 1, domain=MS, domains={MS: 1}, num_heads=heads,
         unidirectional=causal,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", ["linear", "gated", "delta", "gated_delta"])
+@pytest.mark.parametrize(
+    "heads, kv_heads, d_k, d_v, past", [(2, 2, 8, 8, False), (4, 2, 5, 19, True), (3, 1, 16, 40, True)]
+)
+def test_linear_attention(rule: str, heads: int, kv_heads: int, d_k: int, d_v: int, past: bool) -> None:
+    rng = np.random.default_rng(d_v)
+
+    def normal(*shape: int) -> np.ndarray:
+        return (rng.normal(size=shape) / 2).astype(np.float32)
+
+    b, steps = 2, 6
+    feeds = {
+        "q": normal(b, steps, heads * d_k),
+        "k": normal(b, steps, kv_heads * d_k),
+        "v": normal(b, steps, kv_heads * d_v),
+    }
+    order = ["q", "k", "v", "", "", ""]
+    if past:
+        feeds["s"], order[3] = normal(b, kv_heads, d_k, d_v), "s"
+    if "gated" in rule:
+        feeds["g"], order[4] = -np.abs(normal(b, steps, kv_heads * (d_k if past else 1))), "g"
+    if "delta" in rule:
+        feeds["beta"], order[5] = np.abs(normal(b, steps, kv_heads if past else 1)), "beta"
+    compare("LinearAttention", feeds, order, 2, opset=27, q_num_heads=heads, kv_num_heads=kv_heads, update_rule=rule)
+
+
+@pytest.mark.parametrize("activation", ["none", "silu"])
+@pytest.mark.parametrize("taps, steps, past", [(1, 5, False), (4, 1, True), (4, 2, False), (3, 37, True)])
+def test_causal_convolution(taps: int, steps: int, past: bool, activation: str) -> None:
+    rng = np.random.default_rng(steps)
+    shapes = {"x": (2, 3, steps), "w": (3, 1, taps)} | ({"b": (3,), "s": (2, 3, taps - 1)} if past else {})
+    feeds = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    order = ["x", "w", *(["b", "s"] if past else [])]
+    compare("CausalConvWithState", feeds, order, 2, opset=27, activation=activation)

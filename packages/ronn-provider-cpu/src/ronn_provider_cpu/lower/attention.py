@@ -288,3 +288,54 @@ def _masked(c: Lowering, padding: Operand | None, extra: Operand | None, q: Head
     filler = float(c.attr("mask_filter_value", -10000.0))
     c.call(_MODULE, "key_mask_f32", mask=padding, y=to, count=q.batch * keys, filler=filler, cost=1.0 * q.batch * keys)
     return {"mask": to, "kind": MASK_ADDED, "mask_strides": (keys, 0, 0)}
+
+
+@lower("LinearAttention")
+def linear_attention(c: Lowering) -> None:
+    """LinearAttention."""
+    q, k, v = c.inputs[:3]
+    y, past, decay, beta = c.outputs[0], c.input(3), c.input(4), c.input(5)
+    assert q is not None and k is not None and v is not None
+    c.require(y is not None, "the result is not used")
+    assert y is not None
+    _floats(c, q, k, v, past, decay, beta)
+    heads, kv_heads, rule = c.attr("q_num_heads"), c.attr("kv_num_heads"), c.attr("update_rule")
+    gated, delta = rule in ("gated", "gated_delta"), rule in ("delta", "gated_delta")
+    c.require((decay is not None or not gated) and (beta is not None or not delta), f"{rule} lacks an input")
+    batch, steps, d_k, d_v = q.shape[0], q.shape[1], q.shape[2] // heads, v.shape[2] // kv_heads
+    decays = decay.shape[2] // kv_heads if gated and decay is not None else 1
+    c.require(decays in (1, d_k), f"{decays} decays for each head")
+    betas = beta.shape[2] if delta and beta is not None else 1
+    c.require(betas in (1, kv_heads), f"{betas} rates for {kv_heads} heads")
+    given, state = c.attr("scale"), _output(c, 1)
+    size = batch * kv_heads * d_k * d_v
+    c.call(
+        "ronn_codegen.templates.linear_attention", "linear_attention_f32", q=q, k=k, v=v,
+        past=0 if past is None else past, decay=decay if gated else 0, decays=decays, beta=beta if delta else 0,
+        betas=betas, y=y, state=c.temp(4 * size) if state is None else state, batch=batch, heads=heads,
+        kv_heads=kv_heads, steps=steps, d_k=d_k, d_v=d_v, scale=given if given else 1 / math.sqrt(d_k),
+        chunks=batch * kv_heads, cost=0.5 * steps * size, flops=6 * steps * size,
+    )  # fmt: skip
+
+
+@lower("CausalConvWithState")
+def causal_conv_with_state(c: Lowering) -> None:
+    """CausalConvWithState."""
+    x, w, y = c.inputs[0], c.inputs[1], c.outputs[0]
+    bias, past, state = c.input(2), c.input(3), _output(c, 1)
+    assert x is not None and w is not None
+    c.require(y is not None, "the result is not used")
+    assert y is not None
+    _floats(c, x, w, bias, past)
+    activation = str(c.attr("activation", "none")).lower()
+    c.require(activation in ("none", "", "silu", "swish"), f"activation {activation}")
+    batch, channels, steps = x.shape
+    taps = w.shape[2]
+    chunks = min(batch * channels, 16)
+    size = 4 * (steps + taps + 2 * c.machine.target.lanes(32))
+    c.call(
+        "ronn_codegen.templates.linear_attention", "causal_conv_f32", x=x, w=w, bias=0 if bias is None else bias,
+        past=0 if past is None else past, y=y, state=0 if state is None else state, batch=batch, channels=channels,
+        steps=steps, taps=taps, swish=int(activation in ("silu", "swish")), scratch=c.temp(size * chunks), apart=size,
+        chunks=chunks, cost=batch * channels * (10 + 0.1 * steps * taps), flops=2 * x.size * taps,
+    )  # fmt: skip
