@@ -100,6 +100,15 @@ def test_packing(shape: ConvShape, level: str, plain: bool) -> None:
     np.testing.assert_array_equal(pack(plan, w, library(level)), pack_weights(plan, w))
 
 
+@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("group", [1, 2])
+def test_packing_of_squares(group: int, level: str) -> None:
+    """Weights of one tap are transposed square by square."""
+    shape = ConvShape(1, 64, 70 * group, (1, 4, 4), (1, 1, 1), group=group)
+    plan, (_, w, _) = plan_of(shape, level), operands(shape)
+    np.testing.assert_array_equal(pack(plan, w, library(level)), pack_weights(plan, w))
+
+
 ENDINGS: dict[str, tuple[tuple[float, ...], Callable[[np.ndarray], np.ndarray]]] = {
     "": ((), lambda x: x),
     "Relu": ((), lambda x: np.maximum(x, 0)),

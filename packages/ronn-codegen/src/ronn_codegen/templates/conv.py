@@ -21,6 +21,7 @@ from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
 from ronn_codegen.templates.conv_row import clip, ending_of, row_of
 from ronn_codegen.templates.conv_tile import words_reader
+from ronn_codegen.templates.reorder import transposer
 from ronn_codegen.templates.winograd import input_block, output_block, transforms
 from ronn_codegen.templates.winograd_plan import POINTS
 from ronn_codegen.templates.winograd_plan import WORDS as TILES
@@ -120,6 +121,7 @@ def conv_pack(target: Target) -> Callable[..., None]:
     lanes = target.lanes(32)
     vector = VectorType("f32", lanes)
     store, splat, zero = vector.store, vector.splat, np.float32(0)
+    transpose, _, _ = transposer(lanes)
 
     @njit(error_model="numpy", nogil=True)
     def run(
@@ -134,8 +136,18 @@ def conv_pack(target: Target) -> Callable[..., None]:
             start = packed + offset
             for at in range(0, block_count * taps * inner * width, lanes):
                 store(start, at, splat(zero))
+            columns = min(width, out_channels - first)
+            # Squares of one group and one tap are transposed in registers.
+            square = first // group_out == (first + columns - 1) // group_out
+            square = square and taps == 1 and in_step == 1 and inner == lanes and in_channels % lanes == 0
             for block in range(0, in_channels, inner):
-                for j in range(min(width, out_channels - first)):
+                skip = columns // lanes * lanes if square else 0
+                for j in range(0, skip, lanes):
+                    of, out = (first + j) // group_out, (first + j) % group_out
+                    to = of * in_channels - first_block * inner + block
+                    source = of * group_step + out * out_step + block + _get(offsets, 0)
+                    transpose(weights + 4 * source, out_step, start + 4 * (to * width + j), width)
+                for j in range(skip, columns):
                     k = first + j
                     of, out = k // group_out, k % group_out
                     to = block if kind == DEPTHWISE else of * in_channels - first_block * inner + block
