@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ronn.errors import MemoryLimitError
 from ronn.ir.graph import Graph, Value
+from ronn.plan.budget import size_text
 from ronn.plan.lifetime import ALIGNMENT, Lifetimes, Storage, nbytes
 
 
@@ -80,12 +81,17 @@ def check_sizes(graph: Graph, limit: int | None = None) -> None:
         for value in node.outputs:
             size = nbytes(value)
             if size is not None and size > bound:
+                needs = f"%{value.name}: {value.type} needs"
+                if bound < physical:
+                    raise MemoryLimitError(
+                        f"{needs} {size_text(size)}, and memory_limit is {size_text(bound)}",
+                        node=node,
+                        hint="memory_limit of the session is smaller than this one tensor",
+                    )
                 raise MemoryLimitError(
-                    f"%{value.name}: {value.type} needs {size / 2**30:.3g} GiB of {bound / 2**30:.3g} GiB",
+                    f"{needs} {size / 2**30:.3g} GiB of {physical / 2**30:.3g} GiB",
                     node=node,
-                    hint="the model asks for an absurd size, or an input is far too large"
-                    if bound == physical
-                    else "memory_limit of the session is smaller than this one tensor",
+                    hint="the model asks for an absurd size, or an input is far too large",
                 )
 
 

@@ -78,9 +78,8 @@ class Plan:
         self.segments: list[Segment] = []
         self.steps = self._make_steps(lifetimes)
         self._clear = self._assigned_slots()
-        made = {m.slot for s in self.segments for m in s.made}
-        self.fresh = len({*self.output_slots} & made) == len(self.output_slots)
-        """Whether each output is an array that the run makes, and of which nothing else is part."""
+        self.fresh = self._makes_each_output()
+        """Whether each output is an array that the run makes, or part of one that no other output is part of."""
         self._idle: list[Frame] = []
         self._frames: list[Frame] = []
         self._past_runs = 0
@@ -130,6 +129,8 @@ class Plan:
         in_arena = {v[0] for v in self._arena_slots}
         keep = in_arena | {self._slot[v] for v in self._slot if v.is_const} | {_NONE} | set(self.output_slots)
         steps: list[Step] = []
+        seen = (v for call in self.calls if call.native is None for v in call.inputs if v is not None)
+        visible = {*self.output_slots, *(self._slot[v] for v in seen)}
         run: list[tuple[int, Call]] = []  # native calls that wait for the end of their segment
         frees_of = [self._frees(i, call, lifetimes, keep) for i, call in enumerate(self.calls)]
 
@@ -138,7 +139,7 @@ class Plan:
                 engine = run[0][1].native.engine  # type: ignore[union-attr]
                 frees = tuple(sorted({slot for i, _ in run for slot in frees_of[i]}))
                 steps.append(Step(run[0][1].fn, (), (), (), False, frees, run[0][1], len(self.segments)))
-                self.segments.append(Segment(engine, run, self._slot, lifetimes))
+                self.segments.append(Segment(engine, run, self._slot, lifetimes, visible))
                 run.clear()
 
         for i, call in enumerate(self.calls):
@@ -167,6 +168,12 @@ class Plan:
         for segment in self.segments:
             filled |= {m.slot for m in segment.made} | {v.slot for v in segment.views}
         return tuple(sorted(filled - arena))
+
+    def _makes_each_output(self) -> bool:
+        homes = {m.slot: m.slot for s in self.segments for m in s.made}
+        homes |= {v.slot: v.home for s in self.segments for v in s.views if v.home in homes}
+        found = [homes[s] for s in self.output_slots if s in homes]
+        return len(found) == len(self.output_slots) == len(set(found))
 
     def _new_frame(self) -> Frame:
         if self.budget is not None:

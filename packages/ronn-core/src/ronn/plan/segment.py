@@ -7,7 +7,7 @@ written once a frame; those of inputs, outputs and other arrays of their own at 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,16 @@ class View:
 
 
 class Segment:
-    """Consecutive native calls of one engine, laid out for launching."""
+    """Consecutive native calls of one engine, laid out for launching. ``visible``: slots that somebody outside of
+    segments reads."""
 
     def __init__(
-        self, engine: Engine, calls: Sequence[tuple[int, Call]], slots: Mapping[Value, int], lifetimes: Lifetimes
+        self,
+        engine: Engine,
+        calls: Sequence[tuple[int, Call]],
+        slots: Mapping[Value, int],
+        lifetimes: Lifetimes,
+        visible: Container[int],
     ) -> None:
         self.engine = engine
         self.calls = tuple(call for _, call in calls)
@@ -71,6 +77,7 @@ class Segment:
         self._external: dict[Storage, list[tuple[int, int]]] = {}
         self._status: list[tuple[int, Call, str]] = []
         self._slots = slots
+        self._visible = visible
         self._lifetimes = lifetimes
         self.indices = tuple(index for index, _ in calls)
         self._constants: dict[int, np.ndarray] = {}
@@ -90,7 +97,7 @@ class Segment:
             shape, dtype = value.tensor.static_shape, value.dtype.numpy
             if storage.home is value:
                 made.append(Made(self._slots[value], shape, dtype, tuple(self._external.pop(storage, ())), value))
-            elif storage.home is not None:
+            elif storage.home is not None and self._slots[value] in self._visible:
                 shift = self._lifetimes.shift.get(value, 0)
                 size = value.tensor.size * dtype.itemsize
                 plain = dtype.isbuiltin == 1
