@@ -167,8 +167,10 @@ def peak() -> float:
         factor, place = t.load(b, vec, t.pointer(b, out)), t.pointer(b, out)
         start = [ir.Constant(vec.llvm, [float(i)] * lanes) for i in range(sums)]
         found = t.loop(b, count, start, lambda _, carried: [t.multiply_add(b, vec, v, factor, factor) for v in carried])
-        for value in found:
-            t.store(b, vec, value, place)
+        total = found[0]
+        for value in found[1:]:
+            total = b.fadd(total, value)
+        t.store(b, vec, total, place)
 
     multiply = t.emitted("peak", "i64 i64", emit)
     run = njit(lambda count, out: multiply(count, out))
