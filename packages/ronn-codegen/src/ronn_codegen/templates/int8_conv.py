@@ -21,6 +21,7 @@ from ronn_codegen.templates._int8_tile import ROUNDER, ROUNDER_BITS
 from ronn_codegen.templates.int8_gemm import driver, form
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+_entry = njit(error_model="numpy", nogil=True)
 
 
 @native(form("int8_depthwise_bytes", "bytes"))
@@ -58,7 +59,7 @@ def int8_max_pool(target: Target) -> Callable[..., None]:
     big, small, store = _largest(wide), _largest(narrow), VectorType("u8", wide).store
     store_small, at, put = VectorType("u8", narrow).store, peek("u8"), poke("u8")
 
-    @_jit
+    @_entry
     def run(
         x: int, y: int, n: int, h: int, w: int, c: int, oh: int, ow: int, kh: int, kw: int, sh: int, sw: int, dh: int,
         dw: int, ph: int, pw: int, worker: int, workers: int,
@@ -107,7 +108,7 @@ def int8_average_pool(target: Target) -> Callable[..., None]:
     to_i32, to_f32, to_u8, bits = ops.convert("i32"), ops.convert("f32"), ops.convert("u8"), ops.bitcast("i32")
     rounder, rounder_bits = np.float32(ROUNDER), np.int64(ROUNDER_BITS)
 
-    @_jit
+    @_entry
     def run(
         x: int, y: int, n: int, h: int, w: int, c: int, oh: int, ow: int, kh: int, kw: int, sh: int, sw: int, ph: int,
         pw: int, padded: int, x_zero: int, gain: float, low: float, high: float, out_zero: int, worker: int,

@@ -24,6 +24,7 @@ from ronn_codegen.templates.recurrent_cells import lstm_cell
 from ronn_codegen.templates.recurrent_layout import cells_of
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+_entry = njit(error_model="numpy", nogil=True)
 _to_u8 = ops.convert("u8")
 
 
@@ -79,7 +80,7 @@ def int8_lstm(target: Target) -> Callable[..., None]:
             for i in range(0, hidden, lanes):
                 store_first(to, row * hidden + i, load(source, row * width + i), hidden - i)
 
-    @_jit
+    @_entry
     def run(
         x: Any, steps: Any, batch: Any, directions: Any, backwards: Any, hidden: Any, panels: Any, r0: Any, r1: Any,
         colsum0: Any, colsum1: Any, scale0: Any, scale1: Any, none: Any, lengths: Any, h0: Any, c0: Any, y: Any,

@@ -7,6 +7,7 @@ with ``scale * q + offset`` of its block, and multiplied with the element of eve
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -91,7 +92,7 @@ def _tile(target: Target, bits: int, heights: tuple[int, ...]) -> Any:
                         with part:
                             store(b, floats, sums[r][v], place, mask_of(b, left, lanes))
 
-        choose(b, which, [lambda rows=rows: rows_of(rows) for rows in heights])
+        choose(b, which, [partial(rows_of, rows) for rows in heights])
 
     return emitted(f"nbits{bits}_{target.name}", " ".join(["i64"] * 10), emit)
 

@@ -20,6 +20,7 @@ from ronn_codegen.simd.target import Target
 from ronn_codegen.templates._int8_tile import ROUNDER, ROUNDER_BITS
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
+_entry = njit(error_model="numpy", nogil=True)
 _to_i32, _to_f32, _to_u8 = ops.convert("i32"), ops.convert("f32"), ops.convert("u8")
 _bits = ops.bitcast("i32")
 _ROUNDER, _BITS = np.float32(ROUNDER), np.int64(ROUNDER_BITS)
@@ -45,7 +46,7 @@ def minmax_f32(target: Target) -> Callable[..., None]:
     load, load_first, splat, put = f32.load, f32.load_first, f32.splat, poke("f32")
     zero = np.float32(0)
 
-    @_jit
+    @_entry
     def run(x: int, n: int, partial: int, blocks: int, worker: int, workers: int) -> None:
         for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):
             i, last = n * block // blocks, n * (block + 1) // blocks
@@ -83,7 +84,7 @@ def range_u8(target: Target) -> Callable[..., None]:
     """Scale (float32) and zero point (uint8) that bring the range of ``count`` partial ones to 0..255."""
     at, put, put_byte = peek("f32"), poke("f32"), poke("u8")
 
-    @_jit
+    @_entry
     def run(partial: int, count: int, scale: int, zero: int, worker: int, workers: int) -> None:
         low, high = np.float32(0), np.float32(0)
         for i in range(count):
@@ -103,7 +104,7 @@ def quantize_u8(target: Target) -> Callable[..., None]:
     load, load_first, splat, store, store_first = f32.load, f32.load_first, f32.splat, u8.store, u8.store_first
     rounded, at, byte = rounding(lanes), peek("f32"), peek("u8")
 
-    @_jit
+    @_entry
     def run(
         x: int, y: int, rows: int, k: int, pitch: int, scale_at: int, zero_at: int, worker: int, workers: int
     ) -> None:
@@ -130,7 +131,7 @@ def quantize_bias(target: Target) -> Callable[..., None]:
     """y = int32(floor(x / (factor * scale))), a factor per column and one that lies in memory."""
     at, put = peek("f32"), poke("i32")
 
-    @_jit
+    @_entry
     def run(x: int, y: int, n: int, scale: int, factor_at: int, worker: int, workers: int) -> None:
         factor = at(factor_at, 0)
         for i in range(n * worker // workers, n * (worker + 1) // workers):
@@ -147,7 +148,7 @@ def int8_lut(target: Target) -> Callable[..., None]:
     """y[i] = lut[x[i]] over bytes."""
     at, put = peek("u8"), poke("u8")
 
-    @_jit
+    @_entry
     def run(x: int, y: int, n: int, lut: int, worker: int, workers: int) -> None:
         for i in range(n * worker // workers, n * (worker + 1) // workers):
             put(y, i, at(lut, at(x, i)))
@@ -169,7 +170,7 @@ def int8_binary(target: Target) -> Callable[..., None]:
     load, load_first, store, store_first, splat_b = u8.load, u8.load_first, u8.store, u8.store_first, u8.splat
     splat, splat_i, rounded, byte = f32.splat, i32.splat, rounding(lanes), peek("u8")
 
-    @_jit
+    @_entry
     def run(
         a: int, b: int, y: int, rows: int, n: int, b_period: int, b_row: int, b_step: int, product: int, a_zero: int,
         b_zero: int, a_gain: float, b_gain: float, bias: float, low: float, high: float, out_zero: int, flip: int,
@@ -214,7 +215,7 @@ def int8_softmax(target: Target) -> Callable[..., None]:
     """Softmax of rows of n bytes; ``table`` holds exp(-d * x_scale) for each distance d from the largest byte."""
     at, real, put = peek("u8"), peek("f32"), poke("u8")
 
-    @_jit
+    @_entry
     def run(
         x: int,
         y: int,

@@ -148,7 +148,7 @@ def weights(
         return np.asarray(arrange(w.astype(np.int16) - zeros.astype(np.int16)))
 
     def parts(v: Array) -> list[Array]:
-        found = []
+        found: list[Array] = []
         while not found or v.any():
             part = np.clip(v, -128, 127)
             found.append(part.astype(np.int8))
@@ -196,7 +196,7 @@ def matrix(c: Lowering, a: Operand | Temporary, rows: int, k: int) -> Left:
     copied = c.temp(rows * k + SLACK)
     copies = Copies()
     copies.add((rows * k,), 1, Side(0, 0, (1,)), Side(1, 0, (1,)))
-    emit(c, copies, [a, copied])  # type: ignore[list-item]
+    emit(c, copies, [a, copied])
     return Left(copied, matrix_table(rows, k), rows, k=k)
 
 
@@ -308,7 +308,15 @@ def to_bytes(
     zero: int, stages: Stages | None = None,
 ) -> None:  # fmt: skip
     """The product as bytes: ``init`` is added to the sums, ``scale`` per column, the rest as in ``int8_bytes``."""
-    more = {"stages": 0, "affine": 0, "affine_pitch": 0, "limits": 0, "add": 0, "add_pitch": 0, "add_stage": 0}
+    more: dict[str, Any] = {
+        "stages": 0,
+        "affine": 0,
+        "affine_pitch": 0,
+        "limits": 0,
+        "add": 0,
+        "add_pitch": 0,
+        "add_stage": 0,
+    }
     first = right.column(init, np.int32)
     if stages is not None:
         affine = np.zeros((*stages.affine.shape[:2], first.size), np.float32)

@@ -96,7 +96,7 @@ def _broadcast(c: Lowering, small: tuple[int, ...], full: tuple[int, ...]) -> tu
 # --- tables
 
 
-def _table(fn: Callable[[Array], Array], x: Operand, scale: Array, zero: Array, y_scale: Array, y_zero: Array) -> Array:
+def _table(fn: Callable[[Array], Array], x: Operand, scale: Any, zero: Array, y_scale: Any, y_zero: Array) -> Array:
     """The bytes that ``fn`` on real values makes of each byte."""
     values = np.arange(256, dtype=np.uint8).view(x.dtype)
     made = quantise(fn(real(values, scale, zero)), y_scale, y_zero, y_zero.dtype)
@@ -129,7 +129,8 @@ def qlinear_concat(c: Lowering) -> None:
     y_scale, y_zero = q.fixed_number(c, 0, "a scale"), q.fixed_number(c, 1, "a zero point")
     axis = int(c.attr("axis"))
     axis += y.rank if axis < 0 else 0
-    copies, places, at = Copies(), [], 0
+    copies, at = Copies(), 0
+    places: list[Any] = []
     to = steps(y)
     for i in range(2, len(inputs), 3):
         x = _given(c, i)
@@ -211,9 +212,9 @@ def _average(c: Lowering, x: Operand, y: Operand, last: bool, sizes: tuple[int, 
         out_zero=out, chunks=n * oh * -(-ch // 16), cost=50 + y.size * kh * kw / 10, bytes=x.nbytes,
     )  # fmt: skip
     if not plain:
-        turned = y if x.dtype == U8 else c.temp(y.size)
-        q.transposed(c, made, turned, n, oh * ow, ch, 1)
-        made = turned
+        back: Any = y if x.dtype == U8 else c.temp(y.size)
+        q.transposed(c, made, back, n, oh * ow, ch, 1)
+        made = back
     if x.dtype == I8:
         q.lut(c, made, y, y.size, q.FLIP)
 
