@@ -4,6 +4,7 @@ probabilities, and the row transforms before them."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def _compile(function: Any) -> Any:
 _peek_float, _poke_float, _peek_int, _poke_int = peek("f32"), poke("f32"), peek("i64"), poke("i64")
 
 
+@cache
 def _products(lanes: int) -> Any:
     """``fn(x, count, width, weights, bias, k, y, ld)``: y[count, k] (rows ``ld`` apart) = x @ weights + bias, for at
     most ``ROWS`` rows; weights from ``pack_columns``, bias padded to whole vectors."""

@@ -8,6 +8,7 @@ read in order; rows of a batch share each read. Work is shared by directions and
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,7 @@ def gates_project_f32(target: Target) -> Callable[..., None]:
     return run
 
 
+@cache
 def _rows(lanes: int) -> tuple[Any, Any]:
     """``begin(h, width, rows, initial, apart, hidden)``: states [rows, width] from initial (0: zeros), whose rows are
     ``apart``; ``end(h, width, rows, to, apart, hidden)``: back. ``width`` is a multiple of the lanes."""
@@ -125,6 +127,7 @@ def _rows(lanes: int) -> tuple[Any, Any]:
     return begin, end
 
 
+@cache
 def _settle(lanes: int) -> Any:
     """``fn(rows, hidden, width, t, lengths, last, now, y, y_b)``: a step's states ``now`` to the output y (0: none);
     rows that have ended keep their ``last`` state and put out zeros."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import ir
@@ -79,6 +79,7 @@ def _sums(vectors: int, most: int, lanes: int) -> Any:
     return emitted(f"gate_sums_{vectors}", " ".join(["i64"] * 9), emit)
 
 
+@cache
 def tiles_of(cells: Cells) -> Any:
     """(rows, k, a, a_row, b, start, start_row, out, out_row) for any number of rows."""
     most = cells.rows

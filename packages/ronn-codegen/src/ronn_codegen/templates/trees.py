@@ -14,6 +14,7 @@ Rows are taken in groups (``group_of``), whose payloads are ``[trees, group]``. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,7 @@ _peek_float, _poke_float = peek("f32"), poke("f32")
 _ZERO = np.float32(0)
 
 
+@cache
 def _reaching(target: Target) -> tuple[Any, Any]:
     """``prepare(table, x, width, count, columns)`` makes ready a group of ``count`` rows from x on, and ``reach(table,
     count, ..., first, last, leaves)`` puts their payloads of trees ``first`` to ``last`` to leaves[trees, group]."""
