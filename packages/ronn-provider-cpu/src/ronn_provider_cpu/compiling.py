@@ -118,12 +118,13 @@ def _lower(group: Sequence[Node], context: Context, report: list[Lowered]) -> li
 
 
 def _require(kernels: Library, made: Sequence[Lowering | Node]) -> None:
-    modules = dict.fromkeys(
-        [EXECUTOR, *(p.module for m in made if isinstance(m, Lowering) for p in m.pending if p.module)]
-    )
+    pending = [p for m in made if isinstance(m, Lowering) for p in m.pending]
+    modules = dict.fromkeys([EXECUTOR, *(p.module for p in pending if p.module)])
     try:
         with compile_progress() as progress:
             kernels.require(list(modules), progress)
+        with compile_progress() as progress:
+            kernels.prepare((p.generated for p in pending if p.generated is not None), progress)
     except BuildError as e:
         raise ProviderError(str(e), hint="RONN_CPU_LEVEL=none runs on NumPy kernels meanwhile") from e
 

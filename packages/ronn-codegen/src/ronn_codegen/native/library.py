@@ -159,11 +159,14 @@ class Library:
         return f"{module.rpartition('.')[2]}-{sources.digest(module)}"
 
     def _find(self, module: str) -> bool:
-        if module not in self._mapped:
-            found = self.cache.load(self._name(module))
+        return self._find_named(module, self._name(module) if module not in self._mapped else "")
+
+    def _find_named(self, key: str, name: str) -> bool:
+        if key not in self._mapped:
+            found = self.cache.load(name)
             if found is None:
                 return False
-            self._mapped[module] = found
+            self._mapped[key] = found
         return True
 
     def _build(self, modules: list[str], progress: Progress | None) -> None:
@@ -210,24 +213,33 @@ class Library:
 
     # --- generated kernels
 
+    def prepare(self, kernels: Iterable[Generated], progress: Progress | None = None) -> None:
+        """Compiles those of ``kernels`` that the cache has not, telling how far it is."""
+        with self._lock:
+            missing = [k for name, k in {_name_of(k): k for k in kernels}.items() if not self._find_named(name, name)]
+            for i, kernel in enumerate(missing):
+                if progress is not None:
+                    progress(i, len(missing), kernel.signature.name)
+                self.generated(kernel)
+
     def generated(self, kernel: Generated) -> int:
         """The address of a generated kernel, compiled in this process when the cache has none."""
-        name = f"loop-{hashlib.sha256(kernel.text.encode()).hexdigest()[:24]}-{_renderer_digest()}"
+        name = _name_of(kernel)
         with self._lock:
-            found = self._mapped.get(name)
-            if found is None:
-                found = self.cache.load(name)
-                if found is None:
-                    found = self.cache.store(name, self._link(kernel))
-                    self._count(1)
-                self._mapped[name] = found
-            return found.symbols["kernel"]
+            if not self._find_named(name, name):
+                self._mapped[name] = self.cache.store(name, self._link(kernel))
+                self._count(1)
+            return self._mapped[name].symbols["kernel"]
 
     def _link(self, kernel: Generated) -> Image:
         started = time.perf_counter()
         image = link(kernel.build(self.machine), {"text": kernel.text})
         image.info["seconds"] = round(time.perf_counter() - started, 4)
         return image
+
+
+def _name_of(kernel: Generated) -> str:
+    return f"loop-{hashlib.sha256(kernel.text.encode()).hexdigest()[:24]}-{_renderer_digest()}"
 
 
 @lru_cache(maxsize=1)
