@@ -131,6 +131,7 @@ class Lowering:
         self._keep: list[Any] = []
         self._alias: dict[int, tuple[int, int]] = {}
         self._inplace: list[int] = []
+        self._joins: dict[int, int] = {}
 
     # --- what there is
 
@@ -236,6 +237,11 @@ class Lowering:
         """Output ``out`` is the bytes of input ``source`` from ``byte_offset`` on: no kernel."""
         self._alias[out] = (source, byte_offset)
 
+    def join(self, index: int, byte_offset: int) -> None:
+        """Output 0 holds input ``index`` as it is from ``byte_offset`` on; a plan may make it there. The kernels must
+        do nothing where they find an input in its place."""
+        self._joins[index] = byte_offset
+
     def inplace(self, index: int) -> None:
         """Output 0 may overwrite input ``index``: same bytes, each element read before it is written."""
         self._inplace.append(index)
@@ -284,7 +290,7 @@ class Lowering:
             place = library.address(p.module, p.name) if p.generated is None else library.generated(p.generated)
             chunks = shares(p.chunks, p.cost, engine.threads)
             kernels.append(KernelCall(p.name, place, p.words, chunks, p.cost, p.flops, p.nbytes))
-        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep)
+        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep, self._joins)
 
     @property
     def inplace_inputs(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from ronn.ir.types import TensorType
 from ronn.provider import Call
 
 ALIGNMENT = 64
+_PATIENCE = 9  # calls
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +34,7 @@ class Lifetimes:
     last_use: dict[Value, int]
     shift: dict[Value, int] = field(default_factory=dict)  # bytes from the start of its storage, where not 0
     scratch: dict[tuple[int, int], Storage] = field(default_factory=dict)  # (call, number) -> memory of that call only
+    joined: set[int] = field(default_factory=set)  # calls whose first output was made, all of it, by those before
 
     def arena_storages(self) -> list[Storage]:
         """The storages that the arena must hold, each once."""
@@ -95,11 +97,37 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
                     shared = _reusable(call, out, holds, found, i) if j == 0 else None
                     storage[out] = Storage(i, last, size) if shared is None else shared
                     held = frozenset((storage[out],))
+                    if j == 0 and shared is None and call.native is not None and call.native.joins:
+                        _join(call, storage[out], holds, found, i)
             holds[out] = held
             for s in held:
                 s.values.append(out)
                 s.last = max(s.last, last)
     return found
+
+
+def _join(call: Call, whole: Storage, holds: dict[Value, frozenset[Storage]], known: Lifetimes, at: int) -> None:
+    """Gives inputs that a call joins their places in its output from the start, where nothing else shares theirs."""
+    assert call.native is not None and whole.size is not None
+    made = 0
+    for j, offset in call.native.joins.items():
+        value = call.inputs[j]
+        part = None if value is None else known.storage.get(value)
+        if value is None or part is None or part.external or part is whole or part.size != nbytes(value):
+            continue
+        # A part that waits for long would keep the whole waiting: only parts that are much of it may.
+        if part.size is None or (at - part.first) * (whole.size - part.size) > _PATIENCE * whole.size:
+            continue
+        for v in part.values:
+            holds[v] = (holds[v] - {part}) | {whole}
+            if known.storage[v] is part:
+                known.storage[v] = whole
+                known.shift[v] = known.shift.get(v, 0) + offset
+        whole.values += part.values
+        whole.first, whole.last = min(whole.first, part.first), max(whole.last, part.last)
+        made += part.size
+    if made == whole.size:
+        known.joined.add(at)
 
 
 def _aliased_by_outputs(calls: Sequence[Call], final: set[Value]) -> set[Value]:

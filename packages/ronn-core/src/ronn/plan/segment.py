@@ -106,6 +106,8 @@ class Segment:
 
     def _lay_out(self, index: int, call: Call) -> None:
         assert call.native is not None
+        if index in self._lifetimes.joined:
+            return
         for kernel in call.native.kernels:
             self.kernels.append(kernel)
             self.owners.append(call)

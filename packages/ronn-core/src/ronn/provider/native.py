@@ -97,11 +97,14 @@ class Engine:
 @dataclass(slots=True)
 class NativeWork:
     """What one call does natively. ``scratch`` are sizes in bytes. ``alias`` maps an output to the input whose bytes it
-    is, and where in them it starts: (input, byte offset); such an output needs no kernel. ``keep`` holds what the
-    addresses in the words point into."""
+    is, and where in them it starts: (input, byte offset); such an output needs no kernel. ``joins`` maps inputs to the
+    byte of output 0 from which on it holds them as they are: a plan may make them there, and then runs no kernel when
+    all of the output is made of such inputs, else kernels that find them in their places already. ``keep`` holds what
+    the addresses in the words point into."""
 
     engine: Engine
     kernels: Sequence[KernelCall] = ()
     scratch: Sequence[int] = ()
     alias: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     keep: Sequence[Any] = ()
+    joins: Mapping[int, int] = field(default_factory=dict)

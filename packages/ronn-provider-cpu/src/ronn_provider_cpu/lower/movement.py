@@ -84,6 +84,7 @@ def concat(c: Lowering) -> None:
     y = wanted(c.outputs[0])
     axis = axis_of(c, y.rank, 1)
     strides, at = steps(y), 0
+    whole = all(n == 1 for n in y.shape[:axis])
     parts = []
     for i, x in enumerate(c.inputs):
         x = wanted(x)
@@ -92,6 +93,8 @@ def concat(c: Lowering) -> None:
             return
         if x.size:
             parts.append((x, at))
+            if whole:
+                c.join(i, at)
         at += x.shape[axis] * strides[axis]
     for first in range(0, len(parts), SLOTS - 1):
         copies, some = Copies(), parts[first : first + SLOTS - 1]
