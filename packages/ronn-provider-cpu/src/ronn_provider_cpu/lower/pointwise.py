@@ -22,4 +22,4 @@ def elementwise(c: Lowering) -> None:
 
 for _domain, _op in RULES:
     if (_domain, _op) not in _ELSEWHERE:
-        lower(_op, domain=_domain)(elementwise)
+        lower(_op, domain=_domain, empty=_op == "CastLike")(elementwise)
