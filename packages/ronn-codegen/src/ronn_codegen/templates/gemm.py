@@ -21,7 +21,7 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
-from ronn_codegen.templates.gemm_tile import CLAMPED, FAR, STREAMED, combine_call, tile_call
+from ronn_codegen.templates.gemm_tile import CLAMPED, STREAMED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
 ROWS = 32  # tiles of a block of rows: with 512 steps they take less than half of the second-level cache
@@ -68,7 +68,6 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
         product = panels * tiles
         # One tile of rows reads B from memory itself. Else the first two fetch the panel that comes next.
         far = size * k * n > (MEMORY if tiles == 1 else CACHE)
-        always = FAR if size * m * n * batch > CACHE else 0
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
         clamped = CLAMPED if simple and mode == CLAMP else 0
@@ -92,7 +91,7 @@ def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
             while p == 0 or p < k:
                 steps = min(kc, k - p)
                 done = p + steps >= k
-                flags = always | (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
+                flags = (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
                 i = at - first
                 while i < stop - first:
                     q = i // height

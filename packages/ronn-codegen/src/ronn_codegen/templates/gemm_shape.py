@@ -32,8 +32,9 @@ class Tile:
 
 
 def tile_of(target: Target, bits: int = 32) -> Tile:
-    """The tile whose accumulators, one row of B and one broadcast fill the registers of ``target``."""
-    return Tile(6, 4 if target.registers >= 32 else 2, target.lanes(bits))
+    """The tile whose accumulators, one row of B and one broadcast fill the registers of ``target``; for float64, which
+    is rare, a lower one, that takes less time to compile."""
+    return Tile(6 if bits == 32 else 4, 4 if target.registers >= 32 else 2, target.lanes(bits))
 
 
 def packed_size(k: int, n: int, tile: Tile) -> int:

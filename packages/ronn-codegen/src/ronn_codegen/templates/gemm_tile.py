@@ -11,7 +11,7 @@ from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
 from ronn_codegen.simd.vectors import Vector, largest, smallest
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
-CLAMPED, STREAMED, FAR = 2, 4, 8  # flags of a tile, beside ROW_VECTORS
+CLAMPED, STREAMED = 2, 4  # flags of a tile, beside ROW_VECTORS
 _LINE = 64  # bytes of a line of the caches
 _TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
 _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
@@ -27,7 +27,7 @@ def tile_call(tile: Tile, elem: str) -> Any:
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
     between low and high, STREAMED fetch into the second-level cache, for each step, what lies
     ``fetch`` and ``fetch + apart`` bytes beyond B: each time half of a row of a panel. B has whole vectors of columns,
-    but for its last ``tail`` steps. FAR: C does not lie in a near cache.
+    but for its last ``tail`` steps.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -72,14 +72,6 @@ def _emit_tile(
     def flag(bit: int) -> Value:
         return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
 
-    def fetch_c(_: Any) -> Any:
-        for i in range(shape.rows):
-            for offset in range(0, shape.columns * shape.size, _LINE):
-                place = t.at(builder, t.at(builder, c, t.scaled(builder, c_row, i)), offset)
-                t.prefetch(builder, place, write=True)
-        return []
-
-    t.when(builder, flag(FAR), [], fetch_c)
     rows = Rows(a, a_row, a_step)
     sums = t.zeros(shape)
     if streams:
@@ -89,23 +81,17 @@ def _emit_tile(
         fetched = [builder.add(half, t.i64(line)) for half in halves for line in lines]
         sums = t.outer_products(builder, shape, streamed, rows, Panel(b, b_step, fetch=fetched), sums)
         rows, b, steps = _after(builder, rows, b, b_step, streamed, steps)
-    if across > 16:  # bytes of a vector: masked loads cost nothing then
-        sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
-    else:
-        safe = builder.sub(steps, tail)
-        sums = t.outer_products(builder, shape, safe, rows, Panel(b, b_step), sums)
-        rows, b, steps = _after(builder, rows, b, b_step, safe, steps)
-        sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
+    # Masked loads and stores cost a tenth of the time of short sums.
+    safe = builder.sub(steps, tail)
+    sums = t.outer_products(builder, shape, safe, rows, Panel(b, b_step), sums)
+    rows, b, steps = _after(builder, rows, b, b_step, safe, steps)
+    sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
 
     def mask_at(j: int) -> Value | None:
         return mask if j == shape.vectors - 1 else None
 
     def add(value: Value, place: Value, j: int) -> Value:
         return builder.fadd(t.load(builder, vec, place, mask_at(j)), value)
-
-    def put(value: Value, place: Value, j: int) -> Value:
-        t.store(builder, vec, value, place, mask_at(j))
-        return value
 
     sums = t.when(builder, flag(ROW_VECTORS), sums, lambda tile: t.each(builder, tile, source, source_row, across, add))
     lows, highs = (Vector(builder, vec, splat(builder, bound, shape.lanes)) for bound in (low, high))
@@ -114,7 +100,16 @@ def _emit_tile(
         return smallest(highs, largest(lows, Vector(builder, vec, value))).value
 
     sums = t.when(builder, flag(CLAMPED), sums, lambda tile: [[clamp(value) for value in row] for row in tile])
-    t.each(builder, sums, c, c_row, across, put)
+
+    def put(columns: slice, last_mask: Value | None) -> None:
+        for i, row in enumerate(sums):
+            start = t.at(builder, c, t.scaled(builder, c_row, i))
+            for j in range(shape.vectors)[columns]:
+                t.store(builder, vec, row[j], t.at(builder, start, j * across), last_mask)
+
+    put(slice(0, -1), None)
+    whole = builder.icmp_signed(">=", columns, t.i64(shape.columns))
+    t.choose(builder, builder.zext(whole, t.I64), [partial(put, slice(-1, None), m) for m in (mask, None)])
 
 
 def _after(
