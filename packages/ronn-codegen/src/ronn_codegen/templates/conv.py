@@ -31,7 +31,7 @@ _ENTRY = 8 * len(GROUP)  # bytes
 _run_words = words_reader(
     WORDS,
     "images groups rows rows_a_unit rows_first kind column_taps row_taps deep_taps x_image x_plane y_image y_block "
-    "y_step chunk last_lanes channel_blocks out_blocks out_last_lanes high out_wide last_wide y_slice y_row",
+    "y_step chunk out_blocks out_last_lanes high out_wide last_wide y_slice y_row",
 )
 _pack_words = words_reader(WORDS, "kind groups")
 _group_words = words_reader({name: len(WORDS) + i for i, name in enumerate(GROUP)}, " ".join(GROUP))
@@ -59,8 +59,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         (
             images, groups, all_rows, step, rows_first, kind, column_taps, row_taps, deep_taps, x_image, x_plane,
-            y_image, y_block, y_step, chunk, last_lanes, channel_blocks, out_blocks, out_last_lanes, high, out_wide,
-            last_wide, y_slice, y_row,
+            y_image, y_block, y_step, chunk, out_blocks, out_last_lanes, high, out_wide, last_wide, y_slice, y_row,
         ) = _run_words(plan)  # fmt: skip
         row_units = (all_rows + step - 1) // step
         units = images * groups * row_units
@@ -75,7 +74,9 @@ def conv_f32(target: Target) -> Callable[..., None]:
                 group, part = rest % groups, rest // groups
             else:
                 group, part = rest // row_units, rest % row_units
-            first_block, block_count, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
+            first_block, block_count, offset, out_block, blocks, first_lane, last_lanes = _group_words(
+                plan + group * _ENTRY
+            )
             tap_bytes = inner * blocks * vector_bytes
             row_bytes = tap_bytes * column_taps
             slice_bytes = row_bytes * row_taps
@@ -84,7 +85,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
             for at in range(0, block_count, chunk):
                 count = min(chunk, block_count - at)
                 begins, ends = at == 0, at + count == block_count
-                last = last_lanes if first_block + at + count == channel_blocks else inner
+                first_step, last = first_lane if begins else 0, last_lanes if ends else inner
                 w_chunk = w + offset + at * slice_bytes * deep_taps
                 for r in range(part * step, min((part + 1) * step, all_rows)):
                     deep, down = r // high, r % high
@@ -95,7 +96,8 @@ def conv_f32(target: Target) -> Callable[..., None]:
                         plan, x_group + at * x_plane + x_offset, w_chunk + d0 * slice_bytes + r0 * row_bytes,
                         y + y_offset, bias + out_block * vector_bytes if begins else 0,
                         residual + y_offset if begins and residual != 0 and residual_last == 0 else 0,
-                        width, count, last, d1 - d0, r1 - r0, blocks, tap_bytes, clamp if ends else 0, p0, p1,
+                        width, count, first_step, last, d1 - d0, r1 - r0, blocks, tap_bytes,
+                        clamp if ends else 0, p0, p1,
                     )  # fmt: skip
                     if ends and (follows or residual_last):
                         for j in range(blocks):
@@ -131,7 +133,7 @@ def conv_pack(target: Target) -> Callable[..., None]:
         kind, groups = _pack_words(plan)
         inner = lanes if kind == BLOCKED else 1
         for group in range(groups * worker // workers, groups * (worker + 1) // workers):
-            first_block, block_count, offset, out_block, blocks = _group_words(plan + group * _ENTRY)
+            first_block, block_count, offset, out_block, blocks, _, _ = _group_words(plan + group * _ENTRY)
             first, width = out_block * lanes, blocks * lanes
             start = packed + offset
             for at in range(0, block_count * taps * inner * width, lanes):

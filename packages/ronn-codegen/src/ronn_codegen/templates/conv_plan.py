@@ -36,10 +36,13 @@ LOOPS = (
     "images", "groups", "rows", "rows_a_unit", "high", "out_wide", "last_wide", "rows_first", "pixels",
     "in_deep", "in_high", "front", "top", "left", "deep_stride", "high_stride", "deep_dilation", "high_dilation",
     "x_image", "x_slice", "x_row", "x_column", "y_image", "y_slice", "y_row",
-    "lead", "trail", "edge", "chunk", "channel_blocks", "last_lanes", "out_blocks", "out_last_lanes", "kind",
+    "lead", "trail", "edge", "chunk", "out_blocks", "out_last_lanes", "kind",
 )  # fmt: skip
 # Behind the loops, for each group: its range of input channel blocks, where its weights are, its output blocks.
-GROUP = ("first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks")
+# It starts at a lane of the first and ends behind some lanes of the last channel block.
+GROUP = (
+    "first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks", "first_lane", "last_lanes",
+)  # fmt: skip
 WORDS = {name: i for i, name in enumerate((*GEOMETRY, *LOOPS))}
 
 _PANEL_BYTES = 24 << 10  # of the weights that a sweep over pixels keeps in the first-level cache
@@ -117,6 +120,8 @@ class Group:
     weights: int
     first_block: int
     blocks: int
+    first_lane: int
+    last_lanes: int
 
 
 @dataclass(frozen=True)
@@ -178,17 +183,19 @@ class ConvPlan:
             blocks = 1
             while blocks < BLOCKS and first + blocks < self.out_blocks and self._reach(first + blocks) == reach:
                 blocks += 1
-            found.append(Group(reach[0], reach[1] - reach[0], at, first, blocks))
-            at += (reach[1] - reach[0]) * self.taps * self.inner * blocks * self.lanes
+            deep = 1 if self.plain else self.lanes
+            low, high = reach[0] // deep, ceil_div(reach[1], deep)
+            found.append(Group(low, high - low, at, first, blocks, reach[0] - low * deep, reach[1] - (high - 1) * deep))
+            at += (high - low) * self.taps * self.inner * blocks * self.lanes
             first += blocks
         return tuple(found)
 
     def _reach(self, block: int) -> tuple[int, int]:
-        """The range of input channel blocks that an output channel block depends on."""
-        shape, lanes, deep = self.shape, self.lanes, 1 if self.plain else self.lanes
+        """The range of input channels that an output channel block depends on."""
+        shape, lanes = self.shape, self.lanes
         per, out_per = shape.c // shape.group, shape.k // shape.group
         last = min((block + 1) * lanes, shape.k) - 1
-        return block * lanes // out_per * per // deep, ceil_div((last // out_per + 1) * per, deep)
+        return block * lanes // out_per * per, (last // out_per + 1) * per
 
     @cached_property
     def packed_size(self) -> int:
@@ -200,7 +207,18 @@ class ConvPlan:
     def words(self) -> np.ndarray:
         """The plan as the kernel reads it (int64)."""
         words = self._sizes
-        table = [[g.first_channel_block, g.channel_blocks, 4 * g.weights, g.first_block, g.blocks] for g in self.groups]
+        table = [
+            [
+                g.first_channel_block,
+                g.channel_blocks,
+                4 * g.weights,
+                g.first_block,
+                g.blocks,
+                g.first_lane,
+                g.last_lanes,
+            ]
+            for g in self.groups
+        ]
         flat = [words[name] for name in WORDS] + [value for row in table for value in row]
         return np.array(flat, np.int64)
 
@@ -312,8 +330,6 @@ class ConvPlan:
             "trail": trail if not self._flat() else wide,
             "edge": 1 if self.plain else 2,
             "chunk": chunk,
-            "channel_blocks": self.channel_blocks,
-            "last_lanes": 1 if self.plain else shape.c - (self.channel_blocks - 1) * lanes,
             "out_blocks": self.out_blocks,
             "out_last_lanes": shape.k - (self.out_blocks - 1) * lanes,
             "kind": self.kind,
