@@ -57,8 +57,10 @@ def check(
     got, session = run_one(model, feeds)
     assert native_nodes(session) == [op]
     want = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})], options={"optimization": "none"}).run(feeds)
+    # Without a bound, activations that grow make cells large and what comes of them less exact.
+    rtol, atol = (1e-3, 1e-4) if "activations" in attributes else (2e-5, 2e-6)
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
 @settings(max_examples=40, deadline=None)

@@ -134,9 +134,9 @@ def _formula(kind: str, x: Vector, alpha: Vector, beta: Vector) -> Vector:
         "leakyrelu": lambda: select(x < 0.0, x * alpha, x),
         "thresholdedrelu": lambda: select(x <= alpha, 0.0, x),
         "scaledtanh": lambda: alpha * elementary.tanh(beta * x),
-        "elu": lambda: select(x < 0.0, alpha * (elementary.exp(x) - 1.0), x),
+        "elu": lambda: select(x < 0.0, alpha * elementary.expm1(x), x),
         "softsign": lambda: x / (abs(x) + 1.0),
-        "softplus": lambda: elementary.log(elementary.exp(-abs(x)) + 1.0) + largest(0.0, x),
+        "softplus": lambda: elementary.log1p(elementary.exp(-abs(x))) + largest(0.0, x),
         "affine": lambda: fma(x, alpha, beta),
     }
     return formulas[kind]()
