@@ -175,3 +175,30 @@ def test_a_constant_is_packed_once() -> None:
     big = random(200, 600), random(600, 80)
     _, session = run_one(one_node("MatMul", {"a": big[0], "b": big[1]}), {"a": big[0], "b": big[1]})
     assert [len(call.native.kernels) for call in latest_plan(session).calls] == [2]  # packed at run time
+
+
+@pytest.mark.parametrize(
+    "equation, a, b, native",
+    [
+        ("ij,jk->ik", (9, 30), (30, 20), True),
+        ("bij,bjk->bik", (3, 9, 30), (3, 30, 20), True),
+        ("bhid,bhjd->bhij", (2, 3, 9, 16), (2, 3, 11, 16), True),
+        ("bhij , bhjd -> bhid", (2, 3, 9, 11), (2, 3, 11, 16), True),
+        ("ki,kj->ij", (30, 9), (30, 20), True),
+        ("kj,ki->ij", (30, 20), (30, 9), True),
+        ("bijk,kl->bijl", (2, 3, 4, 30), (30, 20), True),
+        ("bijk,jkl->bil", (2, 3, 4, 30), (4, 30, 20), True),
+        ("i,j->ij", (9,), (20,), True),
+        ("i,i->", (9,), (9,), True),
+        ("bi,bi->b", (9, 20), (9, 20), True),
+        ("ij,kj->ki", (9, 30), (20, 30), True),
+        ("bthd,bshd->bhts", (2, 5, 3, 16), (2, 7, 3, 16), False),
+        ("ij,jk->i", (9, 30), (30, 20), False),
+        ("...ij,jk->...ik", (2, 9, 30), (30, 20), False),
+        ("ii,ij->ij", (9, 9), (9, 20), False),
+    ],
+)
+def test_einsum(equation: str, a: tuple[int, ...], b: tuple[int, ...], native: bool) -> None:
+    x, y = random(*a), random(*b, seed=1)
+    got = run("Einsum", {"a": x, "b": y}, equation=equation, native=native)
+    close(got, np.asarray(np.einsum(equation.replace(" ", ""), x.astype(np.float64), y)), 200)

@@ -90,18 +90,17 @@ def peak_run(target: Target) -> tuple[Run, int]:
     return lambda: run(_PEAK_STEPS, memory.ctypes.data), 2 * _PEAK_STEPS * memory.size
 
 
-def bound(module: str, name: str, *arguments: float, keep: Any = None) -> Run:
-    """A call of a kernel with arguments that stay; ``keep`` lives as long."""
-    kernel = library().kernel(f"ronn_codegen.templates.{module}", name)
-    block = argument_block(kernel.signature, arguments)
-    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(kernel.address)
-    place, kept = block.ctypes.data, (block, keep)
+class Bound:
+    """A kernel with arguments that stay; ``keep`` lives as long."""
 
-    def run() -> None:
-        assert kept
-        entry(place, 0, 1)
+    def __init__(self, module: str, name: str, *arguments: float, keep: Any = None) -> None:
+        kernel = library().kernel(f"ronn_codegen.templates.{module}", name)
+        self._keep = keep, argument_block(kernel.signature, arguments)
+        self._place = self._keep[1].ctypes.data
+        self._entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(kernel.address)
 
-    return run
+    def __call__(self) -> None:
+        self._entry(self._place, 0, 1)
 
 
 def product_runs(m: int, n: int, k: int) -> dict[str, Run]:
@@ -111,9 +110,9 @@ def product_runs(m: int, n: int, k: int) -> dict[str, Run]:
     a = rng.standard_normal((m, k)).astype(np.float32)
     b = rng.standard_normal((k, n)).astype(np.float32)
     c, packed = np.zeros((m, n), np.float32), np.zeros(packed_size(k, n, tile), np.float32)
-    bound("gemm_pack", "pack_f32", k, n, 1, b.ctypes.data, n, 1, 0, packed.ctypes.data, 0)()
+    Bound("gemm_pack", "pack_f32", k, n, 1, b.ctypes.data, n, 1, 0, packed.ctypes.data, 0)()
     places = (packed.ctypes.data, tile.columns, last_step(n, tile), k * tile.columns, 0)
-    multiply = bound(
+    multiply = Bound(
         "gemm", "gemm_f32", m, n, k, block_of_steps(m, k, tile), 1, 0, a.ctypes.data, k, 1, *places,
         c.ctypes.data, n, 0, 0, 0, 1.0, 1.0, 0, 0.0, 0.0, keep=(a, packed, c),
     )  # fmt: skip
