@@ -108,6 +108,8 @@ HEAD = "loop outer=1 inner=1 vector=inner\nx: f32[s 1]\n"
         (HEAD + "each\n  %0: f32 = load x\n  %1: f32 = xor %0 %0\n", "does not take f32, f32 to f32"),
         (HEAD + "each\n  %0: f32 = load x\n  %1: f32 = lt %0 %0\n", "does not take f32, f32 to f32"),
         (HEAD + "row\n  %0: f32 = load x\n  %1: f32 = sum %0\n", "stands in a row section"),
+        (HEAD + "each\n  %0: f32 = load x\n  %1: i64 = bits %0\n", "does not take f32 to i64"),
+        (HEAD + "row\n  %0: i64 = position\n", "stands in a row section"),
         (HEAD + "each\n  %0: i64 = index 7\n", "names no axis"),
         (HEAD + "each\n  %0: i32 = count\n", "gives i64"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -220,3 +221,56 @@ def test_old_broadcasting() -> None:
 def test_any_broadcast(shape: list[int], op: str, data: st.DataObject) -> None:
     other = [data.draw(st.sampled_from([1, d])) for d in shape][data.draw(st.integers(0, len(shape))) :]
     check(op, [floats(*shape), floats(*other)] if data.draw(st.booleans()) else [floats(*other), floats(*shape)])
+
+
+SMALL = {
+    "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20, "uint4": 21, "int4": 22,
+    "float4_e2m1fn": 23, "float8_e8m0fnu": 24, "uint2": 25, "int2": 26,
+}  # fmt: skip
+
+
+def cast_once(x: np.ndarray, code: int, **attributes: Any) -> np.ndarray:
+    model = one_node("Cast", {"x": x}, opset=25, to=code, **attributes)
+    (got,), session = run_one(model, {"x": x})
+    assert "Cast" in native_nodes(session)
+    return np.asarray(got)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_casts_of_small_types(name: str) -> None:
+    """To every small type as its NumPy kernel does, bit by bit, and back from every code."""
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    whole = name[0] in "ui"
+    steps = np.linspace(-500, 500, 301, dtype=np.float32)
+    x = np.concatenate([SPECIAL, floats(100), floats(100) * 100, steps, steps * 1e-3])
+    if whole:
+        x = np.nan_to_num(np.clip(x, -100, 100))
+    for source in (np.float32, np.float64, np.float16):
+        for saturate in (0, 1) if dtype.name.startswith("float8") else (1,):
+            attributes = {"saturate": saturate} if dtype.name.startswith("float8") else {}
+            with np.errstate(all="ignore"):
+                given = x.astype(source)
+                (want,) = run_op("Cast", [given], opset=25, to=SMALL[name], **attributes)
+            got = cast_once(given, SMALL[name], **attributes)
+            assert got.dtype == want.dtype
+            both = np.isnan(got.astype(np.float32)) & np.isnan(want.astype(np.float32))
+            np.testing.assert_array_equal(np.where(both, 0, got.view(np.uint8)), np.where(both, 0, want.view(np.uint8)))
+    codes = np.arange(256 if "8" in name else 16 if "4" in name else 4, dtype=np.uint8).view(dtype)
+    for code, target in ((1, np.float32), (10, np.float16), *(((6, np.int32),) if whole else ())):
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(cast_once(codes, code), codes.astype(np.float32).astype(target))
+
+
+@pytest.mark.parametrize("name", ["int4", "uint4", "float8_e4m3fn", "float8_e5m2"])
+def test_quantisation_to_small_types(name: str) -> None:
+    dtype = np.dtype(getattr(ml_dtypes, name))
+    x, scale, zero = floats(3, 40) * 2, scalar(0.25), np.array(0 if "f" in name else 3).astype(dtype)
+    model = one_node("QuantizeLinear", {"x": x, "scale": scale, "zero": zero}, opset=23)
+    (got,), session = run_one(model, {"x": x, "scale": scale, "zero": zero})
+    assert native_nodes(session) == ["QuantizeLinear"]
+    (want,) = run_op("QuantizeLinear", [x, scale, zero], opset=23)
+    np.testing.assert_array_equal(got.view(np.uint8), want.view(np.uint8))
+    model = one_node("DequantizeLinear", {"x": want, "scale": scale, "zero": zero}, opset=23)
+    (back,), session = run_one(model, {"x": want, "scale": scale, "zero": zero})
+    assert native_nodes(session) == ["DequantizeLinear"]
+    np.testing.assert_array_equal(back, run_op("DequantizeLinear", [want, scale, zero], opset=23)[0])

@@ -219,6 +219,10 @@ def _verify_instr(loop: Loop, kind: str, instr: Instr, known: dict[int, str]) ->
         return
     if op == "cast":
         return
+    if op == "bits":  # the same bits as another type of the same width
+        if len(types) != 1 or BITS[types[0]] != BITS[instr.dtype] or "bool" in (types[0], instr.dtype):
+            raise fail(f"does not take {', '.join(types)} to {instr.dtype}")
+        return
     if op == "select":
         expected, arity, good = types[-1], 3, types[:2] == ["bool", types[-1]]
     elif op == "fma":

@@ -10,7 +10,7 @@ from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ronn_codegen.loops.kernel import LoopKernel
-from ronn_codegen.loops.language import PERIODS, Array, Loop
+from ronn_codegen.loops.language import BITS, PERIODS, Array, Loop, LoopError
 from ronn_codegen.loops.write import Value, Writer
 
 _SHORT = 8  # reductions over so few elements go along rows where they can
@@ -45,6 +45,8 @@ class Nest:
 
     def array(self, key: Hashable, dtype: str, strides: Sequence[int]) -> str:
         """An array, declared once for equal arguments; gives its name."""
+        if dtype not in BITS:
+            raise LoopError(f"no elements of type {dtype}")
         # Along an axis of length 1 any stride means the same.
         laid = tuple(0 if d == 1 else s for s, d in zip(strides, self.shape, strict=True))
         wanted = (key, dtype, laid)

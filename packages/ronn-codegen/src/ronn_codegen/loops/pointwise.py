@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from ronn_codegen.loops.language import INTEGERS
+from ronn_codegen.loops.small import FORMATS, SMALL, encode
 from ronn_codegen.loops.write import Value, where
 
 
@@ -56,7 +57,7 @@ class Operands(Protocol):
         ...
 
     def type_of(self, index: int) -> str:
-        """The element type of an input as it is stored."""
+        """The element type of an input as it is stored; operands of small types (``loops.small``) come decoded."""
         ...
 
 
@@ -74,6 +75,10 @@ def rule(*ops: str, domain: str = "") -> Callable[[R], R]:
         return fn
 
     return mark
+
+
+def _text(given: Any) -> str:
+    return given.decode() if isinstance(given, bytes) else str(given)
 
 
 def need(condition: Any, why: str) -> None:
@@ -213,6 +218,8 @@ def where_(c: Operands) -> Value:
 
 @rule("Cast", "CastLike")
 def cast(c: Operands) -> Value:
+    if c.dtype in SMALL:
+        return encode(c.arg(0), c.dtype, bool(c.attr("saturate", 1)), _text(c.attr("round_mode", "up")))
     return c.arg(0).cast(c.dtype)
 
 
@@ -368,7 +375,10 @@ def batch_normalization(c: Operands) -> Value:
 
 # --- quantisation
 
-_RANGE = {"u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767)}
+_RANGE = {
+    "u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767),
+    "u4": (0, 15), "i4": (-8, 7), "u2": (0, 3), "i2": (-2, 1),
+}  # fmt: skip
 
 
 def _quantised_axis(c: Operands) -> int:
@@ -378,27 +388,31 @@ def _quantised_axis(c: Operands) -> int:
 @rule("QuantizeLinear")
 @rule("QuantizeLinear", domain="com.microsoft")
 def quantize_linear(c: Operands) -> Value:
-    need(c.dtype in _RANGE, f"QuantizeLinear to {c.dtype}")
+    need(c.dtype in _RANGE or c.dtype in FORMATS, f"QuantizeLinear to {c.dtype}")
     need(not c.attr("block_size", 0), "blocks of scales")
     need(not c.attr("precision", 0) and c.type_of(1) == "f32", "a division in another type than float32")
     axis = _quantised_axis(c)
     x = c.arg(0).cast("f32")
+    if c.dtype in FORMATS:  # the zero point of floats is 0
+        return encode(x / c.along(1, axis), c.dtype, bool(c.attr("saturate", 1)))
     y = (x / c.along(1, axis)).do("rint")
     low, high = _RANGE[c.dtype]
     if c.has(2):
         y = y + c.along(2, axis).cast("f32")
     y = where(y >= float(low), y.min(float(high)), float(low))  # NaN becomes the lowest value
-    return y.cast("i32").cast(c.dtype)
+    return encode(y, c.dtype) if c.dtype in SMALL else y.cast("i32").cast(c.dtype)
 
 
 @rule("DequantizeLinear")
 @rule("DequantizeLinear", domain="com.microsoft")
 def dequantize_linear(c: Operands) -> Value:
     need(not c.attr("block_size", 0), "blocks of scales")
-    need(c.type_of(0) in (*_RANGE, "i32") and c.type_of(1) in ("f32", "f16", "bf16"), f"of {c.type_of(0)}")
+    need(c.type_of(0) in (*_RANGE, *FORMATS, "i32") and c.type_of(1) in ("f32", "f16", "bf16"), f"of {c.type_of(0)}")
     need(not c.attr("output_dtype", 0) or c.dtype == c.type_of(1), "a result of another type than the scale")
     axis = _quantised_axis(c)
     x = c.arg(0)
+    if c.type_of(0) in FORMATS:
+        return x * c.along(1, axis)
     if c.has(2) and c.type_of(0) != "i32":
         x = x.cast("i32") - c.along(2, axis).cast("i32")
         return x.cast("f32") * c.along(1, axis)

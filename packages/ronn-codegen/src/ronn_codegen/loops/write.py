@@ -58,6 +58,10 @@ class Value:
         """Converted by value; integers wrap, floats to integers truncate."""
         return self if dtype == self.dtype else self.writer.emit("cast", dtype, [self])
 
+    def bits(self, dtype: str) -> Value:
+        """The same bits as another type of the same width."""
+        return self.writer.emit("bits", dtype, [self])
+
     def __add__(self, other: Value | Number) -> Value:
         return self.do("add", other)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ronn_codegen.loops.language import BITS, HALVES, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import RULES, NotLowered
+from ronn_codegen.loops.small import SMALL, decode
 from ronn_provider_cpu.lower._made import run
 from ronn_provider_cpu.lowering import Context, Lowering, Operand
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
     from ronn_codegen.loops.write import Value as Element
 
+_ON_SMALL = frozenset({"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
 SHARE = 1024  # elements of a pointwise loop below which a share of its own does not pay
 
 
@@ -26,9 +28,15 @@ def nowhere() -> Context:
 def type_name(value: Value) -> str:
     """The loop language's name of a value's element type. NotLowered when it has none."""
     name = "" if value.dtype is None else value.dtype.short
-    if name not in BITS:
+    if name not in BITS and name not in SMALL:
         raise NotLowered(f"elements of type {name}")
     return name
+
+
+def storage(value: Value) -> str:
+    """What a value's elements are in memory: small ones are bytes."""
+    name = type_name(value)
+    return "u8" if name in SMALL else name
 
 
 Place = Callable[[Sequence[int]], list[int]]
@@ -58,7 +66,7 @@ class Body:
 
     def load(self, operand: Operand, strides: Sequence[int]) -> Element:
         """The element of an operand, with its strides along the iteration space."""
-        return self.nest.load(operand.value, type_name(operand.value), self.place(strides))
+        return self.nest.load(operand.value, storage(operand.value), self.place(strides))
 
     def reload(self, value: Value) -> Element:
         """The element of a value in memory, broadcast."""
@@ -73,15 +81,18 @@ class Body:
         return found
 
     def wide(self, value: Value) -> Element:
-        """The same, float16 and bfloat16 as float32."""
+        """The same, float16 and bfloat16 as float32, small types as float32 or int32."""
         found = self.value(value)
+        name = type_name(value)
+        if name in SMALL:
+            return decode(found, name)
         return found.cast("f32") if found.dtype in HALVES else found
 
     def store(self, value: Value, element: Element) -> None:
         """Writes the element of an output that has the shape of the space, but for axes of length 1."""
         operand = self.c.operand(value)
         strides = spread(operand.shape, operand.strides, self.space)
-        name = type_name(value)
+        name = storage(value)
         self.nest.store(value, name, self.place(strides), element.cast(name))
 
     def write(self, node: Node) -> Element:
@@ -126,6 +137,10 @@ class Elementwise:
 
     def arg(self, index: int) -> Element:
         value = self._input(index)
+        if type_name(value) in SMALL:
+            if self.op not in _ON_SMALL:
+                raise NotLowered(f"{self.op} of {type_name(value)}")
+            return self._body.wide(value)
         literal = self._literal(value)
         if literal is not None:
             name = type_name(value)
@@ -145,6 +160,8 @@ class Elementwise:
                 raise NotLowered("parameters that do not fit their axis")
             strides = [1 if k == at else 0 for k in range(rank)]
         element = self._body.load(operand, strides)
+        if type_name(operand.value) in SMALL:
+            return decode(element, type_name(operand.value))
         return element.cast("f32") if element.dtype in HALVES else element
 
     def number(self, index: int) -> float | int | None:

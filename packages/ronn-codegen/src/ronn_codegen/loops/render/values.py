@@ -24,6 +24,8 @@ class Values:
         """The result (of loop type ``dtype``) of ``op`` on vectors."""
         if op == "cast":
             return self.cast(args[0], dtype)
+        if op == "bits":
+            return args[0].as_(lane(dtype))
         if op in ELEMENTARY:
             return _elementary(op, args[0])
         if op in ("floor", "ceil", "rint", "trunc"):
