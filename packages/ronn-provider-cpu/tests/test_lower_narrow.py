@@ -106,3 +106,19 @@ def test_upsampling(k: int, kernel: tuple[int, int], bias: bool) -> None:
     names_run = [kernel.name for call in latest_plan(session).calls for kernel in call.native.kernels]
     if few() > 2:
         assert "narrow_conv_f32" in names_run
+
+
+@pytest.mark.parametrize("k", [1, 40])
+def test_columns_of_pixels_are_rows(k: int) -> None:
+    """Dims of size 1 come first wherever they stand, with strides and pads of their own."""
+    for shape, kernel, how in (
+        ((2, 9, 200, 1), (5, 1), {"pads": [2, 0, 1, 0], "strides": [2, 1]}),
+        ((1, 9, 200, 1), (5, 1), {"strides": [1, 3], "dilations": [3, 2]}),
+        ((1, 9, 1, 200), (1, 5), {}),
+        ((1, 9, 40, 1), (3, 3), {"pads": [1, 1, 1, 1]}),
+        ((1, 9, 1, 1), (1, 1), {}),
+        ((1, 4, 5, 1, 30), (2, 1, 3), {}),
+    ):
+        names = check(shape, k, kernel, **how)
+        if k == 1 and shape[2:] == (200, 1):
+            assert "narrow_conv_f32" in names

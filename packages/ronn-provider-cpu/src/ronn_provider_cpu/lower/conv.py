@@ -67,7 +67,7 @@ def conv(c: Lowering) -> None:
     group = int(c.attr("group", 1))
     flat = [p[0] for p in pads] + [p[1] for p in pads]
     shape = _shape(x.shape[0], x.shape[1], w.shape[0], x.shape[2:], w.shape[2:], strides, flat, dilations, group)
-    c.require(shape.out[3 - rank :] == y.shape[2:], "the output has another size than the windows")
+    c.require(_product(shape.out) == _product(y.shape[2:]), "the output has another size than the windows")
     lanes = c.machine.target.lanes(32)
     plain = group == 1 and shape.c <= _PLAIN_CHANNELS
     activation = str(c.attr("activation", ""))
@@ -147,11 +147,17 @@ def _shape(
     n: int, c: int, k: int, size: Sequence[int], kernel: Sequence[int], strides: Sequence[int], pads: Sequence[int],
     dilations: Sequence[int], group: int,
 ) -> ConvShape:  # fmt: skip
-    """With leading spatial dims of 1 up to three. ``pads``: all beginnings, then all ends."""
+    """Spatial dims up to three. ``pads``: all beginnings, then all ends. Those of size 1 come first, which moves no
+    element: tiles want rows of many pixels."""
     rank = len(size)
+    dims = [
+        dim for dim in zip(size, kernel, strides, dilations, pads[:rank], pads[rank:], strict=True)
+        if (dim[0], dim[1], dim[4], dim[5]) != (1, 1, 0, 0)
+    ]  # fmt: skip
+    sizes, kernels, steps, spread, before, after = zip(*dims, strict=True) if dims else ((),) * 6
     return ConvShape(
-        n, c, k, three(size, 1), three(kernel, 1), three(strides, 1),
-        (*three(pads[:rank], 0), *three(pads[rank:], 0)), three(dilations, 1), group,
+        n, c, k, three(sizes, 1), three(kernels, 1), three(steps, 1), (*three(before, 0), *three(after, 0)),
+        three(spread, 1), group,
     )  # fmt: skip
 
 
