@@ -120,9 +120,15 @@ def test_powers_by_a_constant(exponent: float) -> None:
     check("Pow", [np.abs(floats(40)), scalar(exponent, np.float64)], fixed=[1])
 
 
-def test_integer_powers_stay_with_numpy() -> None:
-    check("Pow", [integers(-5, 6, 20), integers(0, 4, 20)], native=False)
+def test_powers_of_integers() -> None:
+    for dtype in (np.int32, np.int64, np.int8, np.uint8):
+        check("Pow", [integers(-9, 10, 200, dtype=dtype), integers(0, 12, 200, dtype=dtype)])
+    check("Pow", [integers(-9, 9, 200, dtype=np.int64), integers(0, 200, 200, dtype=np.int64)])
+    check("Pow", [integers(1, 4, 100), integers(-3, 4, 100)])
     check("Pow", [integers(-5, 6, 20), scalar(3, np.int32)], fixed=[1])
+    for dtype in (np.int32, np.int64):
+        check("Pow", [integers(-9, 10, 200, dtype=dtype), integers(0, 8, 200, dtype=np.float32)])
+    check("Pow", [np.abs(floats(50)), integers(-3, 4, 50, dtype=np.int64)])
 
 
 @pytest.mark.parametrize("op", ["Sum", "Mean", "Max", "Min"])
@@ -135,7 +141,11 @@ def test_variadic(op: str) -> None:
 def test_mod(fmod: int) -> None:
     for dtype in (np.int32, np.int64, np.uint8, np.int8):
         check("Mod", [integers(-100, 100, 60, dtype=dtype), integers(-7, 7, 60, dtype=dtype)], fmod=fmod)
-    check("Mod", [floats(9), floats(9)], native=False, fmod=1)
+    # Exactly, however large the quotient.
+    some = np.concatenate([SPECIAL, floats(30) * 1e10, floats(30) * 1e-10, floats(30)])
+    a, b = (v.reshape(-1) for v in np.meshgrid(some, some))
+    check("Mod", [a, b], fmod=fmod, tolerance=0, near=0)
+    check("Mod", [floats(9, dtype=np.float64), floats(9, dtype=np.float64)], native=False, fmod=1)
 
 
 def test_logic_and_bits() -> None:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from ronn_codegen.loops.language import INTEGERS
+from ronn_codegen.loops.language import BITS, INTEGERS
 from ronn_codegen.loops.small import FORMATS, SMALL, encode
 from ronn_codegen.loops.write import Value, where
 
@@ -154,11 +154,25 @@ def sign(c: Operands) -> Value:
 @rule("Mod")
 def mod(c: Operands) -> Value:
     a, b = c.arg(0), c.arg(1)
-    need(a.dtype in INTEGERS, "Mod of floats")
-    r = a.do("rem", b)
+    need(a.dtype != "f64", "Mod of float64")
+    r = a.do("rem", b) if a.dtype in INTEGERS else _float_remainder(a, b)
     if c.attr("fmod", 0) or a.dtype.startswith("u"):
         return r
-    return where(r.ne(0) & ((r ^ b) < 0), r + b, r)
+    opposite = (r ^ b) < 0 if a.dtype in INTEGERS else (r < 0.0).do("ne", b < 0.0)
+    return where(r.ne(0) & opposite, r + b, r)
+
+
+def _float_remainder(a: Value, b: Value) -> Value:
+    """The exact remainder of float32, with the sign of ``a``: in float64, where a product of 24 by 29 bits is exact,
+    the quotient is taken off 29 bits at a time."""
+    x, y = a.cast("f64"), b.cast("f64")
+    for _ in range(10):  # quotients of float32 are below 2**277
+        quotient = ((x / y).bits("u64") & 0xFFFFFFFFFF000000).bits("f64").do("trunc")
+        x = x - quotient * y
+    # A quotient rounded up leaves a remainder of the other sign.
+    x = where((x < 0.0).do("ne", a < 0.0) & x.ne(0.0), x + where((y < 0.0).do("ne", a < 0.0), -y, y), x)
+    r = where(abs(b).eq(math.inf) & abs(a).ne(math.inf), a, x.cast("f32"))
+    return r.do("copysign", a)
 
 
 @rule("Pow")
@@ -167,8 +181,28 @@ def power(c: Operands) -> Value:
     exponent = c.number(1)
     if exponent is not None and exponent in _POWERS and (x.is_float or exponent in (1, 2, 3)):
         return _POWERS[exponent](x)
-    need(x.is_float, f"Pow of {x.dtype}")
-    return x.do("pow", c.arg(1).cast(x.dtype))
+    y = c.arg(1)
+    if x.is_float:
+        return x.do("pow", y.cast(x.dtype))
+    if y.is_float:
+        wide = x.cast("f64").do("pow", y.cast("f64"))
+        near = wide.do("rint")  # what is a whole number but for rounding must not be truncated to the one before
+        return where(abs(wide - near) <= abs(near) * 1e-12, near, wide).cast(x.dtype)
+    return _integer_power(x, y)
+
+
+def _integer_power(x: Value, y: Value) -> Value:
+    """By squaring, wrapping. A negative exponent leaves something of 1 and -1 only."""
+    result, square = x.const(1), x
+    for bit in range(min(BITS[y.dtype], 63)):
+        result = where((y & (1 << bit)).ne(0), result * square, result)
+        square = square * square
+    if y.dtype.startswith("u"):
+        return result
+    small = where(x.eq(1), x.const(1), 0)
+    if x.dtype.startswith("i"):
+        small = where(x.eq(-1), where((y & 1).ne(0), x.const(-1), 1), small)
+    return where(y < 0, small, result)
 
 
 _POWERS: dict[float, Callable[[Value], Value]] = {
