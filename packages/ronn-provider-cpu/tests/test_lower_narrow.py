@@ -120,5 +120,5 @@ def test_columns_of_pixels_are_rows(k: int) -> None:
         ((1, 4, 5, 1, 30), (2, 1, 3), {}),
     ):
         names = check(shape, k, kernel, **how)
-        if k == 1 and shape[2:] == (200, 1):
+        if k == 1 and few() > 1 and "dilations" in how:
             assert "narrow_conv_f32" in names
