@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -413,6 +414,34 @@ def test_runs_in_progress_survive_close():
         for t in threads:
             t.join()
     assert wrong == []
+
+
+def test_a_session_that_is_closed_while_others_plan_says_so():
+    session = ronn.Session(chain(2), providers=REFERENCE)
+    wrong = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        try:
+            while True:
+                n = int(rng.integers(1, 1000))
+                session.run(np.ones(n, np.float32), trace=["v0"] if n % 3 == 0 else [])
+        except Exception as e:
+            if not (isinstance(e, RonnError) and "closed" in str(e)):
+                wrong.append(e)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    time.sleep(0.3)
+    session.close()
+    for t in threads:
+        t.join(60)
+        assert not t.is_alive()
+    assert wrong == []
+    for use in (session.placement, lambda: session.run(np.ones(2, np.float32), trace=["v0"])):
+        with pytest.raises(RonnError, match="closed"):
+            use()
 
 
 # --- the quick way

@@ -404,6 +404,8 @@ class Session:
 
     def _variant(self, trace: tuple[str, ...], given: tuple[str, ...]) -> Variant:
         with self._lock:
+            if self._closed:
+                raise RonnError("the session is closed")
             found = self._variants.get((trace, given))
             if found is None:
                 request = Request(self._model.ir, self._targets, self.options, trace, given, budget=self._budget)

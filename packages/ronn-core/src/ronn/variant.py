@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ronn.compile import Experience, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
+from ronn.errors import RonnError
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
 from ronn.plan.plan import Plan
@@ -28,6 +29,7 @@ class Variant:
         self._unplanned: Graph | None = None  # the latest one, where it is of no plan
         self._experience = Experience()
         self._lock = threading.RLock()
+        self._closed = False
         self._past_runs = 0
         self.planned = 0
         self.compiles = 0
@@ -51,6 +53,7 @@ class Variant:
 
     def assigned(self) -> Graph:
         with self._lock:
+            self._check_open()
             if self._latest is None:
                 self._latest = self._unplanned = to_assigned(clone(self.generic()), self.request)
             return self._latest
@@ -58,6 +61,7 @@ class Variant:
     def plan(self, signature: Signature) -> Plan:
         """The plan for inputs of these types. MemoryLimitError when it could never run within the session's limit."""
         with self._lock:
+            self._check_open()
             plan = self._plans.get(signature)
             if plan is None:
                 graph = to_specialised(self.generic(), signature, self.request, self._experience)
@@ -74,6 +78,11 @@ class Variant:
             else:
                 plan.used = True
             return plan
+
+    def _check_open(self) -> None:
+        # A thread may have found the session open, and then waited for the lock while it was closed.
+        if self._closed:
+            raise RonnError("the session is closed")
 
     def _admit(self, plan: Plan) -> None:
         budget = self.request.budget
@@ -134,6 +143,7 @@ class Variant:
     def close(self) -> None:
         """Gives plans and graphs back. Runs in progress finish on what they hold themselves."""
         with self._lock:
+            self._closed = True
             while self._plans:
                 plan = self._plans.popitem()[1]
                 self._past_runs += plan.runs
