@@ -108,8 +108,8 @@ def int8_words(target: Target) -> Callable[..., None]:
 
 @native(form("int8_planes", "words").replace("m, n,", "images, m, n,", 1))
 def int8_planes(target: Target) -> Callable[..., None]:
-    """As ``int8_words`` without sums of rows, for ``images`` of m rows; column j of image i is contiguous at
-    ``y + (i * n + j) * pitch``. Weights are packed for ``planes_tile``."""
+    """As ``int8_words`` for ``images`` of m rows; column j of image i is contiguous at ``y + (i * n + j) * pitch``.
+    Weights are packed for ``planes_tile``."""
     scope: dict[str, Any] = {
         "min": min, "lanes": planes_tile(target).lanes, "one": np.float32(1), "byte": peek("u8"), "real": peek("f32"),
         "panel": panel(target, 1, "planes"),
@@ -118,6 +118,7 @@ def int8_planes(target: Target) -> Callable[..., None]:
     values |= {
         "table": "table + 4 * image * m", "first": "first * lanes", "last": "min((first + count) * lanes, m)",
         "w": "w + taps * cols * groups * 4 * at", "y": "y + (image * n + at) * pitch", "columns": "min(lanes, n - at)",
+        "rowsum": "rowsum + 4 * image * m if rowsum != 0 else 0",
     }  # fmt: skip
     source = "\n".join([
         f"def run({', '.join(_parameters('words')).replace('m, n,', 'images, m, n,', 1)}, worker, workers):",

@@ -60,13 +60,17 @@ class Left:
 
 @dataclass(frozen=True)
 class Right:
-    """Packed weights of N columns, and the sums of each column."""
+    """Packed weights of N columns, and the sums of each column less its zero point.
+
+    Weights less their zero points are ``parts`` packed parts that add up, or one whose columns still have ``zeros``.
+    """
 
     packed: Array
     sums: Array
     n: int
     parts: int
     tile: Int8Tile
+    zeros: Array | None = None
 
     def column(self, values: Any, dtype: Any) -> Array:
         """A value per column as the kernels read them."""
@@ -134,10 +138,10 @@ def limits(dtype: np.dtype, zero: int) -> tuple[float, float]:
 
 def weights(
     c: Lowering, given: Operand, key: Any, arrange: Any, zero: Array | None, *, depthwise: bool = False,
-    planes: bool = False,
+    planes: bool = False, keep_zeros: bool = False,
 ) -> Right:  # fmt: skip
     """``arrange(constant - zero point)``, int16[taps, K, N] (or [taps, N]), packed. Zero points are a scalar or of the
-    shape that broadcasts to the constant."""
+    shape that broadcasts to the constant. keep_zeros: they may stay, where one part would not do without."""
     tile = (depthwise_tile if depthwise else planes_tile if planes else tile_of)(c.machine.target)
     data = given.data
     c.require(data is not None and data.dtype in (I8, U8), "weights are not constant bytes")
@@ -169,9 +173,18 @@ def weights(
         return np.append(v.sum(axes, dtype=np.int64), len(parts(v))).astype(np.int32)
 
     known = c.packed(given, (*full, "facts"), facts)
-    count = int(known[-1])
+    count, n = int(known[-1]), len(known) - 1
+    # Parts cost a dot each for every four values; zero points that stay cost the sums of the rows.
+    fours = -(-given.size // max(n, 1) // 4)
+    if keep_zeros and not depthwise and fours * -(-n // tile.lanes) * (count - 1) > fours + 25:
+        base = 128 if data is not None and data.dtype == U8 else 0
+        left = np.broadcast_to(zeros.astype(np.int16) - base, given.shape)
+        packed = c.packed(
+            given, (*full, "kept"), lambda w: pack(arrange(w.astype(np.int16) - base).astype(np.int8), tile)
+        )
+        return Right(packed, known[:-1], n, 1, tile, np.asarray(arrange(left))[0, 0])
     c.require(count == 1 or not depthwise, "the weights' zero points are out of reach")
-    return Right(c.packed(given, full, packing), known[:-1], len(known) - 1, count, tile)
+    return Right(c.packed(given, full, packing), known[:-1], n, count, tile)
 
 
 # --- left sides
@@ -285,6 +298,12 @@ def pixels(place: Argument, window: Window, filters: int, group: int = 0) -> Lef
     )  # fmt: skip
 
 
+@lru_cache(maxsize=64)
+def _ones(taps: int, k: int, tile: Int8Tile) -> Array:
+    """Weights of one column that sum up a left side."""
+    return pack(np.ones((taps, k, 1), np.int8), tile)
+
+
 # --- calls
 
 
@@ -341,6 +360,13 @@ def to_words(
     ``init``, with SLACK behind it. Of ``images`` the columns lie ``pitch`` apart; else the rows do."""
     first = init if isinstance(init, (Temporary, Scratch)) else right.column(init, np.int32)
     geometry = _geometry(c, left, right, y, pitch)
+    rowsum: Argument = 0
+    if right.zeros is not None:
+        rowsum = c.temp(4 * left.m + SLACK)
+        tile = tile_of(c.machine.target)
+        ones = Right(_ones(left.taps * left.cols, left.k, tile), np.zeros(1, np.int32), 1, 1, tile)
+        to_words(c, left, ones, rowsum, 4, raw=True)
+    zeros = 0 if right.zeros is None else right.column(right.zeros, np.int32)
     if images:
         geometry |= {"images": images, "m": left.m // images}
     c.call(
@@ -348,7 +374,7 @@ def to_words(
         "int8_depthwise_words" if left.depthwise else "int8_planes" if images else "int8_words",
         **geometry, init=first, colsum=right.column(right.sums, np.int32), zero_at=zero_at,
         scale=right.column(scale, np.float32), factor_at=factor_at, bias=right.column(bias, np.float32), low=-np.inf,
-        high=np.inf, rowsum=0, col_zero=0, raw=int(raw),
+        high=np.inf, rowsum=rowsum, col_zero=zeros, raw=int(raw),
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def dynamic_quantize_lstm(c: Lowering) -> None:
         if bias is not None:
             added = _spread(bias[d, : 4 * hidden] + bias[d, 4 * hidden :], cells)
         q.to_words(
-            c, q.Left(left, q.matrix_table(rows, pitch), rows, k=pitch), right, gates.at(4 * d * rows * n), 4 * n,
+            c, q.Left(left, q.matrix_table(rows, pitch), rows, k=inputs), right, gates.at(4 * d * rows * n), 4 * n,
             zero_at=zero, scale=factor, factor_at=scale, bias=added,
         )  # fmt: skip
     apart = 8 * batch * width + -(-batch * width // 64) * 64 + 4 * n + q.SLACK

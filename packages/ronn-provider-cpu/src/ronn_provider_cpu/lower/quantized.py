@@ -79,7 +79,7 @@ def _signed_none(c: Lowering, a: Operand, index: int) -> Any:
 def matmul_integer(c: Lowering) -> None:
     (a, b), y = _all(c, 0, 1), _output(c)
     rows, k, n = _matrix_sizes(c, a, b)
-    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 3, n))
+    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 3, n), keep_zeros=True)
     zero = _signed_none(c, a, 2)
     q.to_words(c, q.matrix(c, q.flipped(c, a), rows, k), right, y, 4 * n, zero_at=zero, raw=True)
 
@@ -90,7 +90,7 @@ def matmul_integer_to_float(c: Lowering) -> None:
     rows, k, n = _matrix_sizes(c, a, b)
     c.require(y.dtype == F32, "only float32")
     c.require(a_scale.size == 1, "a scale per row")
-    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 5, n))
+    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 5, n), keep_zeros=True)
     zero = _signed_none(c, a, 4)
     q.to_words(
         c, q.matrix(c, q.flipped(c, a), rows, k), right, y, 4 * n, zero_at=zero, scale=_column_scale(c, 3, n),
@@ -111,13 +111,13 @@ def _bias(c: Lowering, index: int, n: int) -> Any:
 def dynamic_quantize_matmul(c: Lowering) -> None:
     (a, b), y = _all(c, 0, 1), _output(c)
     rows, k, n = _matrix_sizes(c, a, b)
-    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 3, n))
+    right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 3, n), keep_zeros=True)
     scale, zero = c.temp(4), c.temp(1)
     pitch = -(-k // 4) * 4
     left = c.temp(rows * pitch + q.SLACK)
     q.quantise_dynamically(c, a, scale, zero)
     _quantise(c, a, left, rows, k, pitch, scale, zero)
-    at = q.Left(left, q.matrix_table(rows, pitch), rows, k=pitch)
+    at = q.Left(left, q.matrix_table(rows, pitch), rows, k=k)
     q.to_words(c, at, right, y, 4 * n, zero_at=zero, scale=_column_scale(c, 2, n), factor_at=scale, bias=_bias(c, 4, n))
 
 
@@ -217,7 +217,9 @@ def _square(v: Array) -> Array:
     return v if v.ndim == 4 else v[:, :, None]
 
 
-def _rights(c: Lowering, w: Operand, window: q.Window, zero: Array | None, planes: bool = False) -> list[q.Right]:
+def _rights(
+    c: Lowering, w: Operand, window: q.Window, zero: Array | None, planes: bool = False, keep_zeros: bool = False
+) -> list[q.Right]:
     """The packed weights of every group (one for all of a depthwise convolution)."""
     filters = w.shape[0]
     if zero is not None:
@@ -234,7 +236,8 @@ def _rights(c: Lowering, w: Operand, window: q.Window, zero: Array | None, plane
     def part(g: int) -> Any:
         return lambda v: window.arrange(_square(v)[g * each : (g + 1) * each])
 
-    return [q.weights(c, w, ("conv", g, *key), part(g), zero, planes=planes) for g in range(window.group)]
+    options = {"planes": planes, "keep_zeros": keep_zeros}
+    return [q.weights(c, w, ("conv", g, *key), part(g), zero, **options) for g in range(window.group)]
 
 
 def _per_group(values: Any, groups: int) -> list[Any]:
@@ -299,7 +302,7 @@ def _words(
     window, filters = _window(c, x, w), w.shape[0]
     # Several groups of several images would need planes that lie apart twice.
     planes = not window.depthwise(filters) and (window.group == 1 or window.n == 1)
-    rights = _rights(c, w, window, _column_zero(c, w_zero, filters), planes)
+    rights = _rights(c, w, window, _column_zero(c, w_zero, filters), planes, True)
     less = _signed_none(c, x, zero)
     fill = q.NOTHING if isinstance(less, int) else less
     place = q.padded_pixels(c, q.flipped(c, x), window, False, fill, q.spills(c, window, filters))
