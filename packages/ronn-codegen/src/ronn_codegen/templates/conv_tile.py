@@ -73,6 +73,11 @@ def zeros_address(module: Any, vec: Vec) -> Value:
     return module.globals[name]
 
 
+def _opaque(b: Builder, pointer: Value) -> Value:
+    """The pointer, as one that nothing is known of: else LLVM keeps those of all pixels up to date in every loop around."""
+    return b.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
+
+
 def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[..., None]:
     """What emits the tile of one size."""
     vec = Vec("f32", lanes)
@@ -98,7 +103,7 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[...
 
         def column(x: Value, w: Value, steps: Value, s: Value) -> None:
             """One column of taps."""
-            at = t.at(b, x, b.mul(s, words["x_tap"]))
+            at = _opaque(b, t.at(b, x, b.mul(s, words["x_tap"])))
             sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
             if pixels > 1:
                 place = b.add(words["column"], b.mul(s, words["dilation"]))
