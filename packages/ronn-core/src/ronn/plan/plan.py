@@ -389,7 +389,7 @@ def _detach(value: Any, arena: np.ndarray) -> Any:
     """A copy where ``value`` lies in the arena (a view that a kernel made of one of its buffers)."""
     if isinstance(value, np.ndarray):
         return value.copy() if np.may_share_memory(value, arena) else value
-    if isinstance(value, list):
+    if isinstance(value, list) and not (value and isinstance(value[0], dict)):  # maps hold numbers and strings
         return [_detach(v, arena) for v in value]
     return value
 
