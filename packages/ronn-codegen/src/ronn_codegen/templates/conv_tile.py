@@ -74,7 +74,7 @@ def zeros_address(module: Any, vec: Vec) -> Value:
 
 
 def _opaque(b: Builder, pointer: Value) -> Value:
-    """The pointer, as one that nothing is known of: else LLVM keeps those of all pixels up to date in every loop around."""
+    """The pointer, as one that nothing is known of. Else LLVM keeps those of all pixels up to date in every loop."""
     return b.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
 
 
