@@ -168,6 +168,29 @@ def test_halves_round_as_numpy_does(level: str) -> None:
 
 
 @everywhere
+def test_bfloat16_is_the_upper_half_of_float32(level: str) -> None:
+    codes = np.concatenate([RNG.integers(0, 1 << 16, 4000), [0x7F80, 0xFF80, 0x7FC0, 0, 0x8000, 1]]).astype(np.uint16)
+    values = (codes.astype(np.uint32) << 16).view(np.float32)
+    wide = np.zeros(codes.shape, np.float32)
+    nest = Nest(codes.shape)
+    with nest.writer.each():
+        nest.store("y", "f32", (1,), nest.load("x", "bf16", (1,)).cast("f32"))
+    execute(nest.finish(), {"x": codes, "y": wide}, level)
+    np.testing.assert_array_equal(wide, values)
+    x = np.concatenate([SPECIAL, floats(4000), values])
+    narrow = np.zeros(x.shape, np.uint16)
+    nest = Nest(x.shape)
+    with nest.writer.each():
+        nest.store("y", "bf16", (1,), nest.load("x", "f32", (1,)).cast("bf16"))
+    execute(nest.finish(), {"x": x, "y": narrow}, level)
+    bits = x.view(np.uint32).astype(np.uint64)
+    want = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    number = ~np.isnan(x)
+    np.testing.assert_array_equal(narrow[number], want[number])
+    assert np.isnan((narrow[~number].astype(np.uint32) << 16).view(np.float32)).all()
+
+
+@everywhere
 def test_index_and_several_outputs(level: str) -> None:
     x = floats(5, 37)
     nest = Nest(x.shape)
