@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from ronn_codegen.simd.target import Target
+from ronn_codegen.tuned import tuned
 
 BLOCKED, PLAIN, DEPTHWISE = KINDS = (0, 1, 2)  # inputs in blocks or plain; one channel in, one channel out
 STRIP_KINDS = ((3, 1), (3, 2), (5, 1), (5, 2), (7, 1))  # depthwise: taps of a row, stride
@@ -45,8 +46,6 @@ GROUP = (
 )  # fmt: skip
 WORDS = {name: i for i, name in enumerate((*GEOMETRY, *LOOPS))}
 
-_PANEL_BYTES = 24 << 10  # of the weights that a sweep over pixels keeps in the first-level cache
-_RESIDENT_BYTES = 256 << 10  # of all weights or of the input of a unit that stay in the second-level cache
 _UNITS = 16  # of work at least, where there are as many, for an even split
 
 Three = tuple[int, int, int]
@@ -295,7 +294,7 @@ class ConvPlan:
         lead, trail = self._interior()
         channel_blocks = max(g.channel_blocks for g in self.groups)
         panel = 4 * self.taps * self.inner * BLOCKS * lanes
-        chunk = max(1, min(_PANEL_BYTES // max(panel, 1), channel_blocks))
+        chunk = max(1, min(tuned("conv_panel_bytes", 32 * lanes) // max(panel, 1), channel_blocks))
         chunk = ceil_div(channel_blocks, ceil_div(channel_blocks, chunk))
         if self.plain:
             chunk = channel_blocks
@@ -308,7 +307,9 @@ class ConvPlan:
             "high": high,
             "out_wide": wide,
             "last_wide": last_wide,
-            "rows_first": int(self.kind != DEPTHWISE and 4 * self.packed_size <= 2 * _RESIDENT_BYTES),
+            "rows_first": int(
+                self.kind != DEPTHWISE and 4 * self.packed_size <= 2 * tuned("conv_resident_bytes", 32 * lanes)
+            ),
             "pixels": self.pixels,
             "in_deep": shape.size[0],
             "in_high": rows if self._flat() else shape.size[1],
@@ -351,7 +352,7 @@ class ConvPlan:
     def _rows_a_unit(self, rows: int, wide: int, row_bytes: int) -> int:
         """Enough rows that weights are used often, few enough that the input stays in cache and threads get a share."""
         pieces = ceil_div(_UNITS, self.shape.n * len(self.groups))
-        most = max(1, _RESIDENT_BYTES // max(row_bytes, 1))
+        most = max(1, tuned("conv_resident_bytes", 32 * self.lanes) // max(row_bytes, 1))
         least = min(rows, ceil_div(2 * self.pixels, wide))
         count = max(least, min(most, ceil_div(rows, pieces)))
         return ceil_div(rows, ceil_div(rows, count))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ronn_codegen.simd.target import Target
+from ronn_codegen.tuned import tuned
 
 ROW_VECTORS, ROW_ELEMENTS = 1, 2  # kinds of source: a row of it is a row of C, or one element
-_STEPS = 512  # most steps of k in a block: a panel's block takes an eighth of a second-level cache of 1 MiB
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ def last_step(n: int, tile: Tile) -> int:
 
 def block_of_steps(m: int, k: int, tile: Tile) -> int:
     """Steps of k of one block. One tile of rows passes over B once, so that nothing is gained by blocks."""
-    if m <= tile.rows or k <= _STEPS:
+    most = tuned("gemm_steps", max(128, 32 * tile.lanes), m)
+    if m <= tile.rows or k <= most:
         return max(k, 1)
-    return -(-k // -(-k // _STEPS))
+    return -(-k // -(-k // most))
 
 
 def guard(k: int, n: int, b_row: int, tile: Tile) -> int:

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, ceil_div
+from ronn_codegen.tuned import tuned
 
 OUT, IN = 4, 6  # pixels of a tile along an axis
 POINTS = IN * IN
@@ -29,8 +30,6 @@ WORDS = {
     ))
 }  # fmt: skip
 
-_TILES = 14  # of a block, at most: its products stay in cache until they are transformed back
-_FUSED_BYTES = 2 << 20  # of transformed input; where there is more, every block goes through all stages by itself
 _SHARES = 8  # at most
 _MOST_WEIGHTS = 16 << 20  # bytes of transformed weights
 _BYTES_PER_CYCLE = 5.0  # of weights, from memory
@@ -68,12 +67,14 @@ class WinogradPlan:
 
     @property
     def fused(self) -> bool:
-        return 4 * POINTS * self.shape.n * self.tiles * ceil_div(self.shape.c, self.lanes) * self.lanes > _FUSED_BYTES
+        """Whether every block goes through all stages by itself: there is more transformed input than caches hold."""
+        transformed = 4 * POINTS * self.shape.n * self.tiles * ceil_div(self.shape.c, self.lanes) * self.lanes
+        return transformed > tuned("winograd_fused_bytes", 32 * self.lanes)
 
     @cached_property
     def block(self) -> int:
         """Tiles of a block."""
-        blocks = ceil_div(self.tiles, _TILES)
+        blocks = ceil_div(self.tiles, tuned("winograd_tiles", 32 * self.lanes))
         if self.fused and blocks % 2:
             blocks += 1  # an even split over two threads
         return ceil_div(self.tiles, blocks)
