@@ -6,10 +6,9 @@ import numpy as np
 
 
 def regroup_jobs(start: int, size: int, to: int, lanes: int, *, last: bool) -> np.ndarray:
-    """``int64[jobs, 5]`` for channels ``start`` to ``start + size`` that become those from ``to`` on: the block read,
-    its first lane, the block written, its first lane, lanes; one row a pair of blocks. ``last``: nothing follows, and
-    the rest of the last block is to be zero, which a number of lanes up to the end, less the lanes of it that are
-    zero, says: a sixth column holds the lanes written."""
+    """``int64[jobs, 6]`` for channels ``start`` to ``start + size`` that become those from ``to`` on, a row for each
+    pair of blocks: the block read and its first lane, the block written and its first lane, lanes read, lanes written.
+    More are written than read where zeros fill up the last block: when nothing follows (``last``)."""
     rows = []
     done = 0
     while done < size:

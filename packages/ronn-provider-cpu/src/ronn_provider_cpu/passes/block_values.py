@@ -10,7 +10,8 @@ from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder
 
-Shape = tuple[int, ...]
+Shape = tuple[int, int, int, int]
+"""N, C, H, W."""
 Get = Callable[[Value], Value]
 Make = Callable[[Builder, Get], Sequence[Value]]
 
@@ -41,25 +42,26 @@ class Layouts:
     lanes: int
     last: set[Value] = field(default_factory=set)
     used: set[Value] = field(default_factory=set)
-    _shapes: dict[Value, Shape | None] = field(default_factory=dict)
+    _shapes: dict[Value, tuple[int, ...] | None] = field(default_factory=dict)
 
     def shape(self, value: Value | None) -> Shape | None:
         """``[N, C, H, W]`` of a computed float32 value of known size with elements, however it lies. None for another,
         and for ranks but 3 and 4."""
         if value is None:
             return None
-        shape = self._shapes[value] if value in self._shapes else self._look(value)
-        if shape is None or len(shape) == 4:
-            return shape if shape is None or value not in self.last else (shape[0], shape[3], shape[1], shape[2])
-        return (shape[0], shape[2], 1, shape[1]) if value in self.last else (shape[0], shape[1], 1, shape[2])
+        lies = self._shapes[value] if value in self._shapes else self._look(value)
+        if lies is None:
+            return None
+        n, channels, *pixels = (lies[0], lies[-1], *lies[1:-1]) if value in self.last else lies
+        return (n, channels, pixels[0], pixels[1]) if len(pixels) == 2 else (n, channels, 1, pixels[0])
 
-    def _look(self, value: Value) -> Shape | None:
+    def _look(self, value: Value) -> tuple[int, ...] | None:
         """The shape as it lies; types do not change while layouts are chosen."""
-        found: Shape | None = None
-        if value.data is None and value.dtype is DType.FLOAT32:
-            shape = value.tensor.shape
-            if shape is not None and len(shape) in (3, 4) and all(type(d) is int and d > 0 for d in shape):
-                found = shape  # type: ignore[assignment]
+        found: tuple[int, ...] | None = None
+        if value.data is None and value.dtype is DType.FLOAT32 and value.tensor.is_static:
+            shape = value.tensor.static_shape
+            if len(shape) in (3, 4) and 0 not in shape:
+                found = shape
         self._shapes[value] = found
         return found
 
