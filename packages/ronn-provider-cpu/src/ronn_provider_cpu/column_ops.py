@@ -18,6 +18,8 @@ ONE_HOT_COLUMNS = OpSchema(
     required=frozenset({"categories", "counts"}), min_inputs=1, max_inputs=2**31 - 1,
 )  # fmt: skip
 
+__all__ = ["DOMAIN", "ONE_HOT_COLUMNS"]
+
 register_schema(ONE_HOT_COLUMNS)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ronn_codegen.templates.ml_layout import KERNELS, NORMS, POSTS, ROWS, pack_columns, svm_scratch_bytes
@@ -68,7 +70,7 @@ def linear_classifier(c: Lowering) -> None:
     )  # fmt: skip
 
 
-def _svm(c: Lowering, x: Operand, vectors: np.ndarray, coefficients: np.ndarray, classes: dict[str, object]) -> None:
+def _svm(c: Lowering, x: Operand, vectors: np.ndarray, coefficients: np.ndarray, classes: dict[str, Any]) -> None:
     """The call of ``svm_f32``; ``classes`` are its arguments that regression has otherwise."""
     rows, width = rows_and_width(x)
     n = vectors.shape[0]
@@ -83,7 +85,7 @@ def _svm(c: Lowering, x: Operand, vectors: np.ndarray, coefficients: np.ndarray,
     norms = np.zeros(padded, np.float32)
     norms[:n] = np.square(vectors).sum(axis=1)
     chunks = min(-(-rows // ROWS), 16)
-    count = int(classes["classes"])  # type: ignore[call-overload]
+    count = int(classes["classes"])
     size = -(-svm_scratch_bytes(n, count, lanes) // 64) * 64
     c.call(
         ML_MODULE, "svm_f32", x=x, rows=rows, width=width, vectors=pack_columns(vectors.T, lanes), norms=norms,

@@ -61,7 +61,7 @@ def _walk(
     else:
         levels = max(1.0, np.log2(1 + inner.size / max(1, forest.roots.size)))
         walking = rows * trees * levels * _STEP_NS
-    common = {
+    common: dict[str, Any] = {
         "x": x, "rows": rows, "width": width, "nodes": table.nodes, "roots": table.roots, "depths": table.depths,
         "nans": int(table.nans), "trees": trees, "words": 0 if small is None else small.words,
         "tests": 0 if small is None else small.tests, "starts": 0 if small is None else small.starts,
@@ -92,6 +92,11 @@ def _or_zero(array: np.ndarray | None) -> np.ndarray | int:
     return 0 if array is None else array
 
 
+def _attributes(c: Lowering) -> Any:
+    """The node for functions of NumPy kernels that only read its attributes."""
+    return c
+
+
 def _aggregate(c: Lowering, aggregate: str) -> bool:
     """Whether sums are divided by the number of trees."""
     c.require(aggregate in ("SUM", "AVERAGE"), f"aggregate {aggregate}")
@@ -113,8 +118,8 @@ def tree_ensemble_regressor(c: Lowering) -> None:
     targets = c.attr("n_targets", 1)
     post = post_of(c)
     average = _aggregate(c, c.attr("aggregate_function", "SUM"))
-    forest, table = _table(c, c.attr("nodes_modes"), False, lambda: _forest(c, F32, "target", targets))
-    base = _tensor_or_list(c, "base_values", F32)
+    forest, table = _table(c, c.attr("nodes_modes"), False, lambda: _forest(_attributes(c), F32, "target", targets))
+    base = _tensor_or_list(_attributes(c), "base_values", F32)
     c.require(base.size in (0, 1, targets), "base values that are not one a target")
     _walk(c, x, forest, table, np.repeat(base, targets) if base.size == 1 else base, average, y)
     if post:
@@ -130,11 +135,11 @@ def tree_ensemble_classifier(c: Lowering) -> None:
     ids = as_array(c.attr("class_ids"), np.int64)
     k = max(labels.size, int(ids.max(initial=0)) + 1)
     c.require(labels.size >= k, "weights of classes that have no label")
-    base = _tensor_or_list(c, "base_values", F32)
+    base = _tensor_or_list(_attributes(c), "base_values", F32)
     c.require(base.size in (0, k), "base values that are not one a class")
     only = int(ids[0]) if labels.size == 2 and np.unique(ids).size == 1 else -1
     marks = only < 0 and not base.size
-    forest, table = _table(c, c.attr("nodes_modes"), marks, lambda: _forest(c, F32, "class", k))
+    forest, table = _table(c, c.attr("nodes_modes"), marks, lambda: _forest(_attributes(c), F32, "class", k))
     rows, _ = rows_and_width(x)
     raw = c.temp(4 * rows * table.columns)
     _walk(c, x, forest, table, base, False, raw)
@@ -155,7 +160,7 @@ def tree_ensemble(c: Lowering) -> None:
     targets = c.attr("n_targets", 1)
     post = post_of(c, ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")[c.attr("post_transform", 0)])
     average = _aggregate(c, AGGREGATES[c.attr("aggregate_function", 1)])
-    forest, table = _table(c, c.attr("nodes_modes"), False, lambda: _forest_5(c, F32))
+    forest, table = _table(c, c.attr("nodes_modes"), False, lambda: _forest_5(_attributes(c), F32))
     _walk(c, x, forest, table, np.zeros(0, np.float32), average, y)
     if post:
         finish(c, y, y.shape[0], targets, post=post, y=y)
