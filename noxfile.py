@@ -32,6 +32,11 @@ PROJECTS = {
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
 TESTED = [name for name in PROJECTS if any((ROOT / "packages" / name / "tests").rglob("test_*.py"))]
 REPOSITORY = "repository"  # the examples, benchmarks and docs, with every package installed
+MASKS = {
+    "avx2": {"RONN_CPU_LEVEL": "avx2"},
+    "baseline": {"RONN_CPU_LEVEL": "baseline"},
+    "guard": {"RONN_GUARD": "1", "RONN_VERIFY": "1"},
+}
 MEMORY_PER_WORKER = 3 << 30  # bytes; for deciding how many test processes there are
 
 
@@ -121,6 +126,16 @@ def tests(session: nox.Session, package: str) -> None:
 
 
 @nox.session(python=CURRENT)
+@nox.parametrize("mask", list(MASKS), ids=list(MASKS))
+def levels(session: nox.Session, mask: str) -> None:
+    """The CPU provider's tests with instructions masked (avx2, baseline) and with guard zones round every buffer."""
+    package = "ronn-provider-cpu"
+    install_for_tests(session, package)
+    session.env.update(MASKS[mask])
+    run_tests(session, package)
+
+
+@nox.session(python=CURRENT)
 @nox.parametrize("package", TESTED, ids=TESTED)
 def minimums(session: nox.Session, package: str) -> None:
     """The tests with the lowest versions of direct dependencies that the packages allow."""
@@ -188,6 +203,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.bench", *(session.posargs or ["--threads", "1", "2"]))
     if not session.posargs:
         session.run("python", "-m", "benchmarks.targets")
+
+
+@nox.session(python=CURRENT)
+def soak(session: nox.Session) -> None:
+    """Sessions under load: bits, memory and processor time that must not change. ``-- --seconds 5`` for a short one."""
+    session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
 
 
 @nox.session(python=CURRENT)
