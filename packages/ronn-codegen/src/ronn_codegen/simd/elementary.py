@@ -81,6 +81,15 @@ def log(x: Vector) -> Vector:
     return select(x.is_nan(), x, y)
 
 
+def _bounded_exp(x: Vector) -> Vector:
+    """exp for |x| below 80, or NaN: the result and 2**n are normal numbers."""
+    rounder = _ROUNDER + 127.0  # leaves n with its bias in the low bits
+    shifted = fma(x, _LOG2E, rounder)
+    n = shifted - rounder
+    y = horner(fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x)), _EXP)
+    return y * (shifted.as_("i32") << 23).as_("f32")
+
+
 def expm1(x: Vector) -> Vector:
     """exp(x) - 1 as 2 (t q + (t - 1/2)) with q = exp(r) - 1 and t = 2**(n - 1), which does not cancel."""
     x = smallest(89.0, largest(-87.0, x))
@@ -108,14 +117,14 @@ def tanh(x: Vector) -> Vector:
     a = abs(x)
     square = x * x
     near = fma(horner(square, _TANH) * square, x, x)
-    far = 1.0 - 2.0 / (exp(a + a) + 1.0)
+    far = 1.0 - 2.0 / (_bounded_exp(smallest(19.0, a + a)) + 1.0)
     return copysign(select(a < 0.625, near, far), x)
 
 
 def erf(x: Vector) -> Vector:
     a = abs(x)
     near = fma(horner(x * x, _ERF), x, x)
-    far = copysign(1.0 - exp(horner(smallest(4.0, a), _LOG_ERFC)), x)
+    far = copysign(1.0 - _bounded_exp(horner(smallest(4.0, a), _LOG_ERFC)), x)
     return select(a < 0.93, near, far)
 
 
