@@ -105,14 +105,14 @@ def test_linear_models(data: st.DataObject) -> None:
     compare("LinearClassifier", x, 2, classlabels_ints=labels, intercepts=intercepts, **common)
 
 
-def test_string_labels_run_on_numpy() -> None:
+def test_one_string_label_runs_on_numpy() -> None:
     x = np.ones((2, 2), np.float32)
     model = one_node(
-        "LinearClassifier", {"x": x}, outputs=2, domain=ML, domains={ML: 3}, classlabels_strings=["a", "b", "c"],
-        coefficients=[1.0, 2, 3, 4, 5, 6], intercepts=[0.0, 0, 0],
+        "LinearClassifier", {"x": x}, outputs=2, domain=ML, domains={ML: 3}, classlabels_strings=["a"],
+        coefficients=[1.0, 2.0], intercepts=[0.5],
     )  # fmt: skip
-    _, session = run_one(model, {"x": x})
-    assert native_nodes(session) == []
+    (label, _), session = run_one(model, {"x": x})
+    assert native_nodes(session) == [] and label.tolist() == ["a", "a"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -132,7 +132,7 @@ def test_support_vector_machines(data: st.DataObject) -> None:
     }
     compare(
         "SVMClassifier", x, 2, classlabels_ints=list(range(3, 3 + k)), vectors_per_class=sizes,
-        coefficients=[float(v) for v in rng.uniform(-1, 1, size=(k - 1) * n) - 0.01], rho=[0.1] * (k * (k - 1) // 2),
+        coefficients=[-0.5, *(float(v) for v in rng.uniform(-1, 1, size=(k - 1) * n - 1))], rho=[0.1] * (k * (k - 1) // 2),
         **common,
     )  # fmt: skip
     compare(
