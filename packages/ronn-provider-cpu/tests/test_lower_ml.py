@@ -132,8 +132,8 @@ def test_support_vector_machines(data: st.DataObject) -> None:
     }
     compare(
         "SVMClassifier", x, 2, classlabels_ints=list(range(3, 3 + k)), vectors_per_class=sizes,
-        coefficients=[-0.5, *(float(v) for v in rng.uniform(-1, 1, size=(k - 1) * n - 1))], rho=[0.1] * (k * (k - 1) // 2),
-        **common,
+        coefficients=[-0.5, *(float(v) for v in rng.uniform(-1, 1, size=(k - 1) * n - 1))],
+        rho=[0.1] * (k * (k - 1) // 2), **common,
     )  # fmt: skip
     compare(
         "SVMRegressor", x, n_supports=n, coefficients=[float(v) for v in rng.normal(size=n) / n], rho=[0.25], **common
