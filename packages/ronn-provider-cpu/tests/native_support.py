@@ -52,7 +52,7 @@ def one_node(
             for n, a in inputs.items()
         ],
         [helper.make_empty_tensor_value_info(n) for n in made],
-        [numpy_helper.from_array(np.ascontiguousarray(a), n) for n, a in fixed.items()],
+        [numpy_helper.from_array(np.asarray(a, order="C"), n) for n, a in fixed.items()],
     )
     imports = [helper.make_opsetid("", opset)]
     imports += [helper.make_opsetid(d, v) for d, v in ({} if domains is None else domains).items()]
