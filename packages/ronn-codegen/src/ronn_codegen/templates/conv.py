@@ -74,9 +74,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
                 group, part = rest % groups, rest // groups
             else:
                 group, part = rest // row_units, rest % row_units
-            first_block, block_count, offset, out_block, blocks, first_lane, last_lanes = _group_words(
-                plan + group * _ENTRY
-            )
+            first_block, block_count, offset, out_block, blocks, last_lanes = _group_words(plan + group * _ENTRY)
             tap_bytes = inner * blocks * vector_bytes
             row_bytes = tap_bytes * column_taps
             slice_bytes = row_bytes * row_taps
@@ -85,7 +83,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
             for at in range(0, block_count, chunk):
                 count = min(chunk, block_count - at)
                 begins, ends = at == 0, at + count == block_count
-                first_step, last = first_lane if begins else 0, last_lanes if ends else inner
+                last = last_lanes if ends else inner
                 w_chunk = w + offset + at * slice_bytes * deep_taps
                 for r in range(part * step, min((part + 1) * step, all_rows)):
                     deep, down = r // high, r % high
@@ -96,7 +94,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
                         plan, x_group + at * x_plane + x_offset, w_chunk + d0 * slice_bytes + r0 * row_bytes,
                         y + y_offset, bias + out_block * vector_bytes if begins else 0,
                         residual + y_offset if begins and residual != 0 and residual_last == 0 else 0,
-                        width, count, first_step, last, d1 - d0, r1 - r0, blocks, tap_bytes,
+                        width, count, last, d1 - d0, r1 - r0, blocks, tap_bytes,
                         clamp if ends else 0, p0, p1,
                     )  # fmt: skip
                     if ends and (follows or residual_last):
@@ -133,7 +131,7 @@ def conv_pack(target: Target) -> Callable[..., None]:
         kind, groups = _pack_words(plan)
         inner = lanes if kind == BLOCKED else 1
         for group in range(groups * worker // workers, groups * (worker + 1) // workers):
-            first_block, block_count, offset, out_block, blocks, _, _ = _group_words(plan + group * _ENTRY)
+            first_block, block_count, offset, out_block, blocks, _ = _group_words(plan + group * _ENTRY)
             first, width = out_block * lanes, blocks * lanes
             start = packed + offset
             for at in range(0, block_count * taps * inner * width, lanes):

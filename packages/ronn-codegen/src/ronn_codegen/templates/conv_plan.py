@@ -40,9 +40,9 @@ LOOPS = (
     "lead", "trail", "edge", "chunk", "out_blocks", "out_last_lanes", "kind",
 )  # fmt: skip
 # Behind the loops, for each group: its range of input channel blocks, where its weights are, its output blocks.
-# It starts at a lane of the first and ends behind some lanes of the last channel block.
+# It ends behind some lanes of the last channel block.
 GROUP = (
-    "first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks", "first_lane", "last_lanes",
+    "first_channel_block", "group_channel_blocks", "weights", "first_block", "blocks", "last_lanes",
 )  # fmt: skip
 WORDS = {name: i for i, name in enumerate((*GEOMETRY, *LOOPS))}
 
@@ -119,7 +119,6 @@ class Group:
     weights: int
     first_block: int
     blocks: int
-    first_lane: int
     last_lanes: int
 
 
@@ -184,7 +183,7 @@ class ConvPlan:
                 blocks += 1
             deep = 1 if self.plain else self.lanes
             low, high = reach[0] // deep, ceil_div(reach[1], deep)
-            found.append(Group(low, high - low, at, first, blocks, reach[0] - low * deep, reach[1] - (high - 1) * deep))
+            found.append(Group(low, high - low, at, first, blocks, reach[1] - (high - 1) * deep))
             at += (high - low) * self.taps * self.inner * blocks * self.lanes
             first += blocks
         return tuple(found)
@@ -207,15 +206,7 @@ class ConvPlan:
         """The plan as the kernel reads it (int64)."""
         words = self._sizes
         table = [
-            [
-                g.first_channel_block,
-                g.channel_blocks,
-                4 * g.weights,
-                g.first_block,
-                g.blocks,
-                g.first_lane,
-                g.last_lanes,
-            ]
+            [g.first_channel_block, g.channel_blocks, 4 * g.weights, g.first_block, g.blocks, g.last_lanes]
             for g in self.groups
         ]
         flat = [words[name] for name in WORDS] + [value for row in table for value in row]

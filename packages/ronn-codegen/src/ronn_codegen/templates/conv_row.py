@@ -55,7 +55,7 @@ def row_of(lanes: int, most: int) -> Callable[..., None]:
 
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
     def row(
-        plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int, first_step: int,
+        plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int,
         last: int, slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
     ) -> None:  # fmt: skip
         kind, edge, taps, lead, trail, left, stride, dilation, wide, x_column, y_step = _row_words(plan)
@@ -82,7 +82,7 @@ def row_of(lanes: int, most: int) -> Callable[..., None]:
             skip = y_step * at
             tile(
                 pixels, family, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
-                residual + skip if residual else 0, column, channel_blocks, first_step, steps, last_steps, slices,
+                residual + skip if residual else 0, column, channel_blocks, steps, last_steps, slices,
                 rows, columns, clamp, low, high,
             )  # fmt: skip
             at += pixels

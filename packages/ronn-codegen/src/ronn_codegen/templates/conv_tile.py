@@ -24,14 +24,14 @@ from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
 
 # Addresses of the tile's first pixel (x and w: at the first tap). bias 0: add to what y holds; residual 0: none;
-# column: of the input, at the first tap; steps of the innermost loop in a channel block, and in the last one, of which
-# the first block leaves out the first; counts of taps.
+# column: of the input, at the first tap; steps of the innermost loop in a channel block, and in the last one; counts of
+# taps.
 ARGUMENTS = (
-    "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "first_step", "steps", "last_steps",
+    "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "steps", "last_steps",
     "slices", "rows", "columns", "clamp", "low", "high",
 )  # fmt: skip
 _AHEAD = 3072  # bytes of weights that are fetched into the cache before they are needed
-_TYPES = "i64 " * 15 + "f32 f32"
+_TYPES = "i64 " * 14 + "f32 f32"
 
 
 class _Words(dict[str, Any]):
@@ -73,11 +73,6 @@ def zeros_address(module: Any, vec: Vec) -> Value:
     return module.globals[name]
 
 
-def _opaque(b: Builder, pointer: Value) -> Value:
-    """The pointer, as one that nothing is known of. Else LLVM keeps those of all pixels up to date in every loop."""
-    return b.asm(ir.FunctionType(pointer.type, [pointer.type]), "", "=r,0", [pointer], False)
-
-
 def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[..., None]:
     """What emits the tile of one size."""
     vec = Vec("f32", lanes)
@@ -103,7 +98,7 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[...
 
         def column(x: Value, w: Value, steps: Value, s: Value) -> None:
             """One column of taps."""
-            at = _opaque(b, t.at(b, x, b.mul(s, words["x_tap"])))
+            at = t.at(b, x, b.mul(s, words["x_tap"]))
             sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
             if pixels > 1:
                 place = b.add(words["column"], b.mul(s, words["dilation"]))
@@ -137,9 +132,6 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[...
         def channel_block(c: Value, _: Any) -> list[Value]:
             steps = b.select(b.icmp_signed("==", c, last), words["last_steps"], words["steps"])
             x_c, w_c = t.at(b, x, b.mul(c, words["x_plane"])), t.at(b, w, b.mul(c, block_bytes))
-            skipped = b.select(b.icmp_signed("==", c, t.i64(0)), words["first_step"], t.i64(0))
-            x_c = t.at(b, x_c, b.mul(skipped, words["x_inner"]))
-            w_c, steps = t.at(b, w_c, b.mul(skipped, t.i64(step_bytes))), b.sub(steps, skipped)
 
             def deep(d: Value, _: Any) -> list[Value]:
                 x_d, w_d = t.at(b, x_c, b.mul(d, words["x_deep"])), t.at(b, w_c, b.mul(d, deep_bytes))

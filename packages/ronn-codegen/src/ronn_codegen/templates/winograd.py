@@ -193,7 +193,7 @@ def output_block(lanes: int, row: Callable[..., None], ending: Callable[..., Non
         for i in range(POINTS):
             row(
                 plan + _PRODUCTS, v + i * channel_blocks * size * pixel, weights + i * channel_blocks * tap_bytes,
-                m + i * point, zero, nothing, count, channel_blocks, nothing, last_lanes, one, one, blocks, tap_bytes,
+                m + i * point, zero, nothing, count, channel_blocks, last_lanes, one, one, blocks, tap_bytes,
                 nothing, p0, p1,
             )  # fmt: skip
         # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
