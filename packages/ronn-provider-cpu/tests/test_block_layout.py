@@ -212,6 +212,8 @@ FOLLOW = {
     "Resize by scales": "%s: f32[4] = const {1.0, 1.0, 2.0, 2.0}\n%b = Resize(%a, _, %s)",
     "Resize to sizes": '%s: i64[4] = const {2, C, 9, 5}\n%b = Resize(%a, _, _, %s) {mode="linear"}',
     "Resize of axes": '%s: f32[2] = const {3.0, 1.5}\n%b = Resize(%a, _, %s) {axes=[3, 2], mode="linear"}',
+    "Resize before 13": "%r: f32[0] = const {}\n%s: f32[4] = const {1.0, 1.0, 2.0, 2.0}\n%c = Resize:11(%a, %r, %s)\n"
+    "%z: i64[4] = const {2, C, 9, 5}\n%b = Resize:12(%c, %r, %r, %z)",
     "Upsample": "%s: f32[4] = const {1.0, 1.0, 2.0, 3.0}\n%b = Upsample:9(%a, %s)",
     "rows": "%s: i64[1] = const {1}\n%e: i64[1] = const {5}\n%t: i64[1] = const {2}\n%b = Slice(%a, %s, %e, %t)",
 }  # fmt: skip

@@ -199,10 +199,12 @@ def resize(node: Node, at: Layouts) -> Candidate | None:
     def make(b: Builder, get: Get) -> Sequence[Value]:
         if place is None:
             return again(node, b, [get(x)], attributes)
+        # Before version 13 an input that is not meant stands there, empty.
+        none = b.constant(np.zeros(0, np.float32), "none") if modern and node.version < 13 else None
         if factors is not None:
             scale = b.constant(factors, "scales")
-            return again(node, b, [get(x), None, scale] if modern else [get(x), scale], attributes)
+            return again(node, b, [get(x), none, scale] if modern else [get(x), scale], attributes)
         wanted = b.constant([shape[0], blocks, out[2], out[3], at.lanes], "sizes")
-        return again(node, b, [get(x), None, None, wanted], attributes)
+        return again(node, b, [get(x), none, none, wanted], attributes)
 
     return Candidate(node, (x,), (node.output,), make)
