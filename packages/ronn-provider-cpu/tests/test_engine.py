@@ -19,8 +19,7 @@ from onnx import helper as h
 from onnx import numpy_helper
 
 import ronn
-from ronn_codegen.native.library import library
-from ronn_provider_cpu.compiling import unusable
+from ronn_provider_cpu.compiling import native_library, unusable
 from ronn_provider_cpu.engine import pool as pools
 from ronn_provider_cpu.engine.measure import ceilings, launch_costs
 from ronn_provider_cpu.engine.native import engine
@@ -35,7 +34,7 @@ SECONDS = float(os.environ.get("STRESS_SECONDS", "2"))
 @pytest.fixture(scope="module")
 def kernels():
     """Addresses of the kernels of ``engine_kernels`` by name."""
-    made = library()
+    made = native_library()
     if made.missing(["engine_kernels"]):
         made.build_here("engine_kernels")
     return lambda name: made.address("engine_kernels", name)
@@ -77,7 +76,7 @@ def test_every_share_runs_once_a_step(kernels, threads, shares):
         made.add(kernels("count_shares"), shares, counts.ctypes.data)
     array = made.array
     for _ in range(20):
-        engine(library(), threads).launch(array)
+        engine(native_library(), threads).launch(array)
     # Alone, a thread may do a step as one share.
     assert counts.sum() == 50 * 20 * shares if threads > 1 else counts[0] == 1000
 
@@ -85,7 +84,7 @@ def test_every_share_runs_once_a_step(kernels, threads, shares):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_what_a_step_writes_the_next_one_reads(kernels, threads):
     made, buffers, expected = passing(kernels, 64, 16, 400)
-    launch = Launch(library(), made.array, threads)
+    launch = Launch(native_library(), made.array, threads)
     for _ in range(10):
         for buffer in buffers[1:]:
             buffer[:] = -1
@@ -97,7 +96,7 @@ def test_many_short_runs(kernels):
     """Workers fall asleep and are woken at every moment of it."""
     counts = np.zeros(2, np.int64)
     made = Steps().add(kernels("count_shares"), 2, counts.ctypes.data)
-    launch = Launch(library(), made.array, 2)
+    launch = Launch(native_library(), made.array, 2)
     rng = np.random.default_rng(0)
     pauses = rng.choice([0, 0, 0, 2e-5, 6e-5, 1e-4], 3000)
     for pause in pauses:
@@ -114,7 +113,7 @@ def test_python_threads_share_the_pool(kernels):
 
     def work(seed):
         made, buffers, expected = passing(kernels, 32, 3 + seed, 60)
-        launch = Launch(library(), made.array, 1 + seed % 4)
+        launch = Launch(native_library(), made.array, 1 + seed % 4)
         while time.monotonic() < until:
             buffers[-1][:] = -1
             launch()
@@ -131,7 +130,7 @@ def test_python_threads_share_the_pool(kernels):
 
 
 def test_a_pool_can_be_stopped(kernels):
-    own = Pool(library())
+    own = Pool(native_library())
     counts = np.zeros(3, np.int64)
     made = Steps().add(kernels("count_shares"), 3, counts.ctypes.data)
     own.run(made.array, 3, None)
@@ -145,7 +144,7 @@ def test_a_pool_without_threads_does_everything_itself(kernels, monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    own = Pool(library())
+    own = Pool(native_library())
     counts = np.zeros(5, np.int64)
     made = Steps().add(kernels("count_shares"), 5, counts.ctypes.data)
     own.run(made.array, 4, None)
@@ -153,7 +152,7 @@ def test_a_pool_without_threads_does_everything_itself(kernels, monkeypatch):
 
 
 def test_a_clock_takes_times_in_order(kernels):
-    runs = engine(library(), 2)
+    runs = engine(native_library(), 2)
     made = Steps()
     for _ in range(5):
         made.add(kernels("nothing"), 2, 0)
@@ -354,7 +353,7 @@ def test_the_setting_says_how_many_threads(monkeypatch):
 
 
 def test_ceilings_and_costs_are_plausible():
-    most, costs = ceilings(library(), 1), launch_costs(library(), 2)
+    most, costs = ceilings(native_library(), 1), launch_costs(native_library(), 2)
     assert 1e9 < most.flops < 1e13 and 1e8 < most.memory < 1e13 and most.cache > 0.5 * most.memory
     assert 0 < costs["launch"] < 1e6 and costs["barrier"] < 1e6
 

@@ -14,8 +14,7 @@ from ronn.ir.types import DType, TensorType
 from ronn.plan.plan import Plan
 from ronn.provider import Call
 from ronn.provider.native import At, KernelCall, NativeWork, Scratch
-from ronn_codegen.native.library import library
-from ronn_provider_cpu.compiling import unusable
+from ronn_provider_cpu.compiling import native_library, unusable
 from ronn_provider_cpu.engine.native import engine
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
@@ -24,7 +23,7 @@ N = 20
 
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
-    made = library()
+    made = native_library()
     if made.missing(["engine_kernels"]):
         made.build_here("engine_kernels")
 
@@ -35,12 +34,12 @@ def value(name):
 
 def add_one(source, sink, *, name="add_one", shift=0, count=N, scratch=(), words=None, keep=()):
     """A call of the kernel that writes ``sink[i + shift] = source[i] + 1``."""
-    address = library().address("engine_kernels", "add_one")
+    address = native_library().address("engine_kernels", "add_one")
     given = [At(source), At(sink), count, shift] if words is None else words
     kernel = KernelCall(name, address, given)
     node = Node("AddOne", [source], [sink], version=1)
     node.name = f"node of {sink.name}"
-    work = NativeWork(engine(library(), 1), [kernel], scratch, keep=keep)
+    work = NativeWork(engine(native_library(), 1), [kernel], scratch, keep=keep)
     return Call(None, (source,), (sink,), (node,), native=work)
 
 
@@ -76,7 +75,7 @@ def test_a_write_into_a_buffer_that_is_still_needed():
         return made, (storage[a].offset - storage[b].offset) // 4
 
     _, distance = make(0)
-    with pytest.raises(ProviderError, match="'oops' wrote .* into %a, from byte 0 on"):
+    with pytest.raises(ProviderError, match=r"'oops' wrote .* into %a, from byte 0 on"):
         make(distance)[0].run([np.arange(N, dtype=np.int32)])
 
 

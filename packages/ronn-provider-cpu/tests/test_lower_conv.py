@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_support import native_nodes, one_node, run_one
 
+from ronn_provider_cpu.compiling import native_library
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.blocked import from_blocks, to_blocks
 from ronn_provider_cpu.kernels.conv import convolve
@@ -186,9 +187,9 @@ def test_any_conv_transpose(data: st.DataObject) -> None:
 
 
 def lanes() -> int:
-    from ronn_codegen.native.library import library
-
-    return library().machine.target.lanes(32)
+    library = native_library()
+    assert library is not None
+    return library.machine.target.lanes(32)
 
 
 @pytest.mark.parametrize("plain", [False, True])
