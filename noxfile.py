@@ -35,7 +35,7 @@ REPOSITORY = "repository"  # the examples, benchmarks and docs, with every packa
 MASKS = {
     "avx2": {"RONN_CPU_LEVEL": "avx2"},
     "baseline": {"RONN_CPU_LEVEL": "baseline"},
-    "guard": {"RONN_GUARD": "1", "RONN_VERIFY": "1"},
+    "guard": {"RONN_GUARD": "1"},
 }
 MEMORY_PER_WORKER = 3 << 30  # bytes; for deciding how many test processes there are
 
