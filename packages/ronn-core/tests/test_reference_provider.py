@@ -147,9 +147,9 @@ def test_null_makes_zeros_of_the_inferred_type() -> None:
     model = one_node("TopK", [np.ones((2, 5), F), np.array([3])], outputs=2)
     with ronn.Session(model, providers=["null"]) as session:
         values, indices = session.run([np.ones((2, 5), F), np.array([3])])
+        assert session.placement().counts() == {"null": 1}
     assert values.dtype == F and indices.dtype == np.int64
     assert not values.any() and not indices.any() and values.shape[0] == 2
-    assert session.placement().counts() == {"null": 1}
 
 
 def test_null_is_used_only_where_it_is_named() -> None:
