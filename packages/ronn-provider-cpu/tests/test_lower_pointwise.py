@@ -66,8 +66,9 @@ UNARY = [
 @pytest.mark.parametrize("op", UNARY)
 def test_unary(op: str) -> None:
     special = SPECIAL if op not in ("Sin", "Cos", "Tan") else SPECIAL[np.abs(SPECIAL) < 1e6]
+    near = 2e-6 if op == "Gelu" else 4e-7  # far below 0 it is a small difference of numbers near 1, times x
     for x in (floats(100), floats(3, 7), floats(), special):
-        check(op, [x])
+        check(op, [x], near=near)
     if op not in ("Celu", "HardSwish", "Mish"):
         check(op, [floats(33, dtype=np.float64)], tolerance=1e-12, near=1e-14)
 
@@ -89,14 +90,14 @@ def test_unary_on_integers(op: str) -> None:
     ("Shrink", {"bias": 0.5, "lambd": 1.0}),
 ])  # fmt: skip
 def test_attributes(op: str, attributes: dict[str, Any]) -> None:
-    check(op, [np.concatenate([floats(50), SPECIAL])], **attributes)
+    check(op, [np.concatenate([floats(50), SPECIAL])], near=2e-6 if op == "Gelu" else 4e-7, **attributes)
 
 
 def test_swish_and_the_gelus_of_com_microsoft() -> None:
     check("Swish", [floats(40)], opset=24, alpha=0.5)
     for op in ("Gelu", "FastGelu", "QuickGelu"):
-        check(op, [floats(4, 40)], domain="com.microsoft")
-    check("BiasGelu", [floats(4, 40), floats(40)], domain="com.microsoft")
+        check(op, [floats(4, 40)], domain="com.microsoft", near=2e-6)
+    check("BiasGelu", [floats(4, 40), floats(40)], domain="com.microsoft", near=2e-6)
 
 
 BINARY = ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"]
