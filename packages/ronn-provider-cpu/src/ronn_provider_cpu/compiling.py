@@ -64,6 +64,11 @@ def native_library() -> Library | None:
 
 def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) -> tuple[CompiledPart, list[Lowered]]:
     """Calls for a part, in an order that can run, and what became of each node."""
+    if options.get("precision", "float32") != "float32":
+        raise OptionError(
+            f"precision={options['precision']!r}: the CPU provider has no kernels for it",
+            hint="leave precision out: products are taken in float32",
+        )
     kernels = native_library() if options.get("kernels", "native") == "native" else None
     if kernels is None:
         return CompiledPart([numpy_call(n) for n in part.nodes]), [

@@ -174,11 +174,6 @@ class Lowering:
         schema = schema_of(self.node)
         return self.node.version if schema is None else schema.since
 
-    @property
-    def precision(self) -> str:
-        """``float32``, or ``bf16`` where the session allows products in bfloat16."""
-        return str(self.context.options.get("precision", "float32"))
-
     # --- refusing
 
     def require(self, condition: Any, reason: str) -> None:

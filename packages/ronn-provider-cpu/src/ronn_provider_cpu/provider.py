@@ -18,7 +18,7 @@ class CpuProvider(KernelProvider):
     """Runs nodes on the host CPU. A new file in ``kernels/`` or ``lower/`` is found without being listed anywhere.
 
     Options: ``threads`` (0: what the process may use), ``kernels`` (``native`` or ``numpy``), ``precision``
-    (``float32``, or ``bf16``: products of matrices may be taken in bfloat16), ``deterministic`` (the same bits whatever
+    (``float32``: the only one that there are kernels for), ``deterministic`` (the same bits whatever
     the number of threads: native kernels always keep to it, in however many shares their work is done).
     """
 
