@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ronn_codegen.series import ERF_TAYLOR, ERFC_CHEBYSHEV
 from ronn_codegen.simd.elementary import _WIDE_ROUNDER, _WIDE_ROUNDER_BITS, _trigonometric_parts, horner
 from ronn_codegen.simd.vectors import Vector, copysign, fma, largest, select, smallest, sqrt
 
@@ -28,15 +29,6 @@ _ATAN_Q = (
 )  # fmt: skip
 _SIN = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(1, 9))
 _COS = tuple((-1) ** n / math.factorial(2 * n) for n in range(2, 10))
-_ERF = tuple(2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(22))
-_ERFC_CHEBYSHEV = (
-    0.5770337386164696, 0.3554369212704984, 0.0650951588287864, 0.0036711423958366097, -0.001112844743352635,
-    -0.00016075829915370075, 3.278031574174437e-05, 5.442441645535962e-06, -1.5154665554208333e-06,
-    -1.4297608184293026e-07, 8.234608832908511e-08, -1.2962846589787652e-09, -4.1547216183308265e-09,
-    6.347058573163977e-10, 1.4320834994054263e-10, -6.160374987906891e-11, 2.0612678230946813e-12,
-    3.5715299765267818e-12, -8.587436317597508e-13, -6.187114312946765e-14, 7.378621523303406e-14,
-    -1.3303842154905558e-14, -2.3215556461358183e-15, 1.7466187726692193e-15,
-)  # fmt: skip
 
 
 def _power_of_two(n: Vector) -> Vector:
@@ -109,14 +101,14 @@ def tanh(x: Vector) -> Vector:
 
 def erf(x: Vector) -> Vector:
     a = abs(x)
-    near = x * horner(smallest(1.0, x * x), _ERF)
+    near = x * horner(smallest(1.0, x * x), ERF_TAYLOR)
     # erfc(a) = exp(-a**2) t T(2 t - 1), t = 2 / (2 + a), T a Chebyshev series, by Clenshaw's recurrence.
     t = 2.0 / (a + 2.0)
     twice = (t * 2.0 - 1.0) * 2.0
     first, second = a.const(0.0), a.const(0.0)
-    for c in reversed(_ERFC_CHEBYSHEV[1:]):
+    for c in reversed(ERFC_CHEBYSHEV[1:]):
         first, second = fma(twice, first, c - second), first
-    series = fma(twice * 0.5, first, _ERFC_CHEBYSHEV[0] - second)
+    series = fma(twice * 0.5, first, ERFC_CHEBYSHEV[0] - second)
     far = copysign(1.0 - exp(-(a * a)) * t * series, x)
     far = select(a > 6.0, copysign(a.const(1.0), x), far)
     return select(x.is_nan(), x, select(a < 0.9, near, far))

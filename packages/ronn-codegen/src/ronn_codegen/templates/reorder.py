@@ -119,9 +119,8 @@ def transposer(lanes: int) -> tuple[Any, Any, Any]:
     return whole, ragged, partial
 
 
-@native("block_f32(x, y, n, c, pixels)")
-def block_f32(target: Target) -> Callable[..., None]:
-    """``x[n, c, pixels]`` to blocked ``y``."""
+def _planar(target: Target, blocking: bool) -> Callable[..., None]:
+    """Between ``[n, c, pixels]`` and blocked channels: square tiles, transposed on their way."""
     lanes = target.lanes(32)
     whole, ragged, partial = transposer(lanes)
 
@@ -135,110 +134,84 @@ def block_f32(target: Target) -> Callable[..., None]:
             block = work // tiles % blocks
             image = work // tiles // blocks
             rows = min(c - block * lanes, lanes)
-            source = x + 4 * (image * c + block * lanes) * pixels
-            to = y + 4 * (image * blocks + block) * pixels * lanes
+            plain = 4 * (image * c + block * lanes) * pixels
+            blocked = 4 * (image * blocks + block) * pixels * lanes
             last = min(first + _TILE, pixels)
             for p in range(first, last, lanes):
                 here = min(last - p, lanes)
-                if here == lanes and rows == lanes:
-                    whole(source + 4 * p, pixels, to + 4 * p * lanes, lanes)
-                elif here == lanes:
-                    ragged(source + 4 * p, pixels, to + 4 * p * lanes, lanes, rows, lanes)
+                if blocking:
+                    source, step, to, step_out = x + plain + 4 * p, pixels, y + blocked + 4 * p * lanes, lanes
+                    given, wanted, across, across_out = rows, lanes, here, lanes
+                    high, high_out = rows, here
                 else:
-                    partial(source + 4 * p, pixels, to + 4 * p * lanes, lanes, rows, here, here, lanes)
+                    source, step, to, step_out = x + blocked + 4 * p * lanes, lanes, y + plain + 4 * p, pixels
+                    given, wanted, across, across_out = lanes, rows, lanes, here
+                    high, high_out = here, rows
+                if here == lanes and rows == lanes:
+                    whole(source, step, to, step_out)
+                elif here == lanes:
+                    ragged(source, step, to, step_out, given, wanted)
+                else:
+                    partial(source, step, to, step_out, high, across, high_out, across_out)
 
     return run
+
+
+def _channels_last(target: Target, blocking: bool) -> Callable[..., None]:
+    """Between ``[n, pixels, c]`` and blocked channels: vectors of channels go as they are."""
+    lanes = target.lanes(32)
+    vector = VectorType("f32", lanes)
+    load, load_first, store, store_first = vector.load, vector.load_first, vector.store, vector.store_first
+
+    @njit(error_model="numpy", nogil=True)
+    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
+        blocks = (c + lanes - 1) // lanes
+        tiles = (pixels + _TILE - 1) // _TILE
+        total = n * tiles
+        for work in range(total * worker // workers, total * (worker + 1) // workers):
+            first = work % tiles * _TILE
+            image = work // tiles
+            last = min(first + _TILE, pixels)
+            for block in range(blocks):
+                plain = 4 * (image * pixels * c + block * lanes)
+                blocked = 4 * (image * blocks + block) * pixels * lanes
+                left = c - block * lanes
+                for p in range(first, last):
+                    if blocking:
+                        if left >= lanes:
+                            store(y + blocked, p * lanes, load(x + plain, p * c))
+                        else:
+                            store(y + blocked, p * lanes, load_first(x + plain, p * c, left))
+                    elif left >= lanes:
+                        store(y + plain, p * c, load(x + blocked, p * lanes))
+                    else:
+                        store_first(y + plain, p * c, load(x + blocked, p * lanes), left)
+
+    return run
+
+
+@native("block_f32(x, y, n, c, pixels)")
+def block_f32(target: Target) -> Callable[..., None]:
+    """``x[n, c, pixels]`` to blocked ``y``."""
+    return _planar(target, True)
 
 
 @native("unblock_f32(x, y, n, c, pixels)")
 def unblock_f32(target: Target) -> Callable[..., None]:
     """Blocked ``x`` to ``y[n, c, pixels]``."""
-    lanes = target.lanes(32)
-    whole, ragged, partial = transposer(lanes)
-
-    @njit(error_model="numpy", nogil=True)
-    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
-        blocks = (c + lanes - 1) // lanes
-        tiles = (pixels + _TILE - 1) // _TILE
-        total = n * blocks * tiles
-        for work in range(total * worker // workers, total * (worker + 1) // workers):
-            first = work % tiles * _TILE
-            block = work // tiles % blocks
-            image = work // tiles // blocks
-            rows = min(c - block * lanes, lanes)
-            source = x + 4 * (image * blocks + block) * pixels * lanes
-            to = y + 4 * (image * c + block * lanes) * pixels
-            last = min(first + _TILE, pixels)
-            for p in range(first, last, lanes):
-                here = min(last - p, lanes)
-                if here == lanes and rows == lanes:
-                    whole(source + 4 * p * lanes, lanes, to + 4 * p, pixels)
-                elif here == lanes:
-                    ragged(source + 4 * p * lanes, lanes, to + 4 * p, pixels, lanes, rows)
-                else:
-                    partial(source + 4 * p * lanes, lanes, to + 4 * p, pixels, here, lanes, rows, here)
-
-    return run
+    return _planar(target, False)
 
 
 @native("block_last_f32(x, y, n, c, pixels)")
 def block_last_f32(target: Target) -> Callable[..., None]:
     """``x[n, pixels, c]`` to blocked ``y``."""
-    lanes = target.lanes(32)
-    vector = VectorType("f32", lanes)
-    load, load_first, store = vector.load, vector.load_first, vector.store
-
-    @njit(error_model="numpy", nogil=True)
-    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
-        blocks = (c + lanes - 1) // lanes
-        tiles = (pixels + _TILE - 1) // _TILE
-        total = n * tiles
-        for work in range(total * worker // workers, total * (worker + 1) // workers):
-            first = work % tiles * _TILE
-            image = work // tiles
-            last = min(first + _TILE, pixels)
-            for block in range(blocks):
-                source = x + 4 * (image * pixels * c + block * lanes)
-                to = y + 4 * (image * blocks + block) * pixels * lanes
-                left = c - block * lanes
-                if left >= lanes:
-                    for p in range(first, last):
-                        store(to, p * lanes, load(source, p * c))
-                else:
-                    for p in range(first, last):
-                        store(to, p * lanes, load_first(source, p * c, left))
-
-    return run
+    return _channels_last(target, True)
 
 
 @native("unblock_last_f32(x, y, n, c, pixels)")
 def unblock_last_f32(target: Target) -> Callable[..., None]:
     """Blocked ``x`` to ``y[n, pixels, c]``."""
-    lanes = target.lanes(32)
-    vector = VectorType("f32", lanes)
-    load, store, store_first = vector.load, vector.store, vector.store_first
-
-    @njit(error_model="numpy", nogil=True)
-    def run(x: int, y: int, n: int, c: int, pixels: int, worker: int, workers: int) -> None:
-        blocks = (c + lanes - 1) // lanes
-        tiles = (pixels + _TILE - 1) // _TILE
-        total = n * tiles
-        for work in range(total * worker // workers, total * (worker + 1) // workers):
-            first = work % tiles * _TILE
-            image = work // tiles
-            last = min(first + _TILE, pixels)
-            for block in range(blocks):
-                source = x + 4 * (image * blocks + block) * pixels * lanes
-                to = y + 4 * (image * pixels * c + block * lanes)
-                left = c - block * lanes
-                if left >= lanes:
-                    for p in range(first, last):
-                        store(to, p * c, load(source, p * lanes))
-                else:
-                    for p in range(first, last):
-                        store_first(to, p * c, load(source, p * lanes), left)
-
-    return run
+    return _channels_last(target, False)
 
 
 @cache

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_codegen.series import ERF_TAYLOR, ERFC_CHEBYSHEV
 from ronn_provider_cpu.kernels._numeric import in_blocks, kernels, store, wider
 
 ROUNDING = {"Ceil": np.ceil, "Floor": np.floor, "Round": np.rint, "Abs": np.abs, "Neg": np.negative, "Sign": np.sign}
@@ -74,17 +74,7 @@ def is_inf(
 _ERF32_LIMIT = 3.92
 _ERF32_P = (1.12837911, 0.19040218, 0.0527481884, 0.0037654445, 0.000284880778, 2.05014271e-06)
 _ERF32_Q = (1.0, 0.502072275, 0.11410737, 0.0149688665, 0.00116249756, 3.80921956e-05)
-# In float64, the Taylor series below 0.9, and above it erfc(x) = exp(-x^2) t T(2 t - 1) with t = 2 / (2 + x), where T
-# is the Chebyshev series below.
-_ERF_TAYLOR = tuple(2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(22))
-_ERFC_CHEBYSHEV = (
-    0.5770337386164696, 0.3554369212704984, 0.0650951588287864, 0.0036711423958366097, -0.001112844743352635,
-    -0.00016075829915370075, 3.278031574174437e-05, 5.442441645535962e-06, -1.5154665554208333e-06,
-    -1.4297608184293026e-07, 8.234608832908511e-08, -1.2962846589787652e-09, -4.1547216183308265e-09,
-    6.347058573163977e-10, 1.4320834994054263e-10, -6.160374987906891e-11, 2.0612678230946813e-12,
-    3.5715299765267818e-12, -8.587436317597508e-13, -6.187114312946765e-14, 7.378621523303406e-14,
-    -1.3303842154905558e-14, -2.3215556461358183e-15, 1.7466187226692193e-15,
-)  # fmt: skip
+# In float64, ERF_TAYLOR below 0.9, and ERFC_CHEBYSHEV above it.
 
 
 def _horner(x: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
@@ -106,12 +96,12 @@ def erf(x: np.ndarray) -> np.ndarray:
         y *= x
         return np.clip(y, -1, 1, out=y)
     a = np.abs(x)
-    y = x * _horner(np.minimum(a, 1) ** 2, _ERF_TAYLOR)
+    y = x * _horner(np.minimum(a, 1) ** 2, ERF_TAYLOR)
     large = a > 0.9
     if large.any():
         b = a[large]
         t = 2 / (2 + b)
-        tail = np.exp(-b * b) * t * np.polynomial.chebyshev.chebval(2 * t - 1, _ERFC_CHEBYSHEV)
+        tail = np.exp(-b * b) * t * np.polynomial.chebyshev.chebval(2 * t - 1, ERFC_CHEBYSHEV)
         y[large] = np.copysign(1 - tail, x[large])
     return y
 

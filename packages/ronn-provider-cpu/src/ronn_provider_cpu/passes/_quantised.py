@@ -220,6 +220,15 @@ def _bounds(op: Node) -> tuple[float, float] | None:
     return (-np.inf if found[0] is None else float(found[0])), (np.inf if found[1] is None else float(found[1]))
 
 
+def integer_bias(value: Value | None, steps: np.ndarray) -> np.ndarray | None:
+    """A constant bias in int32 (None: there is none), in units of ``steps`` (float64, the scale of the sums it joins)."""
+    real = dequantised(value)
+    if real is None or real.data is None:
+        return None
+    bias = np.rint(real.data.astype(np.float64) / steps)
+    return None if np.abs(bias).max(initial=0) >= 2**30 else bias.astype(np.int32)
+
+
 def _with_weights(made: Record, op: Node) -> Record | None:
     x = dequantised(op.inputs[0])
     source = op.inputs[1]
@@ -233,14 +242,9 @@ def _with_weights(made: Record, op: Node) -> Record | None:
         return None
     bias = None
     if op.input(2) is not None:
-        real = dequantised(op.input(2))
-        if real is None or real.data is None:
+        bias = integer_bias(op.input(2), x.scale.scale.astype(np.float64) * w_scale.reshape(-1))
+        if bias is None:
             return None
-        steps = x.scale.scale.astype(np.float64) * w_scale.reshape(-1)
-        bias = np.rint(real.data.astype(np.float64) / steps)
-        if np.abs(bias).max(initial=0) >= 2**30:
-            return None
-        bias = bias.astype(np.int32)
     made.ins, made.bias = [x], bias
     made.weights = (w, w_scale.reshape(-1), np.zeros((), w.data.dtype) if w_zero is None else w_zero)
     return made

@@ -6,7 +6,7 @@ import numpy as np
 
 from ronn.ir.graph import Value
 from ronn.passes.edit import Builder, attr, const
-from ronn_provider_cpu.passes._quantised import MS, Record, Scale, dequantised
+from ronn_provider_cpu.passes._quantised import MS, Record, Scale, integer_bias
 
 LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
@@ -144,13 +144,10 @@ def _product(b: Builder, record: Record) -> Value | None:
         return None
     bias = None
     if op.input(2) is not None:
-        real = dequantised(op.input(2))
-        if real is None or real.data is None:
+        steps = integer_bias(op.input(2), a.scale.scale.astype(np.float64) * s.data.reshape(-1))
+        if steps is None:
             return None
-        steps = np.rint(real.data.astype(np.float64) / (a.scale.scale.astype(np.float64) * s.data.reshape(-1)))
-        if np.abs(steps).max(initial=0) >= 2**30:
-            return None
-        bias = b.constant(steps.astype(np.int32))
+        bias = b.constant(steps)
     if transposed and w_zero.data is not None and w_zero.data.size > 1:
         if np.any(w_zero.data):
             return None

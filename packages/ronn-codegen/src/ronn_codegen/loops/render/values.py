@@ -131,24 +131,22 @@ def _pow(x: Vector, y: Vector) -> Vector:
     return elementary64.power(x.to("f64"), y.to("f64")).to("f32")
 
 
-def _max(a: Vector, b: Vector) -> Vector:
+def _extreme(a: Vector, b: Vector, further: Callable[[Vector, Vector], Vector], smaller_first: bool) -> Vector:
+    """The larger or smaller of two, NaN if either is: ``further`` is the machine's, which gives b where one is NaN."""
     if not a.vec.is_float:
-        return select(b < a, a, b)
-    if a.number is not None and a.number == a.number:
-        return largest(a, b)
-    if b.number is not None and b.number == b.number:
-        return largest(b, a)
-    return select(a.is_nan(), a, largest(a, b))
+        return select(a < b if smaller_first else b < a, a, b)
+    for known, other in ((a, b), (b, a)):
+        if known.number is not None and known.number == known.number:
+            return further(known, other)
+    return select(a.is_nan(), a, further(a, b))
+
+
+def _max(a: Vector, b: Vector) -> Vector:
+    return _extreme(a, b, largest, False)
 
 
 def _min(a: Vector, b: Vector) -> Vector:
-    if not a.vec.is_float:
-        return select(a < b, a, b)
-    if a.number is not None and a.number == a.number:
-        return smallest(a, b)
-    if b.number is not None and b.number == b.number:
-        return smallest(b, a)
-    return select(a.is_nan(), a, smallest(a, b))
+    return _extreme(a, b, smallest, True)
 
 
 def _safe_divisor(a: Vector, b: Vector) -> Vector:
