@@ -221,7 +221,7 @@ def _bounds(op: Node) -> tuple[float, float] | None:
 
 
 def integer_bias(value: Value | None, steps: np.ndarray) -> np.ndarray | None:
-    """A constant bias in int32 (None: there is none), in units of ``steps`` (float64, the scale of the sums it joins)."""
+    """A constant bias in int32 in units of ``steps``, the scale (float64) of the sums it joins; None if it has none."""
     real = dequantised(value)
     if real is None or real.data is None:
         return None
