@@ -47,11 +47,10 @@ class _Watched:
 class GuardedBound(Bound):
     """A segment in one frame's arena, every kernel of which is checked."""
 
-    __slots__ = ("_arena", "_made", "_storages", "_sums")
+    __slots__ = ("_made", "_storages", "_sums")
 
     def __init__(self, segment: Segment, arena: np.ndarray | None) -> None:
         super().__init__(segment, arena)
-        self._arena = np.empty(0, np.uint8) if arena is None else arena
         self._arena[:] = POISON
         self._storages = segment._lifetimes.arena_storages()
         self._sums = {id(c): [zlib.crc32(_bytes(a).data) for a in _constants(c)] for c in segment.calls}
@@ -80,6 +79,9 @@ class GuardedBound(Bound):
             stray = self._stray(before, call, index, watched)
             if stray:
                 raise ProviderError(f"kernel {kernel.name!r} wrote {stray}", node=call.nodes[0])
+            if k + 1 == len(segment.kernels):
+                for found in segment.found:
+                    slots[found.slot] = found.taken(self._arena)
             if k + 1 == len(segment.kernels) or segment.owners[k + 1] is not call:
                 self._poison(s for s in self._storages if s.last == index)
 

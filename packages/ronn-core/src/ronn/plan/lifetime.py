@@ -69,6 +69,7 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
 
     for i, call in enumerate(calls):
         alias = {} if call.native is None else call.native.alias
+        counted = {} if call.native is None else call.native.counted
         if call.native is not None:
             for n, wanted in enumerate(call.native.scratch):
                 found.scratch[i, n] = Storage(i, i, wanted)
@@ -89,7 +90,8 @@ def analyse(calls: Sequence[Call], inputs: Sequence[Value], outputs: Sequence[Va
                 held = holds.get(source, frozenset())
             else:
                 fills = call.into or call.native is not None
-                size = nbytes(out) if fills and out not in final and out not in escaping else None
+                placed = fills and j not in counted and out not in final and out not in escaping
+                size = nbytes(out) if placed else None
                 if size is None:
                     storage[out] = Storage(i, last, external=True, values=[out], home=out)
                     held = frozenset() if fills else _may_hold(call, j, holds)

@@ -147,6 +147,8 @@ class Plan:
                 if run and run[0][1].native.engine is not call.native.engine:  # type: ignore[union-attr]
                     end_segment()
                 run.append((i, call))
+                if call.native.counted:
+                    end_segment()
                 continue
             end_segment()
             ins = tuple(_NONE if v is None else self._slot[v] for v in call.inputs)
@@ -166,11 +168,12 @@ class Plan:
         arena = {v[0] for v in self._arena_slots}
         filled = {*self.input_slots, *(o for step in self.steps for o in step.outs if o > _NONE)}
         for segment in self.segments:
-            filled |= {m.slot for m in segment.made} | {v.slot for v in segment.views}
+            filled |= {m.slot for m in segment.made} | {v.slot for v in segment.views} | {f.slot for f in segment.found}
         return tuple(sorted(filled - arena))
 
     def _makes_each_output(self) -> bool:
         homes = {m.slot: m.slot for s in self.segments for m in s.made}
+        homes |= {f.slot: f.slot for s in self.segments for f in s.found}
         homes |= {v.slot: v.home for s in self.segments for v in s.views if v.home in homes}
         found = [homes[s] for s in self.output_slots if s in homes]
         return len(found) == len(self.output_slots) == len(set(found))

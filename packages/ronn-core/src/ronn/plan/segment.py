@@ -7,7 +7,8 @@ written once a frame; those of inputs, outputs and other arrays of their own at 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Container, Mapping, Sequence
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,29 @@ class View:
     plain: bool  # of a dtype that NumPy itself has
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value whose size the last call of a segment finds out: in the arena it lies in the ``size`` bytes from
+    ``start`` on, and the size that ``shape`` leaves open is the int64 at ``count``."""
+
+    slot: int
+    start: int
+    size: int
+    count: int
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+    value: Value
+
+    def taken(self, arena: np.ndarray) -> np.ndarray:
+        """A copy of it."""
+        n = int(arena[self.count : self.count + 8].view(np.int64)[0])
+        shape = tuple(n if d is None else d for d in self.shape)
+        size = math.prod(shape) * self.dtype.itemsize
+        if n < 0 or size > self.size:
+            raise ProviderError(f"a kernel made %{self.value.name} {list(shape)}, which it has no room for")
+        return arena[self.start : self.start + size].view(self.dtype).reshape(shape).copy()
+
+
 class Segment:
     """Consecutive native calls of one engine, laid out for launching. ``visible``: slots that somebody outside of
     segments reads."""
@@ -83,6 +107,7 @@ class Segment:
         self._constants: dict[int, np.ndarray] = {}
         for index, call in calls:
             self._lay_out(index, call)
+        self.found = tuple(f for index, call in calls for f in self._counted(index, call))
         self.made, self.views = self._outputs(dict.fromkeys(v for _, call in calls for v in call.outputs))
         self._finish()
 
@@ -90,9 +115,10 @@ class Segment:
 
     def _outputs(self, produced: Mapping[Value, None]) -> tuple[tuple[Made, ...], tuple[View, ...]]:
         made, views = [], []
+        found = {f.value for f in self.found}
         for value in produced:
             storage = self._lifetimes.storage.get(value)
-            if not value.name or storage is None or not storage.external or value.dtype is None:
+            if value in found or not value.name or storage is None or not storage.external or value.dtype is None:
                 continue
             shape, dtype = value.tensor.static_shape, value.dtype.numpy
             if storage.home is value:
@@ -103,6 +129,17 @@ class Segment:
                 plain = dtype.isbuiltin == 1
                 views.append(View(self._slots[value], self._slots[storage.home], shift, shape, dtype, size, plain))
         return tuple(made), tuple(views)
+
+    def _counted(self, index: int, call: Call) -> Iterator[Found]:
+        assert call.native is not None
+        for j, counted in call.native.counted.items():
+            value = call.outputs[j]
+            if value.name:
+                assert value.dtype is not None
+                memory, count = (self._lifetimes.scratch[index, n] for n in (counted.memory, counted.count))
+                slot, size = self._slots[value], memory.size
+                assert size is not None
+                yield Found(slot, memory.offset, size, count.offset, counted.shape, value.dtype.numpy, value)
 
     def _lay_out(self, index: int, call: Call) -> None:
         assert call.native is not None
@@ -200,10 +237,11 @@ address: Callable[[np.ndarray], int] = _address_fast if _header_is_plain() else 
 class Bound:
     """A segment with the addresses of one frame's arena."""
 
-    __slots__ = ("_blocks", "_launch", "_segment", "_steps", "_verdicts", "_words", "clock")
+    __slots__ = ("_arena", "_blocks", "_launch", "_segment", "_steps", "_verdicts", "_words", "clock")
 
     def __init__(self, segment: Segment, arena: np.ndarray | None) -> None:
         self._segment = segment
+        self._arena = np.empty(0, np.uint8) if arena is None else arena
         self._blocks = segment.template.copy()
         if arena is not None and len(segment._arena_words):
             self._blocks[segment._arena_words] = segment._arena_offsets + address(arena)
@@ -227,6 +265,8 @@ class Bound:
         elif len(self._segment.kernels):
             self._launch()
         self.check()
+        for found in self._segment.found:
+            slots[found.slot] = found.taken(self._arena)
 
     def fill(self, slots: list[Any], empty: Callable[..., np.ndarray] = np.empty) -> None:
         """Makes the outputs and writes the addresses of everything outside of the arena."""

@@ -40,6 +40,17 @@ class Status:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An output whose size the kernels find out. They leave it at the start of scratch memory number ``memory``, which
+    has room for the largest that there can be, and its one size that is None in ``shape`` as an int64 at the start of
+    scratch memory number ``count``."""
+
+    memory: int
+    shape: tuple[int | None, ...]
+    count: int
+
+
 Word = int | At | Scratch | Status
 
 
@@ -99,8 +110,9 @@ class NativeWork:
     """What one call does natively. ``scratch`` are sizes in bytes. ``alias`` maps an output to the input whose bytes it
     is, and where in them it starts: (input, byte offset); such an output needs no kernel. ``joins`` maps inputs to the
     byte of output 0 from which on it holds them as they are: a plan may make them there, and then runs no kernel when
-    all of the output is made of such inputs, else kernels that find them in their places already. ``keep`` holds what
-    the addresses in the words point into."""
+    all of the output is made of such inputs, else kernels that find them in their places already. ``counted`` maps
+    outputs of unknown size to where they are found after the run. ``keep`` holds what the addresses in the words point
+    into."""
 
     engine: Engine
     kernels: Sequence[KernelCall] = ()
@@ -108,3 +120,4 @@ class NativeWork:
     alias: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     keep: Sequence[Any] = ()
     joins: Mapping[int, int] = field(default_factory=dict)
+    counted: Mapping[int, Counted] = field(default_factory=dict)
