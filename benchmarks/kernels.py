@@ -83,17 +83,19 @@ CASES: dict[str, bytes] = {
 }
 
 
-def copy_speed(nbytes: int) -> float:
-    """Bytes a second, read and written, of NumPy's copy of as many bytes as a kernel moves: the caches that it meets
-    are those of the kernel."""
-    source = np.ones(max(nbytes // 2, 4096), np.uint8)
+def stream_speed(nbytes: int) -> float:
+    """Bytes a second of a copy (read and written) or of a product that only reads, whichever is faster, of as many
+    bytes as a kernel moves: the caches that it meets are those of the kernel."""
+    source = np.ones(max(nbytes // 8, 4096), np.float32)
     sink = np.zeros_like(source)
+    both = np.ones(2 * source.size, np.float32)
     best = math.inf
-    for _ in range(40):
-        started = time.perf_counter()
-        np.copyto(sink, source)
-        best = min(best, time.perf_counter() - started)
-    return 2 * source.nbytes / best
+    for work in (lambda: np.copyto(sink, source), lambda: np.dot(both, both)):
+        for _ in range(40):
+            started = time.perf_counter()
+            work()
+            best = min(best, time.perf_counter() - started)
+    return both.nbytes / best
 
 
 def distance(what: str, source: bytes) -> Distance:
@@ -107,7 +109,7 @@ def distance(what: str, source: bytes) -> Distance:
         seconds = sum(k.seconds for k in profile.kernels)
         flops = sum(k.flops for k in profile.kernels)
         nbytes = max(k.nbytes for k in profile.kernels)
-        stream = copy_speed(nbytes)
+        stream = stream_speed(nbytes)
         compute, traffic = flops / profile.ceilings.flops, nbytes / stream
         if compute >= traffic:
             limit = f"{profile.ceilings.flops / 1e9:.0f} GFLOP/s"

@@ -3,6 +3,7 @@ the same shapes, are not written again."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
 
 _SLOW = ELEMENTARY | {"pow", "div", "rem"}
+_MOVES = frozenset({"load", "store", "const"})
 _REMEMBERED = 8192
 _TOLD = 8  # constants of so few elements are part of what nodes are known by: lowerings read them
 
@@ -101,13 +103,17 @@ def _remembered(
     outputs: Sequence[Value],
 ) -> Made:
     loop = bound.loop
-    slow = sum(i.op in _SLOW for i in loop.instrs())
-    light = sum(i.op not in ("load", "store", "const") for i in loop.instrs()) - slow
+    rows = math.prod(bound.sizes[f"d{k}"] for k in range(loop.outer))
+    light = slow = 0
+    for section in loop.sections:
+        times = size if section.kind == "each" else rows
+        slow += times * sum(i.op in _SLOW for i in section.instrs)
+        light += times * sum(i.op not in _SLOW and i.op not in _MOVES for i in section.instrs)
     widths = [BITS[a.dtype] // 8 for a in loop.arrays if not a.is_scalar]
-    cost = size * (0.04 * sum(widths) + 0.03 * light + 0.5 * slow) + 50
+    cost = size * 0.04 * sum(widths) + 0.03 * light + 0.5 * slow + 50
     arrays = tuple((name, values[cast("Value", value)]) for name, value in bound.arrays.items())
     kept = tuple(_overwritten(bound, inputs, outputs))
-    return Made(bound.kernel, arrays, bound.sizes, kept, chunks, cost, size * (light + 10 * slow))
+    return Made(bound.kernel, arrays, bound.sizes, kept, chunks, cost, light + 10 * slow)
 
 
 def _overwritten(bound: Bound, inputs: Sequence[Value | None], outputs: Sequence[Value]) -> list[int]:
