@@ -7,7 +7,6 @@ model.onnx --frontend--> imported --portable passes--> portable --bind, speciali
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ronn import knobs
@@ -40,6 +39,7 @@ from ronn.plan.plan import Plan
 from ronn.plan.tail import Tail
 from ronn.plugins import registry
 from ronn.provider import Call, CompiledPart, Part, Yes
+from ronn.records import dataclass, field
 from ronn.split import Split, split
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ronn.errors import OptionError
+from ronn.records import dataclass
 
 T = TypeVar("T")
 

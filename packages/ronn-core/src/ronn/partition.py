@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ronn.errors import PlacementError, ProviderError, RonnError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.plugins import registry
 from ronn.provider import Device, No, Part, Provider, Support, Yes
+from ronn.records import dataclass
 
 CONTROL = "ronn"
 """The name that placements give to the plan itself, which runs control flow and copies."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ronn.ir.graph import Graph, Node
 from ronn.partition import CONTROL, is_copy
+from ronn.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pluggy
 from ronn import hookspecs, knobs
 from ronn.debug import say
 from ronn.errors import ProviderError, nearest
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     from ronn.provider import Device, Provider

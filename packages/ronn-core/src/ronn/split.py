@@ -9,10 +9,10 @@ for the size that came out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ronn.ir.graph import Graph, Node, Value, clone_node
 from ronn.ir.types import TensorType
+from ronn.records import dataclass
 
 LEAST_TAIL = 8
 """Nodes below which a tail is not worth plans of its own."""

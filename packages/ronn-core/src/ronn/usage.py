@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ronn.plan.budget import size_text
+from ronn.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +11,7 @@ from ronn.errors import InputError, nearest
 from ronn.ir.dims import Sym
 from ronn.ir.graph import Value
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, TensorType, Type
+from ronn.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ronn import knobs
 from ronn.debug import say
 from ronn.errors import OptionError, ProviderError
 from ronn.provider.contract import Call, CompiledPart, Part
+from ronn.records import dataclass
 from ronn_codegen.native.library import BuildError, Library, library
 from ronn_codegen.native.machine import LEVELS
 from ronn_provider_cpu.engine.native import engine

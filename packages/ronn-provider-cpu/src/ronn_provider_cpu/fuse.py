@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ronn.records import dataclass, field
 from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
 from ronn_provider_cpu.lower._loops import nowhere, pointwise, run_pointwise, type_name

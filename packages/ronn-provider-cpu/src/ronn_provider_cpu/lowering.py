@@ -15,7 +15,6 @@ import importlib
 import pkgutil
 import weakref
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
@@ -26,6 +25,7 @@ from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
 from ronn.provider.native import At, KernelCall, NativeWork, Scratch, Status, Word
+from ronn.records import dataclass, field
 from ronn_codegen.native.library import Generated, Library, word
 
 if TYPE_CHECKING:

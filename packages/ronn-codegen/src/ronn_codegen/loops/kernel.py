@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cached_property
 
+from ronn.records import dataclass, field
 from ronn_codegen.loops.language import LEAVES, Loop
 from ronn_codegen.native.declare import Signature
 from ronn_codegen.native.machine import Machine

@@ -18,8 +18,9 @@ on every axis: a scalar.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from ronn.records import dataclass
 
 BITS = {
     "f32": 32, "f64": 64, "f16": 16, "bf16": 16, "bool": 8,

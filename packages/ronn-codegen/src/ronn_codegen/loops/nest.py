@@ -7,8 +7,8 @@ left of the sizes is run-time parameters, so that other sizes of the same struct
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from ronn.records import dataclass
 from ronn_codegen.loops.kernel import LoopKernel
 from ronn_codegen.loops.language import BITS, PERIODS, Array, Loop, LoopError
 from ronn_codegen.loops.write import Value, Writer

@@ -6,8 +6,7 @@ half to even.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ronn.records import dataclass
 from ronn_codegen.loops.language import FLOATS
 from ronn_codegen.loops.write import Value, where
 

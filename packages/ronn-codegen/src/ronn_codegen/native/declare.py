@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeVar
 
+from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 
 Factory = Callable[[Target], Any]

@@ -12,8 +12,9 @@ import mmap
 import os
 import struct
 import zlib
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO
+
+from ronn.records import dataclass, field
 
 MAGIC = b"RONNIMG2"
 PAGE = 4096

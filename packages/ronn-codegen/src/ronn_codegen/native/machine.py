@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ronn.records import dataclass
 from ronn_codegen.simd.target import AVX2, AVX512, BASELINE, Target, of_features
 
 # Linux and LLVM spell these differently.

@@ -7,10 +7,11 @@ type ``vec``. Nothing here needs numba.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
+
+from ronn.records import dataclass
 
 Builder = Any
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)

@@ -5,8 +5,9 @@ This is the only place that names instruction sets. Kernels ask a ``Target`` for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+from ronn.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

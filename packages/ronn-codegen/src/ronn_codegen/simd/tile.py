@@ -20,13 +20,13 @@ carries any nested list of values, so that tiles can be accumulated over several
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ronn.records import dataclass
 from ronn_codegen.simd.emit import I32, Builder, first_lanes, llvm_call, splat, suffix
 from ronn_codegen.simd.types import BITS, Vec
 
@@ -146,6 +146,22 @@ def prefetch(builder: Builder, base: Value, *, write: bool = False, locality: in
     llvm_call(builder, "llvm.prefetch.p0", ir.VoidType(), base, *words)
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a step of a tile multiplies: operands of ``elem`` (as wide as the sums' elements, which they are where it is
+    None). ``add(builder, vec, x, y, sum)`` is ``sum``, of type ``vec``, plus the products of two operands."""
+
+    elem: str | None = None
+    add: Callable[..., Value] = multiply_add
+
+    def operands(self, sums: Vec) -> Vec:
+        """The vector type of operands."""
+        return sums if self.elem is None else sums.like(self.elem)
+
+
+FACTORS = Terms()  # elements of the sums' type
+
+
 # --- control
 
 
@@ -214,11 +230,12 @@ def zeros(shape: TileShape) -> list[list[Value]]:
 
 
 def outer_products(
-    builder: Builder, shape: TileShape, steps: Value, rows: Rows, panel: Panel, sums: list[list[Value]]
-) -> list[list[Value]]:
+    builder: Builder, shape: TileShape, steps: Value, rows: Rows, panel: Panel, sums: list[list[Value]],
+    terms: Terms = FACTORS,
+) -> list[list[Value]]:  # fmt: skip
     """``sums`` plus the sum over ``steps`` of column(step) times row(step): one vector load per vector and one
     broadcast per row and step. The order of additions to an element is that of the steps, whatever the shape."""
-    vec = shape.vec
+    vec = terms.operands(shape.vec)
     across = shape.lanes * shape.size if panel.vector_stride is None else panel.vector_stride
     row_offsets = [scaled(builder, rows.row_stride, i) for i in range(shape.rows)]
     vector_offsets = [scaled(builder, across, j) for j in range(shape.vectors)]
@@ -237,7 +254,7 @@ def outer_products(
         out: list[list[Value]] = [[] for _ in tile]
         for i in order:
             x = broadcast(builder, vec, at(builder, a, row_offsets[i]))
-            out[i] = [multiply_add(builder, vec, x, y, z) for y, z in zip(vectors, tile[i], strict=True)]
+            out[i] = [terms.add(builder, shape.vec, x, y, z) for y, z in zip(vectors, tile[i], strict=True)]
         return at(builder, a, rows.step_stride), at(builder, b, panel.step_stride), out
 
     return loop(builder, steps, [rows.base, panel.base, sums], step)[2]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 
 MASK_NONE, MASK_ADDED, MASK_BOOLEAN = 0, 1, 2

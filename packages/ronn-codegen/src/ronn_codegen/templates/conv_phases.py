@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
+from ronn.records import dataclass, replace
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, WeightsOrder, ceil_div
 
 

@@ -11,11 +11,11 @@ Nothing here needs a compiler: plans are made when a model is loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from ronn.records import dataclass, replace
 from ronn_codegen.simd.target import Target
 from ronn_codegen.tuned import tuned
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 from ronn_codegen.tuned import tuned
 

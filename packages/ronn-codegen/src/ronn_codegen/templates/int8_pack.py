@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 
 Array = np.ndarray

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+
+from ronn.records import dataclass, field
 
 FIELDS = 29
 SLOTS = 9  # addresses that one call of the kernel takes
@@ -27,6 +28,7 @@ RUN, EACH, FILL, PLANE = range(4)  # kinds
 REDUCTIONS = ("add", "mul", "max", "min")  # of scattered updates, and the types that they are computed in
 REDUCTION_KINDS = ("f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64")
 ACCUMULATED = ("f32", "f64", "i32", "i64")  # types of running sums and products
+COUNTED_BLOCK = 4096  # elements that are counted at once before those that are not zero are listed; a multiple of 64
 _UNIT = 4096  # bytes that a unit should have at least
 _BLOCK = 512  # columns of a plane that are done at once
 _STRIP = 64  # rows of a plane that are done at once: a multiple of every register tile

@@ -9,10 +9,9 @@ Nothing here needs a compiler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
+from ronn.records import dataclass, replace
 from ronn_codegen.simd.target import Target
 
 MOST_CHANNELS = 8  # of output

@@ -14,10 +14,9 @@ Units beyond the hidden size are zero.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 
 ACTIVATIONS = (

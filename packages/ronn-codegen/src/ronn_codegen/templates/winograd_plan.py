@@ -10,11 +10,11 @@ The points of the transforms are 0, ±sqrt(1/2), ±sqrt(2) and infinity, whose r
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, ceil_div
 from ronn_codegen.tuned import tuned
 

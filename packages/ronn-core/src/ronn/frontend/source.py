@@ -7,7 +7,6 @@ import re
 import stat
 import warnings
 import zipfile
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Union
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits, weights
 from ronn.frontend.weights import Weights
+from ronn.records import dataclass
 
 if TYPE_CHECKING:
     import onnx

@@ -15,8 +15,9 @@ import hashlib
 import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Union
+
+from ronn.records import dataclass
 
 _MAX_TERMS = 64
 _MAX_DEPTH = 12  # of opaque functions inside each other

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ronn.ir.dims import Dim
 from ronn.ir.types import DType, TensorType, Type
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ronn.ir.dims import Dim, Shape, format_shape
+from ronn.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

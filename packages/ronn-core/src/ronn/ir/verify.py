@@ -7,7 +7,6 @@ functions, no references to attributes of a call), ``assigned`` (the partition h
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +16,7 @@ from ronn.ir.graph import Attr, AttrRef, Graph, Node, Value
 from ronn.ir.text import print_node
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, SparseTensorType, TensorType
 from ronn.ops.schema import OpSchema, schema_of
+from ronn.records import dataclass
 
 Stage = Literal["imported", "portable", "assigned"]
 ALL: tuple[Stage, ...] = ("imported", "portable", "assigned")

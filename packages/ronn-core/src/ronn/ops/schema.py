@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ronn.passes.edit import Builder, attr, const, remove_dead, scalar, take_ove
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer
 from ronn.passes.rewrite import Refusal
+from ronn.records import dataclass
 
 
 @define_pass("fuse-attention", requires_types=True, keeps_types=True)

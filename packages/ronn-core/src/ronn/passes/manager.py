@@ -10,12 +10,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 from ronn.errors import InternalError, ModelError, OptionError, RonnError, nearest
 from ronn.ir.graph import Function, Graph, Node
 from ronn.passes.names import Names, own_outputs
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ronn.ir.graph import Node, Value
 from ronn.passes.edit import scalar
 from ronn.passes.rewrite import Bindings, Pattern
+from ronn.records import dataclass
 
 MAX_FACTORS = 8
 

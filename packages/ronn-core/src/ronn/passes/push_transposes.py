@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, attr, ints, remove_dead, replace_value, take_over, walk
 from ronn.passes.manager import PassContext, define_pass
+from ronn.records import dataclass, field
 
 MAX_DEPTH = 24
 UNARY = frozenset({

@@ -13,7 +13,6 @@ A variable that appears twice must be the same value. Nodes inside the pattern m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ronn.errors import InternalError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, attr, remove_dead, replace_value, take_over, walk
 from ronn.passes.manager import FunctionPass, PassContext
+from ronn.records import dataclass, field
 
 COMMUTATIVE = frozenset({"Add", "Mul", "And", "Or", "Xor", "Equal", "BitwiseAnd", "BitwiseOr", "BitwiseXor"})
 MAX_SWEEPS = 64

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ronn.ir.graph import Value
 from ronn.ir.types import TensorType
 from ronn.provider import Call
+from ronn.records import dataclass, field
 
 ALIGNMENT = 64
 _PATIENCE = 9  # calls

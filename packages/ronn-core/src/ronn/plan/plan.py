@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from ronn.plan.lifetime import Lifetimes, analyse
 from ronn.plan.memory import heap_peak, largest, place
 from ronn.plan.segment import Bound, KernelFailure, Segment
 from ronn.provider import Call
+from ronn.records import dataclass
 
 _NONE = 0  # the slot of omitted inputs
 _MAX_IDLE_FRAMES = 4

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ronn.ir.graph import Value
 from ronn.plan.lifetime import Lifetimes, Storage
 from ronn.provider import Call
 from ronn.provider.native import At, Engine, KernelCall, Scratch, Status
+from ronn.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ronn.profile.data import NATIVE, PYTHON, GraphNode, KernelTime, Profile, Sp
 from ronn.profile.work import flops_of
 from ronn.provider import Call
 from ronn.provider.native import At, Engine, KernelCall
+from ronn.records import dataclass
 
 Key = tuple[int, int]
 """A kernel: number of its call, number of the kernel in the call (-1: a function)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from ronn.records import dataclass
 
 WIDTH, HEIGHT = 172.0, 34.0
 """Of a node, in units of the page."""

@@ -12,12 +12,12 @@ The whole module imports neither onnx nor numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.errors import OptionError, nearest
 from ronn.provider.native import NativeWork
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

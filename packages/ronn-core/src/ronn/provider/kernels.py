@@ -17,11 +17,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ronn.ops.schema import OpSchema, schema_of
 from ronn.provider.contract import Call, CompiledPart, Device, No, Part, Provider, Support, Yes
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,9 @@ places in its arena, writes the addresses into argument blocks, and hands runs o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,13 +6,13 @@ less their zero points: where those do not fit a signed byte the product runs ov
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ronn.provider.native import Scratch
+from ronn.records import dataclass, replace
 from ronn_codegen.templates.int8_pack import (
     Int8Tile,
     depthwise_tile,

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from ronn.records import dataclass
 from ronn_codegen.loops.language import BITS, ELEMENTARY, Instr
 from ronn_codegen.loops.nest import Bound
 from ronn_provider_cpu.lowering import Lowering, Refused

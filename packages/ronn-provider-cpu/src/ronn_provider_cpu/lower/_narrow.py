@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from ronn.ops.fused import ACTIVATION_ARITY
+from ronn.records import dataclass
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_plan import ConvShape
 from ronn_codegen.templates.jobs import Copies, Side, contiguous

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ronn.ops.fused import ACTIVATION_ARITY
+from ronn.records import dataclass, replace
 from ronn_codegen.native.library import Library
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.gemm_shape import (

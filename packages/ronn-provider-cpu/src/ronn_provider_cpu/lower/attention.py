@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from ronn.ir.types import DType
+from ronn.records import dataclass
 from ronn_codegen.templates.attention_layout import (
     MASK_ADDED,
     MASK_BOOLEAN,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.templates.trees_table import NAN_IS_YES, NODE, TEST, WALKS
 from ronn_provider_cpu.kernels._trees import MEMBER, MODES, Forest
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.templates.pool_sizes import scratch_width
 from ronn_provider_cpu.kernels._common import is_set
 from ronn_provider_cpu.kernels.pool import Window

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_codegen.templates.recurrent_layout import ACTIVATIONS, Cells, cells_of, pack_gates, scratch_bytes
 from ronn_provider_cpu.kernels._activations import ARITY
 from ronn_provider_cpu.lowering import F32, I32, Lowering, Operand, Temporary, lower

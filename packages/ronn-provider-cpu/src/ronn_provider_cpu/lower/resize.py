@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
+from ronn.records import dataclass
 from ronn_provider_cpu.kernels.resize import Settings, nearest, output_sizes, places, weighted_taps
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, lower
 

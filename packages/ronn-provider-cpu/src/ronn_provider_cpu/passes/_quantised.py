@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import attr, const
+from ronn.records import dataclass, field
 
 Array = np.ndarray
 MS = "com.microsoft"

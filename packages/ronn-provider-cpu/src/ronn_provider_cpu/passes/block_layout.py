@@ -8,12 +8,12 @@ one layout and read in the other. What is left falls into regions, and a region 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, graphs, remove_dead, take_over
 from ronn.passes.manager import FunctionPass, PassContext, define_pass
+from ronn.records import dataclass, field, replace
 from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes.block_cost import FOLLOWING, WORTH_WHILE, reorder
 from ronn_provider_cpu.passes.block_ops import candidate

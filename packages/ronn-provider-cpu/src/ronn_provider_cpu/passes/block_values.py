@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder
+from ronn.records import dataclass, field
 
 Shape = tuple[int, int, int, int]
 """N, C, H, W."""

@@ -7,7 +7,6 @@ value, it is turned back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, attr, graphs, remove_dead, take_over
 from ronn.passes.manager import PassContext, define_pass
+from ronn.records import dataclass, field
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.passes._quantised import Reading, Real, Record, Scale, per_channel

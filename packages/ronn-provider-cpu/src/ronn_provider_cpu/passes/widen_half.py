@@ -8,8 +8,6 @@ follows its input.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
@@ -17,6 +15,7 @@ from ronn.ir.types import DType, TensorType
 from ronn.ops.schema import OpSchema, schema_of
 from ronn.passes.edit import graphs
 from ronn.passes.manager import PassContext, define_pass
+from ronn.records import dataclass, field
 
 _HALF, _WIDE = DType.FLOAT16, DType.FLOAT32
 # Their result depends on the dtype of the operand itself, not only on its value, or they are casts.

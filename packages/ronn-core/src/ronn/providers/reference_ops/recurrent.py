@@ -8,12 +8,12 @@ and ``zrh`` (GRU). float16 and bfloat16 are computed in float32 and rounded once
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ronn.provider import KernelContext, kernel
+from ronn.records import dataclass
 
 Activation = Callable[[np.ndarray], np.ndarray]
 
