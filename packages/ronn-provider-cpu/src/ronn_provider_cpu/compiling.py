@@ -13,6 +13,7 @@ from ronn.provider.contract import Call, CompiledPart, Part
 from ronn.records import dataclass
 from ronn_codegen.native.library import BuildError, Library, library
 from ronn_codegen.native.machine import LEVELS
+from ronn_provider_cpu import fuse
 from ronn_provider_cpu.engine.native import engine
 from ronn_provider_cpu.engine.pool import EXECUTOR, default_threads
 from ronn_provider_cpu.lowering import Context, Lowering, Refused, lower_node, to_call
@@ -79,7 +80,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     context = Context(kernels, options)
     made: list[Lowering | Node] = []
     report: list[Lowered] = []
-    for group in _groups(part):
+    for group in fuse.groups(part):
         made += _lower(group, context, report)
     _require(kernels, made)
     runs = engine(kernels, threads)
@@ -89,19 +90,9 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     return CompiledPart(calls, compiles=kernels.compiles_here - before), report
 
 
-def _groups(part: Part) -> Sequence[tuple[Node, ...]]:
-    try:
-        from ronn_provider_cpu import fuse
-    except ImportError:
-        return [(n,) for n in part.nodes]
-    return fuse.groups(part)
-
-
 def _lower(group: Sequence[Node], context: Context, report: list[Lowered]) -> list[Lowering | Node]:
     """A group as one lowering, or its nodes one by one."""
     if len(group) > 1:
-        from ronn_provider_cpu import fuse
-
         c = Lowering(group, context)
         try:
             fuse.lower_group(c)
