@@ -99,6 +99,14 @@ def gates_project_f32(target: Target) -> Callable[..., None]:
     return run
 
 
+@compile_
+def _own(d: Any, directions: Any, batch: Any, worker: Any, workers: Any) -> Any:
+    """The first row of direction ``d`` that is in a worker's share, and how many are."""
+    total = directions * batch
+    first = max(total * worker // workers - d * batch, 0)
+    return first, min(total * (worker + 1) // workers - d * batch, batch) - first
+
+
 @cache
 def _rows(lanes: int) -> tuple[Any, Any]:
     """``begin(h, width, rows, initial, apart, hidden)``: states [rows, width] from initial (0: zeros), whose rows are
@@ -129,14 +137,16 @@ def _rows(lanes: int) -> tuple[Any, Any]:
 
 @cache
 def _settle(lanes: int) -> Any:
-    """``fn(rows, hidden, width, t, lengths, last, now, y, y_b)``: a step's states ``now`` to the output y (0: none);
-    rows that have ended keep their ``last`` state and put out zeros."""
+    """``fn(rows, hidden, width, t, lengths, last, now, y, at, y_b)``: a step's states ``now`` to the output y (0: none)
+    from element ``at`` on; rows that have ended keep their ``last`` state and put out zeros."""
     vector = VectorType("f32", lanes)
     load, store, store_first, splat = vector.load, vector.store, vector.store_first, vector.splat
     zero = np.float32(0)
 
     @compile_
-    def settle(rows: Any, hidden: Any, width: Any, t: Any, lengths: Any, last: Any, now: Any, y: Any, y_b: Any) -> None:
+    def settle(
+        rows: Any, hidden: Any, width: Any, t: Any, lengths: Any, last: Any, now: Any, y: Any, at: Any, y_b: Any
+    ) -> None:
         for row in range(rows):
             alive = lengths == 0 or t < _peek_i32(lengths, row)
             for c in range(0, hidden, lanes):
@@ -145,7 +155,7 @@ def _settle(lanes: int) -> Any:
                     store(now, row * width + c, load(last, row * width + c))
                     v = splat(zero)
                 if y != 0:
-                    store_first(y, row * y_b + c, v, hidden - c)
+                    store_first(y, at + row * y_b + c, v, hidden - c)
 
     return settle
 
@@ -197,12 +207,9 @@ def lstm_f32(target: Target) -> Callable[..., None]:
         y_b: Any, yh: Any, s_d: Any, s_b: Any, scratch: Any, apart: Any, peephole: Any, coupled: Any, c0: Any, yc: Any,
         worker: Any, workers: Any,
     ) -> None:  # fmt: skip
-        total = directions * batch
-        first, after = total * worker // workers, total * (worker + 1) // workers
         width = panels * units
         for d in range(directions):
-            b0, b1 = max(first - d * batch, 0), min(after - d * batch, batch)
-            rows = b1 - b0
+            b0, rows = _own(d, directions, batch, worker, workers)
             if rows <= 0:
                 continue
             last = scratch + apart * worker
@@ -224,19 +231,9 @@ def lstm_f32(target: Target) -> Callable[..., None]:
                     acts + 3 * ACT_BYTES * d, clip, plain,
                     0 if peephole == 0 else peephole + 4 * d * panels * 3 * units, coupled,
                 )  # fmt: skip
-                settle(
-                    rows,
-                    hidden,
-                    width,
-                    t,
-                    ends,
-                    last,
-                    now,
-                    0 if y == 0 else y + 4 * (t * y_t + d * y_d + b0 * y_b),
-                    y_b,
-                )
+                settle(rows, hidden, width, t, ends, last, now, y, t * y_t + d * y_d + b0 * y_b, y_b)
                 if ends != 0:
-                    settle(rows, hidden, width, t, ends, kept, cell, 0, 0)
+                    settle(rows, hidden, width, t, ends, kept, cell, 0, 0, 0)
                 last, now = now, last
             if yh != 0:
                 end(last, width, rows, yh + state, s_b, hidden)
@@ -303,12 +300,9 @@ def gru_f32(target: Target) -> Callable[..., None]:
         y_b: Any, yh: Any, s_d: Any, s_b: Any, scratch: Any, apart: Any, linear: Any, r_h: Any, panels_h: Any,
         worker: Any, workers: Any,
     ) -> None:  # fmt: skip
-        total = directions * batch
-        first, after = total * worker // workers, total * (worker + 1) // workers
         width = panels_h * wide
         for d in range(directions):
-            b0, b1 = max(first - d * batch, 0), min(after - d * batch, batch)
-            rows = b1 - b0
+            b0, rows = _own(d, directions, batch, worker, workers)
             if rows <= 0:
                 continue
             last = scratch + apart * worker
@@ -338,17 +332,7 @@ def gru_f32(target: Target) -> Callable[..., None]:
                         bias + 4 * d * panels_h * wide, own, x_b, last, now, z, reset, sums, zeros,
                         acts + 2 * ACT_BYTES * d, clip,
                     )  # fmt: skip
-                settle(
-                    rows,
-                    hidden,
-                    width,
-                    t,
-                    ends,
-                    last,
-                    now,
-                    0 if y == 0 else y + 4 * (t * y_t + d * y_d + b0 * y_b),
-                    y_b,
-                )
+                settle(rows, hidden, width, t, ends, last, now, y, t * y_t + d * y_d + b0 * y_b, y_b)
                 last, now = now, last
             if yh != 0:
                 end(last, width, rows, yh + state, s_b, hidden)
@@ -373,12 +357,9 @@ def rnn_f32(target: Target) -> Callable[..., None]:
         acts: Any, clip: Any, plain: Any, lengths: Any, x_t: Any, x_b: Any, h0: Any, y: Any, y_t: Any, y_d: Any,
         y_b: Any, yh: Any, s_d: Any, s_b: Any, scratch: Any, apart: Any, worker: Any, workers: Any,
     ) -> None:  # fmt: skip
-        total = directions * batch
-        first, after = total * worker // workers, total * (worker + 1) // workers
         width = panels * units
         for d in range(directions):
-            b0, b1 = max(first - d * batch, 0), min(after - d * batch, batch)
-            rows = b1 - b0
+            b0, rows = _own(d, directions, batch, worker, workers)
             if rows <= 0:
                 continue
             last = scratch + apart * worker
@@ -396,17 +377,7 @@ def rnn_f32(target: Target) -> Callable[..., None]:
                     for row in range(rows):
                         place = now + 4 * row * width + part
                         cell(place, place, acts + ACT_BYTES * d, clip)
-                settle(
-                    rows,
-                    hidden,
-                    width,
-                    t,
-                    ends,
-                    last,
-                    now,
-                    0 if y == 0 else y + 4 * (t * y_t + d * y_d + b0 * y_b),
-                    y_b,
-                )
+                settle(rows, hidden, width, t, ends, last, now, y, t * y_t + d * y_d + b0 * y_b, y_b)
                 last, now = now, last
             if yh != 0:
                 end(last, width, rows, yh + state, s_b, hidden)
