@@ -24,7 +24,7 @@ from ronn.ir.types import TensorType
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
-from ronn.provider.native import At, KernelCall, NativeWork, Scratch, Status, Word
+from ronn.provider.native import At, Counted, KernelCall, NativeWork, Scratch, Status, Word
 from ronn.records import dataclass, field
 from ronn_codegen.native.library import Generated, Library, word
 
@@ -132,6 +132,7 @@ class Lowering:
         self._alias: dict[int, tuple[int, int]] = {}
         self._inplace: list[int] = []
         self._joins: dict[int, int] = {}
+        self._counted: dict[int, Counted] = {}
 
     # --- what there is
 
@@ -237,6 +238,11 @@ class Lowering:
         do nothing where they find an input in its place."""
         self._joins[index] = byte_offset
 
+    def counted(self, out: int, memory: Temporary, shape: Sequence[int | None], count: Temporary) -> None:
+        """Output ``out`` is found at the start of ``memory``, and the size that ``shape`` leaves open (None) is the
+        int64 at ``count``: for lowerings marked ``counted``, whose kernels find out how much there is."""
+        self._counted[out] = Counted(memory.index, tuple(shape), count.index)
+
     def inplace(self, index: int) -> None:
         """Output 0 may overwrite input ``index``: same bytes, each element read before it is written."""
         self._inplace.append(index)
@@ -285,7 +291,7 @@ class Lowering:
             place = library.address(p.module, p.name) if p.generated is None else library.generated(p.generated)
             chunks = shares(p.chunks, p.cost, engine.threads)
             kernels.append(KernelCall(p.name, place, p.words, chunks, p.cost, p.flops, p.nbytes))
-        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep, self._joins)
+        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep, self._joins, self._counted)
 
     @property
     def inplace_inputs(self) -> tuple[int, ...]:
@@ -364,22 +370,24 @@ class Entry:
     since: int
     until: int | None
     empty: bool
+    counted: bool
 
 
 _table: dict[tuple[str, str], list[Entry]] = {}
 
 
 def lower(
-    op: str, *, domain: str = "", since: int = 1, until: int | None = None, empty: bool = False
+    op: str, *, domain: str = "", since: int = 1, until: int | None = None, empty: bool = False, counted: bool = False
 ) -> Callable[[F], F]:
     """Marks the lowering of an operator for schema versions ``since`` to ``until``.
 
-    ``empty``: it also takes nodes with inputs of no elements.
+    ``empty``: it also takes nodes with inputs of no elements. ``counted``: its kernels find out the sizes of outputs,
+    so that only those of the inputs are known.
     """
 
     def mark(fn: F) -> F:
         entries = _table.setdefault((domain, op), [])
-        entries.append(Entry(fn, since, until, empty))
+        entries.append(Entry(fn, since, until, empty, counted))
         entries.sort(key=lambda e: -e.since)
         return fn
 
@@ -407,7 +415,7 @@ def lower_node(node: Node, context: Context) -> Lowering:
     entry = next((e for e in entries if e.since <= since and (e.until is None or since <= e.until)), None)
     if entry is None:
         raise Refused(f"no native kernel for {node.op_id} of version {since}")
-    inputs, outputs = c.inputs, c.outputs
+    inputs, outputs = c.inputs, [] if entry.counted else c.outputs
     if outputs and all(o is None or o.size == 0 for o in outputs):
         return c
     if not entry.empty and any(i is not None and i.size == 0 for i in inputs):

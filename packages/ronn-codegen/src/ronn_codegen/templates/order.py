@@ -66,6 +66,41 @@ def sink(keys: int, places: int, n: int, key: int, place: int) -> None:
     _put(places, at, place)
 
 
+@_jit
+def sort(keys: int, places: int, n: int, other: int, counts: int) -> int:
+    """Sorts n pairs byte by byte, equal keys as they come. ``other`` has room for as many, ``counts`` for 256 numbers.
+
+    Returns where the places are then; the keys lie ``8 * n`` bytes before them."""
+    low, high = _at(keys, 0), _at(keys, 0)
+    for i in range(n):
+        key = _at(keys, i)
+        low, high = min(low, key), max(high, key)
+    to, to_places = other, other + 8 * n
+    shift = 0
+    while shift < 64 and (high - low) >> shift != 0:
+        for d in range(_DIGITS):
+            _put(counts, d, 0)
+        for i in range(n):
+            digit = ((_at(keys, i) - low) >> shift) & (_DIGITS - 1)
+            _put(counts, digit, _at(counts, digit) + 1)
+        total = 0
+        for d in range(_DIGITS):
+            count = _at(counts, d)
+            _put(counts, d, total)
+            total += count
+        for i in range(n):
+            key = _at(keys, i)
+            digit = ((key - low) >> shift) & (_DIGITS - 1)
+            at = _at(counts, digit)
+            _put(counts, digit, at + 1)
+            _put(to, at, key)
+            _put(to_places, at, _at(places, i))
+        keys, to = to, keys
+        places, to_places = to_places, places
+        shift += 8
+    return places
+
+
 def _beyond(lanes: int) -> Any:
     """``(x, bound, largest)``: whether any of the floats at x is above (else below) the bound, or either is NaN."""
 
@@ -130,38 +165,6 @@ def top_k(target: Target) -> Callable[..., None]:
             sink(keys, places, left, key, place)
             _put(keys, left, first)
             _put(places, left, home)
-
-    @_jit
-    def sort(keys: int, places: int, n: int, other: int, counts: int) -> int:
-        """Sorts n pairs byte by byte; ``other`` has room for as many. Returns where the places are then."""
-        low, high = _at(keys, 0), _at(keys, 0)
-        for i in range(n):
-            key = _at(keys, i)
-            low, high = min(low, key), max(high, key)
-        to, to_places = other, other + 8 * n
-        shift = 0
-        while shift < 64 and (high - low) >> shift != 0:
-            for d in range(_DIGITS):
-                _put(counts, d, 0)
-            for i in range(n):
-                digit = ((_at(keys, i) - low) >> shift) & (_DIGITS - 1)
-                _put(counts, digit, _at(counts, digit) + 1)
-            total = 0
-            for d in range(_DIGITS):
-                count = _at(counts, d)
-                _put(counts, d, total)
-                total += count
-            for i in range(n):
-                key = _at(keys, i)
-                digit = ((key - low) >> shift) & (_DIGITS - 1)
-                at = _at(counts, digit)
-                _put(counts, digit, at + 1)
-                _put(to, at, key)
-                _put(to_places, at, _at(places, i))
-            keys, to = to, keys
-            places, to_places = to_places, places
-            shift += 8
-        return places
 
     def run(
         x: int, values: int, indices: int, room: int, size: int, infinity: int, unsigned: int, largest: int, outer: int,
