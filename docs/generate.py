@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+import textwrap
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 MARK = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
+INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
 
 
 def knobs_page() -> str:
@@ -158,6 +160,34 @@ def decisions_page() -> str:
     return "\n".join(lines)
 
 
+def cpu_index() -> str:
+    """The module of the CPU provider that says which of its modules are for which operators."""
+    from ronn.provider.families import word
+    from ronn.provider.kernels import marked
+    from ronn_provider_cpu.lowering import table
+    from ronn_provider_cpu.provider import NUMPY_KERNELS
+
+    kernels = {m.__name__: {word(k.domain, k.op) for k in marked(m)} for m in NUMPY_KERNELS.all()}
+    lowerings: dict[str, set[str]] = {}
+    for (domain, op), entries in table().items():
+        for entry in entries:
+            lowerings.setdefault(entry.fn.__module__, set()).add(word(domain, op))
+    lines = [
+        '"""Which modules of ``kernels/`` and ``lower/`` are for which operators: the others need not be imported.',
+        "",
+        "Written by docs/generate.py: do not edit. An operator that is not here is looked for in all of them.",
+        '"""',
+    ]
+    for name, homes in (("KERNELS", kernels), ("LOWERINGS", lowerings)):
+        lines += ["", f"{name} = {{"]
+        for module, operators in sorted(homes.items()):
+            lines.append(f'    "{module.rpartition(".")[2]}": """')
+            lines += textwrap.wrap(" ".join(sorted(operators)), 108, initial_indent=" " * 8, subsequent_indent=" " * 8)
+            lines.append('    """,')
+        lines.append("}")
+    return "\n".join(lines)
+
+
 def _options(command: Callable[..., Any]) -> list[str]:
     rows = []
     hints = typing.get_type_hints(command, include_extras=True)
@@ -198,12 +228,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,
+    INDEX: cpu_index,
 }
 
 
 def render(name: str) -> str:
     """The text that a page should have."""
-    return MARK + PAGES[name]().rstrip() + "\n"
+    return ("" if name == INDEX else MARK) + PAGES[name]().rstrip() + "\n"
 
 
 def stale() -> list[str]:

@@ -11,8 +11,6 @@ A lowering that refuses leaves the node to its NumPy kernel. Modules of lowering
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import weakref
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from functools import cache, cached_property
@@ -24,9 +22,11 @@ from ronn.ir.types import TensorType
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
+from ronn.provider.families import Families
 from ronn.provider.native import At, Counted, KernelCall, NativeWork, Scratch, Status, Word
 from ronn.records import dataclass, field
 from ronn_codegen.native.library import Generated, Library, word
+from ronn_provider_cpu.index import LOWERINGS
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -394,21 +394,26 @@ def lower(
     return mark
 
 
-@cache
+_families = Families("ronn_provider_cpu.lower", LOWERINGS)
+
+
 def table() -> Mapping[tuple[str, str], list[Entry]]:
     """Every lowering, by domain and operator."""
-    from ronn_provider_cpu import lower as package
-
-    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda i: i.name):
-        if not info.name.startswith("_"):
-            importlib.import_module(f"{package.__name__}.{info.name}")
+    _families.all()
     return _table
+
+
+@cache
+def lowerings(domain: str, op: str) -> Sequence[Entry]:
+    """The lowerings of an operator, the newest first."""
+    _families.modules(domain, op)
+    return _table.get((domain, op), ())
 
 
 def lower_node(node: Node, context: Context) -> Lowering:
     """The node's lowering, with its calls pending. Raises Refused."""
-    entries = table().get((node.domain, node.op))
-    if entries is None:
+    entries = lowerings(node.domain, node.op)
+    if not entries:
         raise Refused(f"no native kernel for {node.op_id}")
     c = Lowering((node,), context)
     since = c.since

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.provider.contract import CachedFile, CompiledPart, Device, Part, Progress
+from ronn.provider.families import Families
 from ronn.provider.kernels import KernelProvider, KernelSet
+from ronn_provider_cpu.index import KERNELS
 
 if TYPE_CHECKING:
     from ronn.passes.manager import Pass
+
+NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", KERNELS)
 
 
 class CpuProvider(KernelProvider):
     """Runs nodes on the host CPU. A new file in ``kernels/`` or ``lower/`` is found without being listed anywhere.
 
     Options: ``threads`` (0: what the process may use), ``kernels`` (``native`` or ``numpy``), ``precision``
-    (``float32``: the only one that there are kernels for), ``deterministic`` (the same bits whatever
-    the number of threads: native kernels always keep to it, in however many shares their work is done).
+    (``float32``, or ``bf16``: operands of matrix products and convolutions may be rounded to bfloat16 where that is
+    faster; sums stay in float32), ``deterministic`` (the same bits whatever the number of threads: native kernels
+    always keep to it, in however many shares their work is done).
     """
 
     name: ClassVar[str] = "cpu"
@@ -51,11 +54,7 @@ class CpuProvider(KernelProvider):
         return (*quantised, *classical, widen_half, fold_dequantised, block_layout, fuse_residual)
 
     def kernels(self) -> KernelSet:
-        from ronn_provider_cpu import kernels as package
-
-        names = sorted(info.name for info in pkgutil.iter_modules(package.__path__))
-        modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names if not name.startswith("_")]
-        return KernelSet.from_module(*modules)
+        return KernelSet(families=NUMPY_KERNELS)
 
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         from ronn_provider_cpu.compiling import compile_part

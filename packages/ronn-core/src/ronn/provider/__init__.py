@@ -14,6 +14,7 @@ from ronn.provider.contract import (
     Unavailable,
     Yes,
 )
+from ronn.provider.families import Families
 from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel, without
 from ronn.provider.native import At, Ceilings, Engine, KernelCall, NativeWork, Scratch, Status
 
@@ -27,6 +28,7 @@ __all__ = [
     "CompiledPart",
     "Device",
     "Engine",
+    "Families",
     "Kernel",
     "KernelCall",
     "KernelContext",

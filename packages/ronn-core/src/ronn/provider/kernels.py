@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ronn.ops.schema import OpSchema, schema_of
 from ronn.provider.contract import Call, CompiledPart, Device, No, Part, Provider, Support, Yes
-from ronn.records import dataclass, field
+from ronn.provider.families import Families
+from ronn.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +93,12 @@ class Kernel:
     inplace: tuple[int, ...]
     view: int | None
     note: str
-    keywords: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def keywords(self) -> tuple[str, ...]:
+        """The parameters that are attributes of the operator."""
+        params = inspect.signature(self.fn).parameters.values()
+        return tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY and p.name != "out")
 
     def accepts(self, node: Node, schema: OpSchema | None) -> Support:
         """Yes, or No with the dtype or condition that stands in the way."""
@@ -193,23 +200,8 @@ def kernel(
     """
 
     def mark(fn: F) -> F:
-        params = inspect.signature(fn).parameters.values()
-        keywords = tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY and p.name != "out")
-        made = Kernel(
-            fn,
-            op,
-            domain,
-            since,
-            until,
-            _parse_dtypes(dtypes),
-            when,
-            prepare,
-            into,
-            tuple(inplace),
-            view,
-            note,
-            keywords,
-        )
+        allowed = _parse_dtypes(dtypes)
+        made = Kernel(fn, op, domain, since, until, allowed, when, prepare, into, tuple(inplace), view, note)
         fn.__dict__.setdefault("__ronn_kernels__", []).append(made)
         return fn
 
@@ -227,38 +219,44 @@ def without(*attributes: str) -> Callable[[Node], bool | str]:
 
 
 class KernelSet:
-    """Kernels by operator. ``select`` finds the one for a node."""
+    """Kernels by operator, those of ``families`` among them. ``select`` finds the one for a node."""
 
-    def __init__(self, kernels: Iterable[Kernel] = ()) -> None:
+    def __init__(self, kernels: Iterable[Kernel] = (), families: Families | None = None) -> None:
+        self._families = families
         self._by_op: dict[tuple[str, str], list[Kernel]] = {}
-        for k in kernels:
-            self.add(k)
+        self.extend(kernels)
 
     @classmethod
     def from_module(cls, *modules: Any) -> KernelSet:
         """Every ``@kernel`` function of the modules."""
-        found = cls()
-        for module in modules:
-            for obj in vars(module).values():
-                if getattr(obj, "__module__", None) == getattr(module, "__name__", ""):
-                    found.extend(getattr(obj, "__ronn_kernels__", ()))
-        return found
+        return cls(k for module in modules for k in marked(module))
 
     def add(self, k: Kernel) -> None:
-        self._by_op.setdefault((k.domain, k.op), []).append(k)
-        self._by_op[(k.domain, k.op)].sort(key=lambda k: -k.since)
+        self._by_op[k.domain, k.op] = sorted([*self._candidates(k.domain, k.op), k], key=lambda k: -k.since)
 
     def extend(self, kernels: Iterable[Kernel]) -> None:
         for k in kernels:
             self.add(k)
 
-    def __iter__(self) -> Any:
-        return (k for ks in self._by_op.values() for k in ks)
+    def __iter__(self) -> Iterator[Kernel]:
+        for module in () if self._families is None else self._families.all():
+            for k in marked(module):
+                self._candidates(k.domain, k.op)
+        return (k for ks in list(self._by_op.values()) for k in ks)
+
+    def _candidates(self, domain: str, op: str) -> list[Kernel]:
+        found = self._by_op.get((domain, op))
+        if found is None:
+            modules = () if self._families is None else self._families.modules(domain, op)
+            found = [k for module in modules for k in marked(module) if k.op == op and k.domain == domain]
+            found.sort(key=lambda k: -k.since)
+            self._by_op[domain, op] = found
+        return found
 
     def select(self, node: Node) -> tuple[Kernel | None, Support]:
         """The kernel for ``node`` (newest ``since`` first) and Yes, or None and the reason."""
-        candidates = self._by_op.get((node.domain, node.op))
-        if candidates is None:
+        candidates = self._candidates(node.domain, node.op)
+        if not candidates:
             return None, No(f"no kernel for {node.op_id}")
         schema = schema_of(node)
         since = node.version if schema is None else schema.since
@@ -273,6 +271,13 @@ class KernelSet:
         return None, refusal
 
 
+def marked(module: Any) -> Iterator[Kernel]:
+    """Every ``@kernel`` function of a module."""
+    for obj in vars(module).values():
+        if getattr(obj, "__module__", None) == getattr(module, "__name__", ""):
+            yield from getattr(obj, "__ronn_kernels__", ())
+
+
 class KernelProvider(Provider):
     """A provider made of kernels: methods of the subclass marked ``@kernel``, and those of ``kernels()``."""
 
@@ -280,7 +285,8 @@ class KernelProvider(Provider):
         self._kernels: KernelSet | None = None
 
     def kernels(self) -> KernelSet:
-        """Kernels from elsewhere, for instance ``KernelSet.from_module(...)``. Called once, when first needed."""
+        """Kernels from elsewhere: ``KernelSet.from_module(...)``, or ``KernelSet(families=...)`` for a package of many.
+        Called once, when first needed."""
         return KernelSet()
 
     @property
