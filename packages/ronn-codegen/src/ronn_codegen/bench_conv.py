@@ -82,7 +82,7 @@ def _bound(kernel: Kernel, *arguments: Any) -> Run:
     """The kernel with its argument block made once."""
     words = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
     block = pack(kernel.signature, words)
-    entry = kernel._entry
+    entry = kernel.entry
     return lambda: (entry(block.ctypes.data, 0, 1), arguments)
 
 

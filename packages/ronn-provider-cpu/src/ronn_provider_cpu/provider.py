@@ -46,11 +46,12 @@ class CpuProvider(KernelProvider):
         from ronn_provider_cpu.passes.fuse_integer_products import fuse_integer_products
         from ronn_provider_cpu.passes.fuse_qdq import fuse_qdq
         from ronn_provider_cpu.passes.fuse_residual import fuse_residual
+        from ronn_provider_cpu.passes.fuse_text import fuse_text
         from ronn_provider_cpu.passes.split_labels import split_labels
         from ronn_provider_cpu.passes.widen_half import widen_half
 
         quantised = (fuse_qdq, fuse_integer_products)
-        classical = (fuse_columns, fuse_distances, split_labels)
+        classical = (fuse_columns, fuse_text, fuse_distances, split_labels)
         return (*quantised, *classical, widen_half, fold_dequantised, block_layout, fuse_residual)
 
     def kernels(self) -> KernelSet:

@@ -45,16 +45,17 @@ class BuildError(Exception):
 
 
 class Kernel:
-    """A compiled kernel. Calling it runs it on this thread: parameters in order, then ``worker=`` and ``workers=``."""
+    """A compiled kernel. Calling it runs it on this thread: parameters in order, then ``worker=`` and ``workers=``.
+    ``entry`` takes the address of an argument block, worker and workers."""
 
     def __init__(self, address: int, signature: Signature) -> None:
         self.address = address
         self.signature = signature
-        self._entry = _ENTRY(address)
+        self.entry = _ENTRY(address)
 
     def __call__(self, *arguments: float, worker: int = 0, workers: int = 1) -> None:
         block = pack(self.signature, arguments)
-        self._entry(block.ctypes.data, worker, workers)
+        self.entry(block.ctypes.data, worker, workers)
 
 
 def pack(signature: Signature, arguments: Sequence[Any]) -> np.ndarray:

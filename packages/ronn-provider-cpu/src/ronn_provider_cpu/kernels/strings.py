@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ronn.errors import ModelError
 from ronn.provider.kernels import KernelContext, kernel
-
-CASE: dict[str, Callable[[str], str]] = {"LOWER": str.lower, "UPPER": str.upper, "NONE": str}
+from ronn_provider_cpu.kernels._text import CASE, Grams, cutter
 
 
 def objects(values: Iterable[object], shape: tuple[int, ...]) -> np.ndarray:
@@ -71,29 +69,10 @@ def string_normalizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
 @kernel("Tokenizer", domain="com.microsoft", prepare=True)
 def tokenizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """com.microsoft Tokenizer of ``[C]`` or ``[N, C]``: tokens in a new last axis, padded with ``pad_value``."""
-    separators, expression = ctx.attr("separators"), ctx.attr("tokenexp")
-    mark, pad, shortest = bool(ctx.attr("mark", 0)), ctx.attr("pad_value", ""), ctx.attr("mincharnum", 1)
-    cut: Callable[[str], list[str]]
-    if expression:
-        token = re.compile(expression)
-
-        def every(text: str) -> list[str]:
-            return [m.group() for m in token.finditer(text)]
-
-        cut = every if token.groups else token.findall
-    elif separators in ([""], [], None):
-        cut = list
-    else:
-        splitter = re.compile("|".join(separators))
-
-        cut = splitter.split
+    mark, pad, tokens = bool(ctx.attr("mark", 0)), ctx.attr("pad_value", ""), cutter(ctx)
 
     def call(x: np.ndarray) -> np.ndarray:
-        rows = [cut(s) for s in x.reshape(-1).tolist()]
-        if shortest > 1:
-            rows = [[t for t in row if len(t) >= shortest] for row in rows]
-        elif not all(map(all, rows)):
-            rows = [list(filter(None, row)) for row in rows]
+        rows = tokens(x.reshape(-1).tolist())
         if mark:
             rows = [["\x02", *row, "\x03"] for row in rows]
         width = max(map(len, rows), default=0)
@@ -105,51 +84,10 @@ def tokenizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
 @kernel("TfIdfVectorizer", prepare=True)
 def tf_idf_vectorizer(ctx: KernelContext) -> Callable[..., np.ndarray]:
     """TfIdfVectorizer: counts of a pool's n-grams, with up to ``max_skip_count`` tokens skipped between items."""
-    pool = ctx.attr("pool_strings", ctx.attr("pool_int64s"))
-    starts = [*ctx.attr("ngram_counts"), len(pool)]
-    if starts != sorted(starts) or starts[0] < 0:
-        raise ModelError(
-            f"ngram_counts {starts[:-1]} are no ascending positions in a pool of {len(pool)}", node=ctx.node
-        )
-    indexes = ctx.attr("ngram_indexes")
-    if not all(0 <= i < 2**31 for i in indexes):
-        raise ModelError("ngram_indexes hold a number that is no position in the output", node=ctx.node)
-    grams: list[tuple[object, ...]] = []
-    for n in range(1, len(starts)):
-        at = range(starts[n - 1], starts[n], n)
-        grams += [tuple(pool[i : i + n]) for i in at]
-    column = dict(zip(grams, indexes, strict=True))
-    weight = dict(zip(indexes, ctx.attr("weights", [1.0] * len(indexes)), strict=True))
-    shortest, longest, skips = ctx.attr("min_gram_length"), ctx.attr("max_gram_length"), ctx.attr("max_skip_count")
-    mode, width = ctx.attr("mode"), max(indexes) + 1
-    scale = np.ones(width, np.float32)
-    for i, w in weight.items():
-        scale[i] = w
-
-    singles = {gram[0]: i for gram, i in column.items() if len(gram) == 1}
-
-    def positions(tokens: list[object], start: int) -> list[int]:
-        """Positions of the n-grams of a row, whose columns begin at ``start``."""
-        found = []
-        if shortest <= 1:
-            found = [start + singles[t] for t in tokens if t in singles]
-        for n in range(max(2, shortest), longest + 1):
-            for step in range(1, skips + 2):
-                grams = zip(*(tokens[i * step :] for i in range(n)))
-                found += [start + column[gram] for gram in grams if gram in column]
-        return found
+    grams = Grams.of(ctx)
 
     def call(x: np.ndarray) -> np.ndarray:
         rows = x.reshape(-1, x.shape[-1]) if x.ndim > 1 else x.reshape(1, -1)
-        found: list[int] = []
-        for i, tokens in enumerate(rows.tolist()):
-            found += positions(tokens, i * width)
-        counts = np.bincount(np.array(found, np.int64), minlength=rows.shape[0] * width)
-        out = counts.astype(np.float32).reshape(rows.shape[0], width)
-        if mode == "IDF":
-            out = np.where(out > 0, scale, np.float32(0))
-        elif mode == "TFIDF":
-            out *= scale
-        return out.reshape(*x.shape[:-1], width)
+        return grams.count(rows.tolist()).reshape(*x.shape[:-1], grams.width)
 
     return call
