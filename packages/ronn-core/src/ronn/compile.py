@@ -16,7 +16,7 @@ from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
 from ronn.ir.verify import verify
-from ronn.ops.infer import forget_declared_shapes, infer_types
+from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
 from ronn.partition import (
     CONTROL,
@@ -36,7 +36,7 @@ from ronn.plan.budget import Budget
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
-from ronn.plan.tail import Tail
+from ronn.plan.tail import PATIENCE, Tail
 from ronn.plugins import registry
 from ronn.provider import Call, CompiledPart, Part, Yes
 from ronn.records import dataclass, field
@@ -78,9 +78,9 @@ def to_portable(request: Request) -> Graph:
     """A copy of the imported graph after the passes that hold for every input size and device."""
     graph = _imported(request)
     _stage("imported", graph)
-    infer_types(graph)
     request.reports.clear()
-    passes = _PassRun(graph, request, request.reports, typed=True)
+    passes = _PassRun(graph, request, request.reports)
+    passes.infer()
     passes.run("portable", pipeline(request.options.optimization, "portable"))
     passes.run("plugins at portable", _plugged("portable"))
     passes.infer()
@@ -121,9 +121,9 @@ def to_specialised(
     """
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
-    infer_types(graph)
     reports = list(request.reports)
-    passes = _PassRun(graph, request, reports, frozenset() if experience is None else experience.idle, typed=True)
+    passes = _PassRun(graph, request, reports, frozenset() if experience is None else experience.idle)
+    passes.infer()
     _run_provider_passes(passes, late=False)
     stages = pipeline(request.options.optimization, "specialised")
     if experience is None or experience.fresh or knobs.PASS_LIMIT.get() >= 0:
@@ -153,10 +153,13 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
     return specialised
 
 
-def to_plan(assigned: Graph, request: Request) -> Plan:
-    """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans."""
+def to_plan(assigned: Graph, request: Request, *, whole: bool = True) -> Plan:
+    """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans.
+
+    ``whole``: the graph is that of the model, whose inputs a caller gives.
+    """
     making = _Making({t.name: t for t in request.targets}, request.budget)
-    halves = split(assigned) if _waits_for_sizes(request) else None
+    halves = split(assigned, whole) if _waits_for_sizes(request) else None
     plan = _plan(assigned, assigned.inputs, making) if halves is None else _plan_in_two(halves, request, making)
     plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
     return plan
@@ -237,6 +240,7 @@ class _PassRun:
     reports: list[PassReport]
     skip: frozenset[str] = frozenset()
     typed: bool = False
+    known: Inferred = field(default_factory=Inferred)
 
     def run(self, what: str, passes: Sequence[Any], target: Target | None = None) -> None:
         """Runs a list of passes and appends its report."""
@@ -261,7 +265,7 @@ class _PassRun:
             context.options = {**context.options, "provider": target.options}
             context.gets = lambda node: preferred(node, request.targets) is target
         context.rewrites = sum(r.rewrites for r in self.reports)
-        report = manager.run(self.graph, context, typed=self.typed)
+        report = manager.run(self.graph, context, typed=self.typed, known=self.known)
         self.typed = report.typed
         self.reports.append(report)
         say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")
@@ -269,7 +273,7 @@ class _PassRun:
     def infer(self) -> None:
         """Types as they must be at the end of a stage."""
         if not self.typed:
-            infer_types(self.graph)
+            infer_types(self.graph, self.known)
             self.typed = True
 
 
@@ -344,13 +348,16 @@ def _plan_in_two(halves: Split, request: Request, making: _Making) -> Plan:
     experience = Experience()
 
     def plan_tail(graph: Graph, types: Signature) -> Plan:
-        return to_plan(to_assigned(to_specialised(graph, types, request, experience), request), request)
+        specialised = to_specialised(graph, types, request, experience)
+        return to_plan(to_assigned(specialised, request), request, whole=False)
 
-    tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner)
+    patience = PATIENCE if halves.given else None
+    tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner, patience)
     made = tuple(Value(v.name, v.type) for v in halves.tail.outputs)
     calls = [*_calls(halves.head, making), Call(tail, halves.crossing, made, tuple(halves.tail))]
     outputs = [made[o] if isinstance(o, int) else o for o in halves.outputs]
-    return Plan(calls, halves.head.inputs, outputs, check=knobs.VERIFY.get(), budget=making.budget)
+    check, guard = knobs.VERIFY.get(), knobs.GUARD.get()
+    return Plan(calls, halves.head.inputs, outputs, check=check, guard=guard, budget=making.budget)
 
 
 def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:

@@ -63,6 +63,8 @@ class AttrRef:
     name: str
 
 
+_NO_GRAPHS: Iterator[Any] = iter(())  # used up from the start, so that everybody may have it
+
 # int, float, str, bytes, np.ndarray (a tensor), Graph, Type, AttrRef, or a list of one of these.
 Attr = Any
 
@@ -148,11 +150,13 @@ class Node:
 
     def subgraphs(self) -> Iterator[Graph]:
         """The graphs among the attributes (branches and loop bodies)."""
-        for attr in self.attributes.values():
+        found: list[Graph] | None = None
+        for attr in self.attributes.values():  # asked for very often: most nodes have none
             if isinstance(attr, Graph):
-                yield attr
-            elif _is_graph_list(attr):
-                yield from attr
+                found = [attr] if found is None else [*found, attr]
+            elif isinstance(attr, list) and attr and isinstance(attr[0], Graph):
+                found = [*attr] if found is None else [*found, *attr]
+        return _NO_GRAPHS if found is None else iter(found)
 
     def __repr__(self) -> str:
         ins = ", ".join("_" if v is None else f"%{v.name}" for v in self.inputs)
@@ -261,7 +265,7 @@ class Graph:
         else:
             following._prev = node
         self._count += 1
-        if any(True for _ in node.subgraphs()):
+        if node.attributes and next(node.subgraphs(), None) is not None:
             self._nested[node] = None
         return node
 

@@ -13,6 +13,7 @@ Inference never raises for what it cannot know: an unknown dim is None, an unkno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from ronn.errors import ModelError, RonnError
@@ -93,13 +94,17 @@ class InferContext:
     def set_type(self, index: int, type: Type | None) -> None:
         if index < len(self.node.outputs):
             value = self.node.outputs[index]
-            value.type = merge_types(type, value.type)
+            merged = merge_types(type, value.type)
+            if merged != value.type:  # what is said again stays the same object: see Inferred
+                value.type = merged
 
     def set_dims(self, index: int, elements: Iterable[Dim | None]) -> None:
         """Says what the elements of an integer output (rank 0 or 1) are."""
         known = tuple(elements)
         if index < len(self.node.outputs) and len(known) <= MAX_SHAPE_DATA:
-            self.node.outputs[index].shape_data = known
+            value = self.node.outputs[index]
+            if known != value.shape_data:
+                value.shape_data = known
 
     def fail(self, message: str, hint: str | None = None) -> ModelError:
         """A ``ModelError`` about this node, to be raised by the rule."""
@@ -172,17 +177,60 @@ def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
-def infer_types(graph: Graph) -> None:
+class Inferred:
+    """What inference saw of each node of a graph when it last looked at it, so that looking again at one where nothing
+    has changed costs nothing. Types, arrays and known elements are replaced and never changed, so identity tells."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: dict[Node, list[Any]] = {}
+
+    def knows(self, node: Node) -> bool:
+        """Whether all that inference goes by, and what it found, is as it was."""
+        seen = self._seen.get(node)
+        if seen is None:
+            return False
+        now = _seen_of(node)
+        return len(now) == len(seen) and all(map(is_, now, seen))
+
+    def remember(self, node: Node) -> None:
+        """Keeps what there is to see of a node that has just been looked at."""
+        if next(node.subgraphs(), None) is None:  # what happens inside of those is not seen from here
+            self._seen[node] = _seen_of(node)
+
+
+def _seen_of(node: Node) -> list[Any]:
+    seen: list[Any] = [node.inputs, *node.attributes.values()]
+    for value in node.inputs:
+        if value is not None:
+            seen += (value.type, value.data, value.shape_data, value.producer)
+    for value in node.outputs:
+        seen += (value, value.type, value.shape_data)
+    return seen
+
+
+def infer_types(graph: Graph, known: Inferred | None = None) -> None:
     """Gives every value of ``graph`` and its subgraphs the best type that is known, in one walk in order.
 
     What a model declares about the shapes of its outputs is not believed where a rule or ONNX can tell. Raises
-    ModelError, naming the node, where types contradict an operator.
+    ModelError, naming the node, where types contradict an operator. ``known``: nodes of this graph that an earlier walk
+    has seen as they are need no second look.
     """
     for out in graph.outputs:
-        if out.producer is not None and isinstance(out.type, TensorType) and _can_tell(out.producer):
+        maker = out.producer
+        if maker is None or not isinstance(out.type, TensorType) or out.type.shape is None:
+            continue
+        if (known is None or not known.knows(maker)) and _can_tell(maker):
             out.type = TensorType(out.type.dtype, None)
+    if known is None:
+        for node in graph:
+            infer_node(node)
+        return
     for node in graph:
-        infer_node(node)
+        if not known.knows(node):
+            infer_node(node)
+            known.remember(node)
 
 
 _ONNX_DOMAINS = frozenset(("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"))

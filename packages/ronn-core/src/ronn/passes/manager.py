@@ -20,6 +20,8 @@ from ronn.records import dataclass, field
 if TYPE_CHECKING:
     import numpy as np
 
+    from ronn.ops.infer import Inferred
+
 MAX_ITERATIONS = 24  # a group that still changes things after so many rounds is broken
 
 
@@ -254,8 +256,11 @@ class PassManager:
         needed = {p.name for p in flat if getattr(p, "required", False)}
         self.disabled = frozenset(disabled) | (frozenset(skip) - needed)
 
-    def run(self, graph: Graph, context: PassContext, *, typed: bool = False) -> PassReport:
-        """Runs everything over ``graph``; ``typed`` says that its types have just been inferred.
+    def run(
+        self, graph: Graph, context: PassContext, *, typed: bool = False, known: Inferred | None = None
+    ) -> PassReport:
+        """Runs everything over ``graph``; ``typed`` says that its types have just been inferred, ``known`` which of its
+        nodes inference has seen.
 
         InternalError names the pass that failed, broke the graph or never settles.
         """
@@ -264,7 +269,7 @@ class PassManager:
             context.limit = self.limit
         before = context.rewrites
         context.names.scan(graph)
-        state = _State(types_stale=not typed)
+        state = _State(types_stale=not typed, known=known)
         own_outputs(graph, context.names)
         for item in self.items:
             if isinstance(item, Group):
@@ -308,7 +313,7 @@ class PassManager:
             if getattr(p, "requires_types", False) and state.types_stale:
                 from ronn.ops.infer import infer_types
 
-                infer_types(graph)
+                infer_types(graph, state.known)
                 state.types_stale = False
             changed = bool(p(graph, context))
         except ModelError as e:
@@ -346,6 +351,7 @@ class PassManager:
 @dataclass
 class _State:
     types_stale: bool
+    known: Inferred | None
 
 
 def _named(error: ModelError, name: str) -> ModelError:
