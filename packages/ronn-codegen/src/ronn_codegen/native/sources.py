@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from functools import lru_cache
 from importlib import metadata
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from ronn_codegen.native.declare import Signature
@@ -21,15 +22,23 @@ _ALWAYS = ("ronn_codegen.native.compiler", "ronn_codegen.native.declare", "ronn_
 @lru_cache(maxsize=512)
 def path_of(module: str) -> Path | None:
     """The source file of a module, found without importing it; None when there is none."""
-    parts = module.split(".")
-    search = origin = None
-    for i in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: i + 1]), search) if i == 0 or search is not None else None
-        if spec is None:  # also for names inside a module, which is no package
-            return None
-        search = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
-        origin = spec.origin
-    return None if origin is None else Path(origin)
+    package, *inner = module.split(".")
+    spec = _package(package)
+    if spec is None:
+        return None
+    if not inner:
+        return None if spec.origin is None else Path(spec.origin)
+    for folder in () if spec.submodule_search_locations is None else spec.submodule_search_locations:
+        place = os.path.join(folder, *inner)
+        for file in (place + ".py", os.path.join(place, "__init__.py")):
+            if os.path.isfile(file):
+                return Path(file)
+    return None
+
+
+@lru_cache(maxsize=64)
+def _package(name: str) -> ModuleSpec | None:
+    return PathFinder.find_spec(name)
 
 
 @lru_cache(maxsize=512)
@@ -70,7 +79,9 @@ def digest(module: str) -> str:
 
 @lru_cache(maxsize=1)
 def _compilers() -> str:
-    return " ".join(f"{name}-{metadata.version(name)}" for name in ("numba", "llvmlite"))
+    """What tells one version of the compilers from another."""
+    texts = [_text(f"{name}._version") for name in ("numba", "llvmlite")]
+    return " ".join(t if t is not None else metadata.version(name) for name, t in zip(("numba", "llvmlite"), texts))
 
 
 @lru_cache(maxsize=256)
@@ -94,5 +105,5 @@ def kernel_modules(package: str) -> list[str]:
 
 def forget() -> None:
     """Reads sources again at the next question (they changed on disk)."""
-    for cached in (path_of, _text, _imports, digest, signatures):
+    for cached in (path_of, _package, _text, _imports, digest, signatures):
         cached.cache_clear()
