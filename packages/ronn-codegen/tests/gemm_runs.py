@@ -77,7 +77,7 @@ def pack(level: str, b: np.ndarray, workers: int = 1) -> np.ndarray:
 
 def product(
     level: str, a: np.ndarray, b: np.ndarray, epilogue: Epilogue | None = None, *, packed: bool = True,
-    workers: int = 1, kc: int | None = None,
+    workers: int = 1, kc: int | None = None, kernel_of: tuple[str, str] = (MODULE, "gemm_f32"),
 ) -> np.ndarray:  # fmt: skip
     """A[batch, M, K] @ B[batch, K, N] by the kernel."""
     e = Epilogue() if epilogue is None else epilogue
@@ -96,7 +96,7 @@ def product(
         place = (row, row, tile.columns, guard(k, n, row, tile))
     of = [np.arange(batch) * s for s in (strides(a)[0], strides(held)[0], strides(c)[0], source_batch)]
     offsets = np.ascontiguousarray(np.stack(of, 1), np.int64)
-    kernel = lib.kernel(MODULE, "gemm_f32")
+    kernel = lib.kernel(*kernel_of)
     source = 0 if e.source is None else e.source.ctypes.data
     for worker in range(workers):
         kernel(
@@ -107,6 +107,21 @@ def product(
         )  # fmt: skip
     assert (c[:, m] == GUARD).all() and (c[:, :, n:] == GUARD).all()  # nothing beyond C is written
     return c[:, :m, :n]
+
+
+def product_bf16(
+    level: str, a: np.ndarray, b: np.ndarray, epilogue: Epilogue | None = None, *, packed: bool = True,
+    workers: int = 1,
+) -> np.ndarray:  # fmt: skip
+    """A[batch, M, K] @ B[batch, K, N], rounded and multiplied by the kernels of bfloat16."""
+    (batch, m, k), n, lib = a.shape, b.shape[2], library(level)
+    module, pairs = "ronn_codegen.templates.bf16", -(-a.shape[2] // 2)
+    left, right = np.empty((batch, m, pairs), np.int32), np.empty((batch, pairs, n), np.int32)
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    lib.kernel(module, "bf16_pairs")(a.ctypes.data, left.ctypes.data, batch * m, k, k, pairs)
+    lib.kernel(module, "bf16_row_pairs")(b.ctypes.data, right.ctypes.data, k, n, batch, n, k * n, pairs * n)
+    made = ("ronn_codegen.templates.gemm_bf16", "gemm_bf16")
+    return product(level, left, right, epilogue, packed=packed, workers=workers, kernel_of=made)
 
 
 def dot(

@@ -10,9 +10,10 @@ import ronn
 from ronn.errors import OptionError
 
 
-def test_products_in_bfloat16_are_refused() -> None:
+def test_an_unknown_precision_is_refused() -> None:
     x = np.ones((2, 3), np.float32)
     model = one_node("Relu", {"x": x})
-    with pytest.raises(OptionError, match="bf16"):
-        ronn.Session(model, providers=["cpu"], options={"precision": "bf16"}).run({"x": x})
-    assert ronn.Session(model, providers=["cpu"], options={"precision": "float32"}).run({"x": x})[0].all()
+    with pytest.raises(OptionError, match="int2"):
+        ronn.Session(model, providers=[("cpu", {"precision": "int2"})]).run({"x": x})
+    for precision in ("float32", "bf16"):
+        assert ronn.Session(model, providers=[("cpu", {"precision": precision})]).run({"x": x})[0].all()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ronn import knobs
 from ronn.debug import say
 from ronn.errors import OptionError, ProviderError
+from ronn.options import PRECISIONS
 from ronn.provider.contract import Call, CompiledPart, Part
 from ronn.records import dataclass
 from ronn_codegen.native.library import BuildError, Library, library
@@ -65,11 +66,8 @@ def native_library() -> Library | None:
 
 def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) -> tuple[CompiledPart, list[Lowered]]:
     """Calls for a part, in an order that can run, and what became of each node."""
-    if options.get("precision", "float32") != "float32":
-        raise OptionError(
-            f"precision={options['precision']!r}: the CPU provider has no kernels for it",
-            hint="leave precision out: products are taken in float32",
-        )
+    if options.get("precision", PRECISIONS[0]) not in PRECISIONS:
+        raise OptionError(f"precision={options['precision']!r} is not known", hint=f"one of {', '.join(PRECISIONS)}")
     kernels = native_library() if options.get("kernels", "native") == "native" else None
     if kernels is None:
         return CompiledPart([numpy_call(n) for n in part.nodes]), [

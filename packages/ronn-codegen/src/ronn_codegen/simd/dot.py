@@ -1,8 +1,9 @@
-"""Dot products of bytes: lanes of four unsigned bytes times four signed bytes, added to int32. Exact on every target.
+"""Dot products of bytes, lanes of four unsigned bytes times four signed bytes, added to int32, and of bfloat16 pairs.
 
-Operands are int32 vectors whose lanes hold four bytes each. Where the processor has the instruction (VNNI) one dot is
-one instruction. Elsewhere both sides are first split into 16-bit halves (even and odd bytes): pairs of those are
-multiplied and added without overflow, which the shorter saturating byte instruction of x86 cannot promise.
+Dots of bytes are exact on every target. Operands are int32 vectors whose lanes hold four bytes each. Where the
+processor has the instruction (VNNI) one dot is one instruction. Elsewhere both sides are first split into 16-bit halves
+(even and odd bytes): pairs of those are multiplied and added without overflow, which the shorter saturating byte
+instruction of x86 cannot promise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numba.extending import intrinsic
 
 from ronn_codegen.simd.emit import Builder, llvm_call, splat
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import Terms, multiply_add
 from ronn_codegen.simd.types import Vec
 
 _X86 = ("avx512", "avx2", "baseline128")
@@ -96,36 +98,59 @@ def dot4(target: Target) -> Any:
     return dot
 
 
+class PairDot:
+    """Emits the dot of bfloat16 pairs of one target: float32 lanes plus the two products of pairs in 32-bit lanes.
+
+    Products are exact, sums are rounded as in float32; elsewhere than in the instruction the low elements come first.
+    The instruction keeps no subnormals.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.lanes = target.lanes(32)
+        self.floats, self.words = Vec("f32", self.lanes), Vec("i32", self.lanes)
+        self.native = target.bf16_dot and target.name == "avx512"
+
+    def dot(self, builder: Builder, acc: Any, a: Any, b: Any) -> Any:
+        if self.native:
+            return llvm_call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", self.floats.llvm, acc, a, b)
+        for half in (self._low, self._high):
+            acc = multiply_add(builder, self.floats, half(builder, a), half(builder, b), acc)
+        return acc
+
+    def _low(self, builder: Builder, value: Any) -> Any:
+        bits = builder.shl(value, splat(builder, ir.Constant(ir.IntType(32), 16), self.lanes))
+        return builder.bitcast(bits, self.floats.llvm)
+
+    def _high(self, builder: Builder, value: Any) -> Any:
+        bits = builder.and_(value, splat(builder, ir.Constant(ir.IntType(32), 0xFFFF0000), self.lanes))
+        return builder.bitcast(bits, self.floats.llvm)
+
+
 @cache
 def bf16_dot(target: Target) -> Any:
-    """The intrinsic ``dot(acc, a, b)``: f32 lanes plus two products of bfloat16 pairs, which lie in i32 lanes.
-
-    Rounding differs between targets: the instruction keeps no subnormals, elsewhere products are float32.
-    """
-    lanes = target.lanes(32)
-    floats, words = Vec("f32", lanes), Vec("i32", lanes)
+    """The intrinsic ``dot(acc, a, b)``: f32 lanes plus two products of bfloat16 pairs, which lie in i32 lanes."""
+    emitter = PairDot(target)
+    floats, words = emitter.floats, emitter.words
 
     @intrinsic
     def dot(typing: Any, acc: Any, a: Any, b: Any) -> Any:
-        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-            if target.bf16_dot and target.name == "avx512":
-                return llvm_call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", floats.llvm, *args)
-            out = args[0]
-            for shift_up in (True, False):
-                x, y = (_half_as_float(builder, v, lanes, floats, shift_up) for v in args[1:])
-                out = llvm_call(builder, f"llvm.fmuladd.v{lanes}f32", floats.llvm, x, y, out)
-            return out
-
         if acc != floats or a != words or b != words:
             raise TypingError(f"dot takes {floats}, {words}, {words}, not {acc}, {a}, {b}")
+
+        def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
+            return emitter.dot(builder, *args)
+
         return floats(floats, words, words), generate
 
     return dot
 
 
-def _half_as_float(builder: Builder, value: Any, lanes: int, floats: Vec, low: bool) -> Any:
-    if low:
-        bits = builder.shl(value, splat(builder, ir.Constant(ir.IntType(32), 16), lanes))
-    else:
-        bits = builder.and_(value, splat(builder, ir.Constant(ir.IntType(32), 0xFFFF0000), lanes))
-    return builder.bitcast(bits, floats.llvm)
+@cache
+def bf16_terms(target: Target) -> Terms:
+    """What register tiles with bfloat16 operands multiply: pairs in 32-bit lanes."""
+    emitter = PairDot(target)
+
+    def add(builder: Builder, _: Vec, x: Any, y: Any, acc: Any) -> Any:
+        return emitter.dot(builder, acc, x, y)
+
+    return Terms("i32", add)

@@ -169,6 +169,13 @@ def smallest(a: Vector | Number, b: Vector) -> Vector:
     return select(b > a, a, b)
 
 
+def bf16_bits(x: Vector) -> Vector:
+    """float32 rounded to bfloat16, to nearest, ties to even: its bits as u32, whose higher half is zero."""
+    bits = x.as_("u32")
+    rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+    return select(x.is_nan(), (bits >> 16) | 0x40, rounded)
+
+
 def sqrt(x: Vector) -> Vector:
     return x.do("sqrt")
 

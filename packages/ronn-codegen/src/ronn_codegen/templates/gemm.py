@@ -20,6 +20,7 @@ from ronn_codegen.simd.activation import activate
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import FACTORS, Terms
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
 from ronn_codegen.templates.gemm_tile import CLAMPED, STREAMED, combine_call, tile_call
 
@@ -44,11 +45,12 @@ def gemm_f32(target: Target) -> Callable[..., None]:
     return product(target, "f32", activate(target.lanes(32)))
 
 
-def product(target: Target, elem: str, finish: Any) -> Callable[..., None]:
-    """The kernel for an element type; ``finish`` is ``ronn_codegen.simd.activation.activate`` for it."""
+def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> Callable[..., None]:
+    """The kernel for an element type of C, and operands that are what ``terms`` multiply; ``finish`` is
+    ``ronn_codegen.simd.activation.activate`` for it."""
     shape = tile_of(target, SIZES[elem] * 8)
     mr, nr, narrow = shape.rows, shape.columns, shape.vectors // 2 * shape.lanes
-    multiply, combine = tile_call(shape, elem), combine_call(shape.lanes, elem)
+    multiply, combine = tile_call(shape, elem, terms), combine_call(shape.lanes, elem)
     offset, size = peek("i64"), SIZES[elem]
     half = nr * size // 2
 

@@ -18,7 +18,7 @@ _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
 
 
 @cache
-def tile_call(tile: Tile, elem: str) -> Any:
+def tile_call(tile: Tile, elem: str, terms: t.Terms = t.FACTORS) -> Any:
     """An intrinsic that computes one tile of any size up to ``tile.rows_of(vectors)`` rows, as
 
     ``fn(rows, columns, steps, tail, a, a_row, a_step, b, b_step, c, c_row, source, source_row, flags, fetch, apart,
@@ -27,7 +27,7 @@ def tile_call(tile: Tile, elem: str) -> Any:
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
     between low and high, STREAMED fetch into the second-level cache, for each step, what lies
     ``fetch`` and ``fetch + apart`` bytes beyond B: each time half of a row of a panel. B has whole vectors of columns,
-    but for its last ``tail`` steps.
+    but for its last ``tail`` steps. A and B hold what ``terms`` multiply.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -50,7 +50,8 @@ def tile_call(tile: Tile, elem: str) -> Any:
         def call(case: TileShape) -> None:
             name = f"tile_{case.elem}_{case.rows}_{case.vectors}_{case.lanes}"
             streams = case.vectors == tile.vectors
-            builder.call(t.function_of(builder, name, kinds, partial(_emit_tile, case, streams)), [columns, *rest])
+            tile_of_case = t.function_of(builder, name, kinds, partial(_emit_tile, case, streams, terms))
+            builder.call(tile_of_case, [columns, *rest])
 
         t.choose(builder, number, [partial(call, case) for case in cases])
 
@@ -58,9 +59,9 @@ def tile_call(tile: Tile, elem: str) -> Any:
 
 
 def _emit_tile(
-    shape: TileShape, streams: bool, builder: Builder, columns: Value, steps: Value, tail: Value, a: Value,
-    a_row: Value, a_step: Value, b: Value, b_step: Value, c: Value, c_row: Value, source: Value, source_row: Value,
-    flags: Value, fetch: Value, apart: Value, low: Value, high: Value,
+    shape: TileShape, streams: bool, terms: t.Terms, builder: Builder, columns: Value, steps: Value, tail: Value,
+    a: Value, a_row: Value, a_step: Value, b: Value, b_step: Value, c: Value, c_row: Value, source: Value,
+    source_row: Value, flags: Value, fetch: Value, apart: Value, low: Value, high: Value,
 ) -> None:  # fmt: skip
     vec, across = shape.vec, shape.lanes * shape.size
     a_row, a_step, b_step, c_row, source_row = (
@@ -79,13 +80,13 @@ def _emit_tile(
         halves = [fetch, builder.add(fetch, apart)]
         lines = range(0, max(across * shape.vectors // 2, _LINE), _LINE)
         fetched = [builder.add(half, t.i64(line)) for half in halves for line in lines]
-        sums = t.outer_products(builder, shape, streamed, rows, Panel(b, b_step, fetch=fetched), sums)
+        sums = t.outer_products(builder, shape, streamed, rows, Panel(b, b_step, fetch=fetched), sums, terms)
         rows, b, steps = _after(builder, rows, b, b_step, streamed, steps)
     # Masked loads and stores cost a tenth of the time of short sums.
     safe = builder.sub(steps, tail)
-    sums = t.outer_products(builder, shape, safe, rows, Panel(b, b_step), sums)
+    sums = t.outer_products(builder, shape, safe, rows, Panel(b, b_step), sums, terms)
     rows, b, steps = _after(builder, rows, b, b_step, safe, steps)
-    sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums)
+    sums = t.outer_products(builder, shape, steps, rows, Panel(b, b_step, mask=mask), sums, terms)
 
     def mask_at(j: int) -> Value | None:
         return mask if j == shape.vectors - 1 else None

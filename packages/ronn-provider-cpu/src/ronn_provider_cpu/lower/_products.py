@@ -21,9 +21,11 @@ from ronn_codegen.templates.gemm_shape import (
     packed_size,
     tile_of,
 )
+from ronn_provider_cpu.lower import _bf16 as bf16
 from ronn_provider_cpu.lowering import F32, F64, Lowering, Operand
 
-_GEMM, _PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm", "gemm_pack", "gemv"))
+_PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm_pack", "gemv"))
+_GEMM = ("ronn_codegen.templates.gemm", "gemm_f32")
 _GEMM64 = "ronn_codegen.templates.gemm64"
 # A row-major B is packed at run time from this size on; below, reading it where it lies is as quick.
 _PACKED_ROWS, _PACKED_STEPS = 192, 512
@@ -186,13 +188,18 @@ def _dot(
 
 
 def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
-    tile = tile_of(c.machine.target)
+    tile, given = tile_of(c.machine.target), b
+    halved = bf16.refusal(c, a, b) == ""
+    measures = _measures(a, b, batch, 2 if halved else 4)
+    if halved:
+        a, b = bf16.words(c, a, b)
     m, k, n = a.rows, a.columns, b.columns
     size, kc = packed_size(k, n, tile), block_of_steps(m, k, tile)
     packed = {"b_step": tile.columns, "b_last": last_step(n, tile), "b_panel": k * tile.columns, "tail": 0}
-    if b.operand.data is not None:
-        key = ("gemm", tile, b.rows, b.columns, b.row, b.batch)
-        held: Any = c.packed(b.operand, key, lambda data: _packed(c.context.library, data, b, tile))
+    if given.operand.data is not None:
+        key = ("gemm bf16" if halved else "gemm", tile, given.rows, given.columns, given.row, given.batch)
+        pack, library = bf16.packed if halved else _packed, c.context.library
+        held: Any = c.packed(given.operand, key, lambda data: pack(library, data, given, tile))
         place = packed
     elif b.column != 1 or (m >= _PACKED_ROWS and k >= _PACKED_STEPS):
         count = math.prod(b.batch)
@@ -209,10 +216,11 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
             kc = min(kc, 8 if m <= 4 else 16)
     mode, p0, p1 = e.mode
     c.call(
-        _GEMM, "gemm_f32", m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, m * n, batch),
+        *(bf16.GEMM if halved else _GEMM), m=m, n=n, k=k, kc=kc, batch=math.prod(batch),
+        offsets=_table(a, b, size, m * n, batch),
         a=a.operand, a_row=a.row, a_step=a.column, b=held, **place, c=y, c_row=n, **_added(e, n),
         alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
-        chunks=math.prod(batch) * tile.tiles(m, n), **_measures(a, b, batch, 4),
+        chunks=math.prod(batch) * tile.tiles(m, n), **measures,
     )  # fmt: skip
 
 

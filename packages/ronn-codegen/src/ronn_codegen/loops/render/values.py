@@ -9,7 +9,7 @@ from ronn_codegen.loops.render.memory import element
 from ronn_codegen.simd import elementary, elementary64
 from ronn_codegen.simd.emit import BITS
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.vectors import Vector, constant, copysign, fma, largest, select, smallest, sqrt
+from ronn_codegen.simd.vectors import Vector, bf16_bits, constant, copysign, fma, largest, select, smallest, sqrt
 
 Operation = Callable[..., Vector]
 
@@ -80,9 +80,7 @@ class Values:
             x = _to_odd(x.to("f64")) if wide else x.to("f32")
         if out == "f16":
             return x.to("f16") if self.target.fma else _round_to_f16(x)
-        bits = x.as_("u32")
-        rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
-        return select(x.is_nan(), (bits >> 16) | 0x40, rounded).to("u16").as_("bf16")
+        return bf16_bits(x).to("u16").as_("bf16")
 
 
 def _truncated(x: Vector, out: str) -> Vector:

@@ -1,0 +1,101 @@
+"""Operands in bfloat16, where a session asks for ``precision="bf16"``: which products take them, and how they are made.
+
+Elements are rounded to nearest, ties to even, in pairs along the dim that is summed over: words of 32 bits. Sums stay
+in float32. Constants are rounded and packed once, activations in every run, just before the product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ronn_codegen.native.library import Library
+from ronn_codegen.templates.gemm_shape import Tile, packed_size
+from ronn_provider_cpu.lowering import Lowering
+
+if TYPE_CHECKING:
+    from ronn_provider_cpu.lower._products import Matrix
+
+GEMM = ("ronn_codegen.templates.gemm_bf16", "gemm_bf16")
+MODULE = "ronn_codegen.templates.bf16"
+_PACK = "ronn_codegen.templates.gemm_pack"
+
+# Rounding A pays from so many columns of B on, rounding B (unless it is constant) from so many rows of A.
+_COLUMNS, _ROWS, _STEPS = 32, 64, 8
+# Without an instruction for it a dot costs several: then it only pays to read half as many bytes, of a large constant
+# that is read once for few rows.
+_FEW_ROWS, _LARGE = 4, 1 << 20
+
+
+def refusal(c: Lowering, a: Matrix, b: Matrix) -> str:
+    """Why a product is taken in float32; empty when it is taken in bfloat16. A and B are float32."""
+    if c.context.options.get("precision") != "bf16":
+        return "precision is float32"
+    constant = b.operand.data is not None
+    if a.column != 1:
+        return "the left operand is transposed"
+    if b.columns < _COLUMNS or a.columns < _STEPS:
+        return "the product is too small"
+    target = c.machine.target
+    if not target.bf16_dot:
+        if not constant or 4 * b.rows * b.columns < _LARGE or a.rows > (_FEW_ROWS if target.fma else 1):
+            return "this processor has no dot of bfloat16, and the product is not bound by reading constants"
+    elif not constant and a.rows < _ROWS:
+        return "the right operand changes and meets few rows"
+    return ""
+
+
+def words(c: Lowering, a: Matrix, b: Matrix) -> tuple[Any, Any]:
+    """Both operands with words in the place of pairs along k. A constant B keeps its data."""
+    k = a.columns
+    pairs = -(-k // 2)
+    left = c.temp(4 * a.rows * pairs * _count(a))
+    _pairs(c, a.operand, left, a.rows * _count(a), k)
+    made = replace(a, operand=left, columns=pairs, row=pairs)  # type: ignore[arg-type]
+    if b.operand.data is not None:
+        return made, replace(b, rows=pairs)
+    count = _count(b)
+    right = c.temp(4 * count * pairs * b.columns)
+    if b.row == 1:
+        _pairs(c, b.operand, right, b.columns * count, k)
+        return made, replace(b, operand=right, rows=pairs, column=pairs)  # type: ignore[arg-type]
+    c.call(
+        MODULE, "bf16_row_pairs", x=b.operand, y=right, rows=k, columns=b.columns, batch=count, x_row=b.row,
+        x_batch=b.step, y_batch=pairs * b.columns, chunks=count * pairs, cost=50 + count * b.step / 5,
+        bytes=6 * count * b.step,
+    )  # fmt: skip
+    return made, replace(b, operand=right, rows=pairs)  # type: ignore[arg-type]
+
+
+def _count(x: Matrix) -> int:
+    return int(np.prod(x.batch, dtype=np.int64))
+
+
+def _pairs(c: Lowering, x: Any, y: Any, rows: int, columns: int) -> None:
+    c.call(
+        MODULE, "bf16_pairs", x=x, y=y, rows=rows, columns=columns, x_row=columns, y_row=-(-columns // 2),
+        chunks=rows * -(-columns // 256), cost=50 + rows * columns / 8, bytes=6 * rows * columns,
+    )  # fmt: skip
+
+
+def packed(library: Library, data: np.ndarray, b: Matrix, tile: Tile) -> np.ndarray:
+    """The packed form of a constant B: int32[batch, packed words]."""
+    given = np.ascontiguousarray(data)
+    count, k, n = _count(b), b.rows, b.columns
+    pairs = -(-k // 2)
+    rounded = np.empty((count, pairs * n), np.int32)
+    if b.row == 1:
+        strides = 1, pairs
+        library.kernel(MODULE, "bf16_pairs")(given.ctypes.data, rounded.ctypes.data, count * n, k, b.column, pairs)
+    else:
+        strides = n, 1
+        library.kernel(MODULE, "bf16_row_pairs")(
+            given.ctypes.data, rounded.ctypes.data, k, n, count, b.row, b.step, pairs * n
+        )
+    out = np.empty((count, packed_size(pairs, n, tile)), np.int32)
+    library.kernel(_PACK, "pack_f32")(
+        pairs, n, count, rounded.ctypes.data, *strides, pairs * n, out.ctypes.data, out.shape[1]
+    )
+    return out
