@@ -1,14 +1,16 @@
 """Discovery is isolated, deterministic, and remembers why something is unusable."""
 
+import shutil
 import sys
 import types
+from importlib import metadata
 from importlib.metadata import EntryPoint
 
 import pytest
 
 import ronn
 from ronn.errors import ProviderError
-from ronn.plugins import Registry
+from ronn.plugins import Registry, installed
 from ronn.provider import Device, KernelProvider, Provider, Unavailable, kernel
 
 
@@ -139,3 +141,63 @@ def test_providers_made_in_this_process_can_be_added_and_removed(discover):
         found.add(Twin())
     found.remove("good")
     found.add(Twin())
+
+
+def install(folder, name, version, points, metadata="METADATA"):
+    """Puts a distribution that has ``points`` (the text of its entry points) into a folder."""
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / metadata).write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nName: of no interest\n")
+    if points:
+        (info / "entry_points.txt").write_text(points)
+    return info
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Two folders in front of the path, in which distributions can be installed."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (second, first):
+        folder.mkdir()
+        monkeypatch.syspath_prepend(str(folder))
+    return first, second
+
+
+def vendor_points():
+    return [(f.point.name, f.point.value, f.distribution, f.version) for f in installed() if "vendor" in f.distribution]
+
+
+def test_installed_entry_points_are_those_of_the_standard_library(environment):
+    first, second = environment
+    install(first, "vendor-a", "1.0", "[console_scripts]\nx = y:z\n\n[ronn]\na = vendor_a:Provider\n")
+    install(second, "vendor-b", "2.0", "  [ronn]\nb = vendor_b:Provider [extra]\nc=vendor_b:Other\n")
+    install(second, "vendor-c", "3.0", "[ronnier]\nd = vendor_c:Provider\n")
+    standard = [(p.name, p.value, p.dist.name, p.dist.version) for p in metadata.entry_points(group="ronn")]
+    assert len([p for p in standard if "vendor" in p[2]]) == 3
+    assert sorted((f.point.name, f.point.value, f.distribution, f.version) for f in installed()) == sorted(standard)
+
+
+def test_what_is_installed_or_removed_is_noticed(environment):
+    first, _ = environment
+    assert vendor_points() == []
+    info = install(first, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n")
+    assert vendor_points() == [("a", "vendor_a:Provider", "vendor-a", "1.0")]
+    shutil.rmtree(info)
+    assert vendor_points() == []
+
+
+@pytest.mark.parametrize("shadow", ["[ronn]\na = other:Provider\n", "[console_scripts]\nx = y:z\n", ""])
+def test_the_first_distribution_of_a_name_counts(environment, shadow):
+    first, second = environment
+    install(second, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n")
+    install(first, "vendor-a", "2.0", shadow)
+    expected = [("a", "other:Provider", "vendor-a", "2.0")] if "other" in shadow else []
+    assert vendor_points() == expected
+    found = [p.value for p in metadata.entry_points(group="ronn") if p.dist.name == "vendor-a"]
+    assert found == [value for _, value, _, _ in expected]
+
+
+def test_a_distribution_that_does_not_tell_its_name_is_found(environment):
+    first, _ = environment
+    install(first, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n", metadata="NOTHING")
+    assert [(f.point.value, f.version) for f in installed() if f.distribution == "?"] == [("vendor_a:Provider", "?")]

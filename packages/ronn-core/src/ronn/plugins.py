@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ronn.provider import Device, Provider
 
 GROUP = "ronn"
+UNKNOWN = "?"
 
 
 @dataclass(slots=True)
@@ -56,24 +58,65 @@ class Record:
         return self._devices
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry point of group ``ronn``, and the distribution that has it."""
+
+    point: metadata.EntryPoint
+    distribution: str = UNKNOWN
+    version: str = UNKNOWN
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        return self.point.name, self.distribution, self.point.value
+
+
+def installed() -> Iterator[Found]:
+    """The entry points of group ``ronn`` of all installed distributions. Of several with one name the first on the path
+    counts. As ``metadata.entry_points``, but the files of distributions that have none of the group are not parsed."""
+    for distribution in metadata.distributions():
+        text = distribution.read_text("entry_points.txt")
+        if text is None or not _SECTION.search(text):
+            continue
+        name, version = _name_and_version(distribution)
+        if name == UNKNOWN or metadata.distribution(name).read_text("entry_points.txt") == text:
+            for point in distribution.entry_points.select(group=GROUP):
+                yield Found(point, name, version)
+
+
+_SECTION = re.compile(rf"^\s*\[{GROUP}\]", re.M)
+_NAME, _VERSION = (re.compile(rf"^{field}: *(\S+)", re.M) for field in ("Name", "Version"))
+
+
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
+    for file in ("METADATA", "PKG-INFO"):
+        text = distribution.read_text(file)
+        if text is not None and (name := _NAME.search(text)) and (version := _VERSION.search(text)):
+            return name[1], version[1]
+    return UNKNOWN, UNKNOWN
+
+
+def _given(point: metadata.EntryPoint) -> Found:
+    return Found(point) if point.dist is None else Found(point, point.dist.name, point.dist.version)
+
+
 class Registry:
-    """The providers and plugins of this environment."""
+    """The providers and plugins of this environment, or of the entry points that are given."""
 
     def __init__(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
         self.manager = pluggy.PluginManager("ronn")
         self.manager.add_hookspecs(hookspecs)
         self.records: list[Record] = []
-        points = metadata.entry_points(group=GROUP) if entry_points is None else entry_points
+        points = dict.fromkeys(installed()) if entry_points is None else [_given(p) for p in entry_points]
         allowed = knobs.words(knobs.PROVIDERS.get())
-        for point in sorted(points, key=lambda p: (p.name, p.dist.name if p.dist else "", p.value)):
-            if not allowed or point.name in allowed or point.name == "reference":
-                self._load(point)
+        for found in sorted(points, key=lambda f: f.order):
+            if not allowed or found.point.name in allowed or found.point.name == "reference":
+                self._load(found)
 
-    def _load(self, point: metadata.EntryPoint) -> None:
-        dist = point.dist
-        record = Record(point.name, dist.name if dist else "?", dist.version if dist else "?", point.value)
+    def _load(self, origin: Found) -> None:
+        record = Record(origin.point.name, origin.distribution, origin.version, origin.point.value)
         try:
-            target = point.load()
+            target = origin.point.load()
             found = self._accept(target, record)
         except BaseException as e:
             if isinstance(e, (KeyboardInterrupt, GeneratorExit)):
