@@ -4,25 +4,30 @@ A node whose output size nothing tells before it runs ends the head. Where its s
 that the head computes (the shape of Reshape, the limit of Range), the node belongs to the tail, and the tail is
 specialised for that value; where it must run first (NonZero), it is the head's last node, and the tail is specialised
 for the size that came out.
+
+Inputs of the graph whose values sizes hang on (those of Resize, Slice, Pad) split it too, however short the tail: it is
+specialised for a few values, as long as they come again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from ronn.ir.graph import Graph, Node, Value, clone_node
 from ronn.ir.types import TensorType
 from ronn.records import dataclass
 
 LEAST_TAIL = 8
-"""Nodes below which a tail is not worth plans of its own."""
+"""Nodes below which a tail is not worth plans of its own, unless it hangs on values of the graph's inputs alone."""
 
 _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Range": (0, 1, 2), "Tile": (1,), "ConstantOfShape": (0,),
     "Pad": (1, 3), "Resize": (2, 3), "Upsample": (1,), "TopK": (1,), "Split": (1,), "OneHot": (1,), "Squeeze": (1,),
     "Unsqueeze": (1,), "CenterCropPad": (1,), "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,),
-    "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL2": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,),
-    "HannWindow": (0,), "HammingWindow": (0,), "SplitToSequence": (1,), "DFT": (1, 2), "STFT": (1, 3),
+    "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,),
+    "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,), "HannWindow": (0,),
+    "HammingWindow": (0,), "SplitToSequence": (1,), "DFT": (1, 2), "STFT": (1, 3), "Col2Im": (1, 2), "MaxUnpool": (2,),
+    "Dropout": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4),
 }  # fmt: skip
 
 
@@ -30,35 +35,46 @@ _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
 class Split:
     """``crossing`` are values of the head graph that the tail takes, in the order of its inputs; ``by_value`` are the
     numbers of those inputs that sizes hang on. ``outputs`` gives, for each output of the whole graph, the head's value
-    or the number of the tail's output."""
+    or the number of the tail's output. ``given``: sizes hang on inputs of the graph alone."""
 
     head: Graph
     tail: Graph
     crossing: tuple[Value, ...]
     by_value: tuple[int, ...]
     outputs: tuple[Value | int, ...]
+    given: bool
 
 
-def split(graph: Graph) -> Split | None:
-    """The two halves of ``graph``, copied; None when every size is known, or too little would be gained."""
+def split(graph: Graph, given: bool = True) -> Split | None:
+    """The two halves of ``graph``, copied; None when every size is known, or too little would be gained.
+
+    ``given``: whether values of the graph's inputs alone are reason enough.
+    """
     head, tail, wanted = _sort(graph)
-    if len(tail) < LEAST_TAIL or not head:
-        return None
+    short = len(tail) < LEAST_TAIL or not head
+    if short:
+        if not given:
+            return None
+        inputs = set(graph.inputs)
+        head, tail, wanted = _sort(graph, inputs)
+        if not wanted or not wanted <= inputs:
+            return None
     made_in_tail = {v for node in tail for v in node.outputs}
     crossing = list(dict.fromkeys(v for node in tail for v in _needs(node) if not v.is_const and v not in made_in_tail))
     tail_outputs = list(dict.fromkeys(o for o in graph.outputs if o in made_in_tail))
-    if not crossing:
+    if not crossing or (short and any(_open(v) for v in crossing)):
         return None
     head_outputs = list(dict.fromkeys([*crossing, *(o for o in graph.outputs if o not in made_in_tail)]))
     head_graph, to_head = _copy(graph, head, graph.inputs, head_outputs)
     tail_graph, _ = _copy(graph, tail, crossing, tail_outputs)
     outputs = tuple(tail_outputs.index(o) if o in made_in_tail else to_head[o] for o in graph.outputs)
     by_value = tuple(i for i, v in enumerate(crossing) if v in wanted)
-    return Split(head_graph, tail_graph, tuple(to_head[v] for v in crossing), by_value, outputs)
+    return Split(head_graph, tail_graph, tuple(to_head[v] for v in crossing), by_value, outputs, short)
 
 
-def _sort(graph: Graph) -> tuple[list[Node], list[Node], set[Value]]:
-    """Nodes of the head, nodes of the tail, and the head's values that sizes in the tail hang on."""
+def _sort(graph: Graph, inputs: Container[Value] = ()) -> tuple[list[Node], list[Node], set[Value]]:
+    """Nodes of the head, nodes of the tail, and the head's values that sizes in the tail hang on. Nodes with such
+    operands among ``inputs`` go to the tail even where their own sizes are known."""
     head: list[Node] = []
     tail: list[Node] = []
     open_: set[Value] = set()  # values that only the tail may use
@@ -69,7 +85,7 @@ def _sort(graph: Graph) -> tuple[list[Node], list[Node], set[Value]]:
             tail.append(node)
             open_.update(node.outputs)
             wanted.update(v for v in operands if v not in open_)
-        elif not _of_unknown_size(node):
+        elif not _of_unknown_size(node) and not (operands and all(v in inputs for v in operands)):
             head.append(node)
         elif operands:
             tail.append(node)

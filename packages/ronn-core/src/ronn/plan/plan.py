@@ -317,8 +317,8 @@ class Plan:
     # --- resources
 
     def all_plans(self) -> list[Plan]:
-        """This plan and those of its subgraphs."""
-        return [self, *self.inner]
+        """This plan, those of its subgraphs and its tail's."""
+        return [self, *(q for p in self.inner for q in p.all_plans())]
 
     @property
     def runs(self) -> int:

@@ -18,17 +18,31 @@ PlanTail = Callable[[Graph, "tuple[Type | None, ...]"], Plan]
 """Makes a plan of a graph for the types of its inputs."""
 
 _LARGEST_VALUE = 4096  # bytes of an operand that a tail is specialised for
+PATIENCE = 8
+"""Plans for different values of what a caller gives, after which a tail takes any other value without one of its own."""
 
 
 class Tail:
-    """Callable on the values that cross into the tail; keeps a plan for each of their types (and of some, values)."""
+    """Callable on the values that cross into the tail; keeps a plan for each of their types (and of some, values).
 
-    def __init__(self, graph: Graph, by_value: Sequence[int], plan: PlanTail, kept: int, known: list[Plan]) -> None:
+    ``patience``: how many plans it makes for values; any other value then shares a plan that knows the types alone.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        by_value: Sequence[int],
+        plan: PlanTail,
+        kept: int,
+        known: list[Plan],
+        patience: int | None = None,
+    ) -> None:
         self._graph = graph
         self._by_value = frozenset(by_value)
         self._plan = plan
         self._kept = kept
         self._known = known
+        self._patience = patience
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -38,6 +52,12 @@ class Tail:
         key = (types, tuple(values[i].tobytes() for i in sorted(fixed)))
         with self._lock:
             plan = self._plans.get(key)
+            if plan is None and fixed and self._patience is not None:
+                if self._patience > 0:
+                    self._patience -= 1
+                else:
+                    fixed, key = set(), (types, ())
+                    plan = self._plans.get(key)
             if plan is None:
                 plan = self._plans[key] = self._make(values, types, fixed)
                 self._known.append(plan)
