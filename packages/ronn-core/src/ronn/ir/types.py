@@ -46,47 +46,34 @@ class DType(enum.Enum):
     FLOAT6E2M3 = (27, "f6e2m3", 6, "float6_e2m3fn")
     FLOAT6E3M2 = (28, "f6e3m2", 6, "float6_e3m2fn")
 
-    @property
-    def code(self) -> int:
+    def __init__(self, code: int, short: str, bits: int, numpy_name: str) -> None:
+        # Plain attributes: these are asked for very often, and an Enum's ``value`` is slow.
+        self.code = code
         """The number that ONNX's TensorProto.DataType gives this dtype."""
-        return self.value[0]
-
-    @property
-    def short(self) -> str:
+        self.short = short
         """The name used in the text form of the IR: ``f32``, ``i64``, ``bf16`` ..."""
-        return self.value[1]
-
-    @property
-    def bits(self) -> int:
+        self.bits = bits
         """Bits of one element as ONNX stores it; 0 for strings."""
-        return self.value[2]
-
-    @property
-    def onnx_name(self) -> str:
+        self.numpy_name = numpy_name
+        self.onnx_name = {"FLOAT32": "float", "FLOAT64": "double"}.get(self.name, self.name.lower())
         """The name in ONNX type strings, as in ``tensor(float)``: ``float``, ``int64``, ``bfloat16`` ..."""
-        special = {"FLOAT32": "float", "FLOAT64": "double"}
-        return special.get(self.name, self.name.lower())
+        self.is_float = self.name.startswith(("FLOAT", "BFLOAT"))
+        self.is_integer = self.name.startswith(("INT", "UINT"))
+
+    __hash__ = object.__hash__
 
     @cached_property
     def numpy(self) -> np.dtype:
         """The NumPy dtype of arrays of this type (``ml_dtypes`` for the small floats and integers)."""
         import numpy as np
 
-        name = self.value[3]
+        name = self.numpy_name
         if name in _PLAIN_NUMPY:
             return np.dtype(name)
         import ml_dtypes
 
         found: np.dtype = np.dtype(getattr(ml_dtypes, name))
         return found
-
-    @property
-    def is_float(self) -> bool:
-        return self.name.startswith(("FLOAT", "BFLOAT"))
-
-    @property
-    def is_integer(self) -> bool:
-        return self.name.startswith(("INT", "UINT"))
 
     @classmethod
     def from_code(cls, code: int) -> DType:
@@ -127,7 +114,7 @@ _PLAIN_NUMPY = {
 }  # fmt: skip
 _BY_CODE = {d.code: d for d in DType}
 _BY_SHORT = {d.short: d for d in DType}
-_BY_NUMPY_NAME = {d.value[3]: d for d in DType}
+_BY_NUMPY_NAME = {d.numpy_name: d for d in DType}
 _BY_NUMPY: dict[np.dtype, DType] = {}  # filled as dtypes are met: asking NumPy for a dtype's name is slow
 _BY_NAME = {**_BY_NUMPY_NAME, **{d.onnx_name: d for d in DType}}
 

@@ -108,7 +108,7 @@ class Kernel:
                     if value.type is None:
                         return No(f"{where} has no known type")
                     return No(f"{where} is {value.type}, not a tensor")
-                if value.dtype.value[3] not in allowed and value.dtype.onnx_name not in allowed:
+                if value.dtype.numpy_name not in allowed and value.dtype.onnx_name not in allowed:
                     return No(f"{where} is {value.dtype.onnx_name}; this kernel takes {', '.join(sorted(allowed))}")
         if self.when is not None:
             verdict = self.when(node)
@@ -326,4 +326,4 @@ def _bind_method(k: Kernel, owner: Any) -> Kernel:
 
 def dtype_names(dtypes: Iterable[DType]) -> str:
     """Names for messages: ``float32, int64``."""
-    return ", ".join(sorted(d.value[3] for d in dtypes))
+    return ", ".join(sorted(d.numpy_name for d in dtypes))
