@@ -2,7 +2,9 @@
 
 The input is projected for all steps at once (``gates_project_f32``). Then each step multiplies the last hidden state by
 the recurrent weights, panel by panel, and the gates of a panel are taken as soon as its sums are there. Weights are
-read in order; rows of a batch share each read. Work is shared by directions and rows: a row's steps stay in one place.
+read in order, in every second step from the last to the first: what a step read last is in the nearest cache when the
+next one begins. Rows of a batch share each read. Work is shared by directions and rows: a row's steps stay in one
+place.
 """
 
 from __future__ import annotations
@@ -90,11 +92,11 @@ def gates_project_f32(target: Target) -> Callable[..., None]:
                 a, b, start = x + row * a_row, w + part * inputs * width, bias + part * width
                 out = to + (d * rows + row) * out_row + panel * width
                 if gates == 4:
-                    tiles_4(count, inputs, a, a_row, b, start, 0, out, out_row)
+                    tiles_4(count, inputs, a, a_row, b, start, 0, out, out_row, 0)
                 elif gates == 3:
-                    tiles_3(count, inputs, a, a_row, b, start, 0, out, out_row)
+                    tiles_3(count, inputs, a, a_row, b, start, 0, out, out_row, 0)
                 else:
-                    tiles_1(count, inputs, a, a_row, b, start, 0, out, out_row)
+                    tiles_1(count, inputs, a, a_row, b, start, 0, out, out_row, 0)
 
     return run
 
@@ -186,12 +188,13 @@ def lstm_f32(target: Target) -> Callable[..., None]:
     @compile_
     def step(
         rows: Any, hidden: Any, panels: Any, r: Any, x: Any, x_b: Any, last: Any, now: Any, cell: Any, sums: Any,
-        acts: Any, clip: Any, plain: Any, peephole: Any, coupled: Any,
+        acts: Any, clip: Any, plain: Any, peephole: Any, coupled: Any, back: Any,
     ) -> None:  # fmt: skip
         width = panels * units
-        for panel in range(panels):
+        for i in range(panels):
+            panel = panels - 1 - i if back else i
             own = x + 4 * gates * panel
-            tiles(rows, hidden, last, 4 * width, r + 4 * hidden * gates * panel, own, 4 * x_b, sums, 4 * gates)
+            tiles(rows, hidden, last, 4 * width, r + 4 * hidden * gates * panel, own, 4 * x_b, sums, 4 * gates, back)
             looks = 0 if peephole == 0 else peephole + 4 * 3 * units * panel
             for row in range(rows):
                 place = 4 * (row * width + panel * units)
@@ -229,7 +232,7 @@ def lstm_f32(target: Target) -> Callable[..., None]:
                     rows, hidden, panels, r + 4 * d * panels * hidden * gates,
                     x + 4 * (d * steps * batch * panels * gates + t * x_t + b0 * x_b), x_b, last, now, cell, sums,
                     acts + 3 * ACT_BYTES * d, clip, plain,
-                    0 if peephole == 0 else peephole + 4 * d * panels * 3 * units, coupled,
+                    0 if peephole == 0 else peephole + 4 * d * panels * 3 * units, coupled, i & 1,
                 )  # fmt: skip
                 settle(rows, hidden, width, t, ends, last, now, y, t * y_t + d * y_d + b0 * y_b, y_b)
                 if ends != 0:
@@ -261,11 +264,12 @@ def gru_f32(target: Target) -> Callable[..., None]:
     @compile_
     def step_linear(
         rows: Any, hidden: Any, panels: Any, width: Any, r: Any, bias: Any, x: Any, x_b: Any, last: Any, now: Any,
-        sums: Any, acts: Any, clip: Any, plain: Any,
+        sums: Any, acts: Any, clip: Any, plain: Any, back: Any,
     ) -> None:  # fmt: skip
-        for panel in range(panels):
+        for i in range(panels):
+            panel = panels - 1 - i if back else i
             part = 4 * gates * panel
-            tiles_3(rows, hidden, last, 4 * width, r + hidden * part, bias + part, 0, sums, 4 * gates)
+            tiles_3(rows, hidden, last, 4 * width, r + hidden * part, bias + part, 0, sums, 4 * gates, back)
             for row in range(rows):
                 place, own = 4 * (row * width + panel * units), x + 4 * row * x_b + part
                 if plain:
@@ -280,13 +284,13 @@ def gru_f32(target: Target) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         for panel in range(panels):
             part = 4 * 2 * units * panel
-            tiles_2(rows, hidden, last, 4 * width, r + hidden * part, zeros, 0, sums, 4 * 2 * units)
+            tiles_2(rows, hidden, last, 4 * width, r + hidden * part, zeros, 0, sums, 4 * 2 * units, 0)
             for row in range(rows):
                 place, own = 4 * (row * width + panel * units), x + 4 * (row * x_b + gates * panel)
                 first_gates(own, sums + 4 * 2 * units * row, last + place, z + place, reset + place, acts, clip)
         for panel in range(panels_h):  # the products may stand in ``now`` until the cells take them
             part = 4 * wide * panel
-            tiles_1(rows, hidden, reset, 4 * width, r_h + hidden * part, bias + part, 0, now + part, 4 * width)
+            tiles_1(rows, hidden, reset, 4 * width, r_h + hidden * part, bias + part, 0, now + part, 4 * width, 0)
         for panel in range(panels):
             for row in range(rows):
                 place = 4 * (row * width + panel * units)
@@ -324,7 +328,7 @@ def gru_f32(target: Target) -> Callable[..., None]:
                 if linear:
                     step_linear(
                         rows, hidden, panels, width, weights, bias + 4 * d * panels * gates, own, x_b, last, now, sums,
-                        acts + 2 * ACT_BYTES * d, clip, plain,
+                        acts + 2 * ACT_BYTES * d, clip, plain, i & 1,
                     )  # fmt: skip
                 else:
                     step_reset(
@@ -370,10 +374,10 @@ def rnn_f32(target: Target) -> Callable[..., None]:
             for i in range(steps):
                 t = steps - 1 - i if backwards >> d & 1 else i
                 own = x + 4 * (d * steps * batch * width + t * x_t + b0 * x_b)
-                for panel in range(panels):
-                    part = 4 * units * panel
+                for j in range(panels):
+                    part = 4 * units * (panels - 1 - j if i & 1 else j)
                     weights = r + 4 * d * hidden * width + hidden * part
-                    tiles(rows, hidden, last, 4 * width, weights, own + part, 4 * x_b, now + part, 4 * width)
+                    tiles(rows, hidden, last, 4 * width, weights, own + part, 4 * x_b, now + part, 4 * width, i & 1)
                     for row in range(rows):
                         place = now + 4 * row * width + part
                         cell(place, place, acts + ACT_BYTES * d, clip)

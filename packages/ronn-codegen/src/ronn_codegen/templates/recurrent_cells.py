@@ -40,7 +40,8 @@ def compile_(function: Any) -> Any:
 
 
 def _sums(vectors: int, most: int, lanes: int) -> Any:
-    """The intrinsic (rows, k, a, a_row, b, start, start_row, out, out_row): out = start + a[rows, k] @ b[k, columns].
+    """The intrinsic (rows, k, a, a_row, b, start, start_row, out, out_row, back): out = start + a[rows, k] @ b[k,
+    columns], added up from the last step to the first with ``back``.
 
     ``rows`` <= ``most``; a_row, start_row and out_row are bytes between rows. In a step the elements of a are held and
     the vectors of b pass by, of which there are more.
@@ -48,8 +49,14 @@ def _sums(vectors: int, most: int, lanes: int) -> Any:
     vec, across = Vec("f32", lanes), 4 * lanes
 
     def emit(
-        b: Any, rows: Any, k: Any, a: Any, a_row: Any, weights: Any, start: Any, start_row: Any, out: Any, out_row: Any
-    ) -> None:
+        b: Any, rows: Any, k: Any, a: Any, a_row: Any, weights: Any, start: Any, start_row: Any, out: Any, out_row: Any,
+        back: Any,
+    ) -> None:  # fmt: skip
+        turned = b.icmp_signed("!=", back, i64(0))
+        skipped = b.select(turned, b.sub(k, i64(1)), i64(0))
+        a_step, b_step = (b.select(turned, i64(-size), i64(size)) for size in (4, vectors * across))
+        a, weights = (b.add(p, scaled(b, skipped, size)) for p, size in ((a, 4), (weights, vectors * across)))
+
         def emit_rows(count: int) -> None:
             begin, end, first = pointer(b, start), pointer(b, out), pointer(b, a)
             places = [scaled(b, a_row, i) for i in range(count)]
@@ -66,7 +73,7 @@ def _sums(vectors: int, most: int, lanes: int) -> Any:
                     v = load(b, vec, at(b, w, j * across))
                     for i in range(count):
                         new[i].append(multiply_add(b, vec, held[i], v, sums[i][j]))
-                return at(b, x, 4), at(b, w, vectors * across), new
+                return at(b, x, a_step), at(b, w, b_step), new
 
             tile = loop(b, k, [first, pointer(b, weights), tile], step)[2]
             for i in range(count):
@@ -76,23 +83,23 @@ def _sums(vectors: int, most: int, lanes: int) -> Any:
 
         choose(b, b.sub(rows, i64(1)), [partial(emit_rows, i + 1) for i in range(most)])
 
-    return emitted(f"gate_sums_{vectors}", " ".join(["i64"] * 9), emit)
+    return emitted(f"gate_sums_{vectors}", " ".join(["i64"] * 10), emit)
 
 
 @cache
 def tiles_of(cells: Cells) -> Any:
-    """(rows, k, a, a_row, b, start, start_row, out, out_row) for any number of rows."""
+    """(rows, k, a, a_row, b, start, start_row, out, out_row, back) for any number of rows."""
     most = cells.rows
     sums = _sums(cells.gates * cells.vectors, most, cells.lanes)
 
     @compile_
     def tiles(
-        rows: Any, k: Any, a: Any, a_row: Any, b: Any, start: Any, start_row: Any, out: Any, out_row: Any
+        rows: Any, k: Any, a: Any, a_row: Any, b: Any, start: Any, start_row: Any, out: Any, out_row: Any, back: Any
     ) -> None:
         i = 0
         while i < rows:
             count = min(most, rows - i)
-            sums(count, k, a + i * a_row, a_row, b, start + i * start_row, start_row, out + i * out_row, out_row)
+            sums(count, k, a + i * a_row, a_row, b, start + i * start_row, start_row, out + i * out_row, out_row, back)
             i += count
 
     return tiles
