@@ -30,13 +30,13 @@ def _visit(
     nodes = {k: list(n) for k, n in nodes.items()}
     changed = False
     for value in list(graph.initializers.values()):
-        if value.data is None or graph.is_output(value):
+        if value.data is None or not value.uses or graph.is_output(value):
             continue
         alike = constants.setdefault(_outline(value.data), [])
         kept = next((v for v in alike if v.data is not None and _same_array(v.data, value.data)), None)
         if kept is None:
             alike.append(value)
-        elif kept is not value and value.uses and context.may_rewrite():
+        elif kept is not value and context.may_rewrite():
             graph.replace_uses(value, kept)
             context.rewrote(detail=f"constant {value.name} is {kept.name}")
             changed = True
@@ -106,17 +106,13 @@ def _array_key(data: np.ndarray) -> Hashable | None:
     """A key that is equal for arrays of equal content; None when the array is too large."""
     if data.dtype.kind == "O":
         return (data.shape, tuple(data.reshape(-1))) if data.size <= 1024 else None
-    return (str(data.dtype), data.shape, data.tobytes()) if data.nbytes <= MAX_COMPARED else None
+    return (data.dtype, data.shape, data.tobytes()) if data.nbytes <= MAX_COMPARED else None
 
 
 def _outline(data: np.ndarray) -> Hashable:
     """What equal arrays share and is cheap to have: dtype, shape, the first and last element."""
-    ends = (data.flat[0], data.flat[-1]) if data.size else ()
-    return (str(data.dtype), data.shape, tuple(e if isinstance(e, str) else e.tobytes() for e in map(_scalar, ends)))
-
-
-def _scalar(element: Any) -> Any:
-    return element if isinstance(element, (str, np.generic)) else str(element)
+    ends = (data[(0,) * data.ndim], data[(-1,) * data.ndim]) if data.size else ()
+    return (data.dtype, data.shape, *(e.tobytes() if isinstance(e, np.generic) else str(e) for e in ends))
 
 
 def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
