@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from ronn import knobs
 from ronn.debug import say
 from ronn.errors import ModelError, ProviderError, RonnError
@@ -317,13 +319,25 @@ def evaluator(targets: Sequence[Target]) -> Callable[[Node, Sequence[Any]], list
                 inputs = tuple(v for v in node.inputs if v is not None)
                 part = Part((node,), inputs, node.outputs)
                 compiled = target.provider.compile_for_folding(part, target.device, target.options)
-                plan = Plan(compiled.calls, inputs, [v for v in node.outputs if v.name])
                 given = [a for a, v in zip(arrays, node.inputs, strict=False) if v is not None]
-                results = iter(plan.run(given))
+                wanted = [v for v in node.outputs if v.name]
+                results = iter(_once(compiled.calls, inputs, wanted, given))
                 return [next(results) if v.name else None for v in node.outputs]
         raise ModelError(f"nobody computes {node.op_id}", node=node)
 
     return evaluate
+
+
+def _once(calls: Sequence[Call], inputs: tuple[Value, ...], outputs: list[Value], given: list[Any]) -> list[Any]:
+    """Runs calls a single time. One call that takes the inputs as they come needs no plan."""
+    call = calls[0]
+    if len(calls) > 1 or call.native is not None or call.inputs != inputs or list(call.outputs) != outputs:
+        return Plan(calls, inputs, outputs).run(given)
+    made = call.fn(*given)
+    results = [made] if len(outputs) == 1 else list(made)
+    if len(results) < len(outputs):
+        raise ProviderError(f"the kernel returned {len(results)} instead of {len(outputs)} outputs")
+    return [np.asarray(r) if isinstance(r, np.generic) else r for r in results]
 
 
 @dataclass
