@@ -71,6 +71,37 @@ def test_broadcast_by_the_constant_is_kept(apply: Any) -> None:
     assert done.reasons == ["the constant may broadcast the value to a larger shape"]
 
 
+UNSQUEEZED = "%a: i64[1] = const {2}\n%l = Unsqueeze(%x, %a)\n%n = Neg(%x)\n%r = Unsqueeze(%n, %a)\n"
+STACKS = {
+    "stack": (UNSQUEEZED + "%s = Concat(%l, %r, %l) {axis=-1}\n%y = ReduceMax(%s, %a) {keepdims=0}", ["Neg", "Max"]),
+    "smallest of a stack": (
+        UNSQUEEZED + "%s = Concat(%l, %r) {axis=2}\n%y = ReduceMin(%s, %a) {keepdims=0}", ["Neg", "Min"],
+    ),
+    "kept axis": (
+        UNSQUEEZED + "%s = Concat(%l, %r) {axis=2}\n%y = ReduceMax(%s, %a)",
+        ["Unsqueeze", "Neg", "Unsqueeze", "Max"],
+    ),
+    "slices that were none": (
+        "%a: i64[1] = const {0}\n%n = Neg(%x)\n%t: i64[2] = const {0, 1}\n%l = ReduceSum(%x, %t)\n"
+        "%r = ReduceSum(%n, %t)\n%s = Concat(%l, %r) {axis=0}\n%y = ReduceMax(%s, %a) {keepdims=0}",
+        ["Neg", "ReduceSum", "ReduceSum", "Max", "Squeeze"],
+    ),
+    "another axis": (
+        UNSQUEEZED + "%o: i64[1] = const {1}\n%s = Concat(%l, %r) {axis=2}\n%y = ReduceMax(%s, %o) {keepdims=0}", None,
+    ),
+    "two axes": (
+        UNSQUEEZED + "%o: i64[2] = const {1, 2}\n%s = Concat(%l, %r) {axis=2}\n%y = ReduceMax(%s, %o)", None,
+    ),
+    "thick slices": ("%a: i64[1] = const {1}\n%s = Concat(%x, %x) {axis=1}\n%y = ReduceMax(%s, %a)", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "ops"), STACKS.values(), ids=STACKS)
+def test_stacks(apply: Any, body: str, ops: list[str] | None) -> None:
+    done = apply(simplify_algebra, text(body), feeds={"x": SPECIAL} if "ReduceSum" not in body else None)
+    assert done.ops == ops if ops is not None else not done.changed
+
+
 INTS = {
     "zero": ("%c: i32[] = const {0}\n%y = Add(%c, %x)", ["Identity"]),
     "sum of constants": (

@@ -147,6 +147,9 @@ KERNELS = {
     "strings": """
         RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer com.microsoft::Tokenizer
     """,
+    "text_counts": """
+        ronn.cpu::TextCounts
+    """,
     "training": """
         ai.onnx.preview.training::Adagrad ai.onnx.preview.training::Adam ai.onnx.preview.training::Momentum
     """,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ronn.ir.graph import Value
+from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType
-from ronn.passes.edit import Builder, is_uniform
+from ronn.passes.edit import Builder, attr, ints, is_uniform
 from ronn.passes.eliminate_identity import lossless
 from ronn.passes.rewrite import Const, Match, Op, Refusal, Replacement, RuleSet, Var, rule
 
@@ -218,11 +218,43 @@ def exact_cast_chain(b: Builder, m: Match) -> Replacement:
     return b.node("Cast", [m["x"]], dict(m.root.attributes)).output
 
 
+@rule(Op("ReduceMax ReduceMin", Op("Concat", rest=True, name="stack"), rest=True))
+def largest_of_stack(b: Builder, m: Match) -> Replacement:
+    """The largest along the axis on which single slices were stacked is the Max of the slices."""
+    stack, result, rank = m.named["stack"], m.root.output, m.named["stack"].output.tensor.rank
+    if rank is None or result.dtype not in (DType.FLOAT32, DType.FLOAT64) or len(stack.inputs) < 2 or _legacy(m):
+        return None
+    axes = m.root.attributes.get("axes") if m.root.version < 18 else ints(m.root.input(1))
+    axis = int(attr(stack, "axis")) % rank
+    slices = [v for v in stack.inputs if v is not None and v.tensor.shape is not None and v.tensor.shape[axis] == 1]
+    if axes is None or [int(a) % rank for a in axes] != [axis] or len(slices) < len(stack.inputs):
+        return None
+    op = m.root.op.removeprefix("Reduce")
+    if attr(m.root, "keepdims", 1):
+        return b.op(op, *slices)
+    bare = [_before_unsqueeze(v, axis, rank) for v in slices]
+    if all(v is not None for v in bare):
+        return b.op(op, *bare)
+    largest = b.op(op, *slices)
+    if b.version < 13:
+        return b.op("Squeeze", largest, axes=[axis])
+    return b.op("Squeeze", largest, b.constant([axis]))
+
+
+def _before_unsqueeze(value: Value, axis: int, rank: int) -> Value | None:
+    """What was given just this axis."""
+    node: Node | None = value.producer
+    if node is None or node.op != "Unsqueeze" or node.domain != "":
+        return None
+    axes = node.attributes.get("axes") if node.version < 13 else ints(node.input(1))
+    return node.input(0) if axes is not None and [int(a) % rank for a in axes] == [axis] else None
+
+
 RULES = RuleSet(
     [
         add_zero, subtract_zero, multiply_by_one, divide_by_one, divide_by_power_of_two, power, double_negation,
         double_not, idempotent, and_true, or_false, where_constant, add_constants, multiply_constants, add_negated,
-        exact_cast_chain,
+        exact_cast_chain, largest_of_stack,
     ]
 )  # fmt: skip
 simplify_algebra = RULES.as_pass("simplify-algebra")
