@@ -148,3 +148,23 @@ def test_chain(apply: Any) -> None:
     m = conv(bias=False).norm(6)
     m.then("Mul", m.const(6, 1, 1)).then("Add", m.const(6, 1, 1))
     assert apply(fuse_conv_bn, m.done(), rtol=1e-3, atol=1e-3).ops == ["Conv"]
+
+
+@pytest.mark.parametrize("same_scale", [True, False])
+def test_layers_that_share_weights_go_on_sharing(apply: Any, same_scale: bool) -> None:
+    m = Maker((2, 4, 7, 7))
+    weights, scale = m.const(4, 4, 3, 3), m.const(4, 1, 1)
+    m.then("Conv", weights, pads=[1, 1, 1, 1]).then("Mul", scale)
+    m.then("Conv", weights, pads=[1, 1, 1, 1]).then("Mul", scale if same_scale else m.const(4, 1, 1))
+    done = apply(fuse_conv_bn, m.done(), rtol=1e-4, atol=1e-4)
+    first, second = done.graph.nodes
+    assert (first.inputs[1] is second.inputs[1]) == same_scale
+
+
+def test_a_scale_of_one_leaves_the_weights(apply: Any) -> None:
+    m = Maker((2, 4, 7, 7))
+    weights = m.const(4, 4, 3, 3)
+    m.then("Conv", weights).then("Add", m.const(4, 1, 1))
+    done = apply(fuse_conv_bn, m.done(), rtol=1e-5, atol=1e-5)
+    assert done.ops == ["Conv"]
+    assert done.graph.nodes[0].inputs[1].data is weights.data

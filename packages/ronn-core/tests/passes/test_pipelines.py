@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ronn.errors import OptionError
-from ronn.passes.manager import Group
+from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.types import DType, TensorType
+from ronn.passes.manager import Group, PassContext, PassManager
 from ronn.passes.pipelines import all_passes, names, pipeline
 
 
@@ -90,3 +93,23 @@ def test_whole_pipelines_keep_the_numbers(apply: Any, name: str) -> None:
 def test_without_takers_only_plain_operators_remain(apply: Any) -> None:
     done = apply([*pipeline("full", "portable"), *pipeline("full", "specialised")], TEXT, rtol=1e-4, atol=1e-5)
     assert not {"LayerNormalization", "Gelu", "ronn::FusedMatMul"} & set(done.ops)
+
+
+def test_equal_nodes_are_computed_once() -> None:
+    computed: list[str] = []
+
+    def evaluate(node: Node, arrays: Any) -> list[np.ndarray]:
+        computed.append(node.op)
+        return [np.full(arrays[0], 0.5, np.float32)]
+
+    graph = Graph("g")
+    x = graph.add_input("x", TensorType(DType.FLOAT32, (64, 64)))
+    for _ in range(4):
+        shape = graph.constant(np.array([64, 64]))
+        weight = graph.append(Node("ConstantOfShape", [shape], [Value("")], {"value": np.float32([0.5])}, version=13))
+        weight.output.name = graph.fresh_name("w")
+        x = graph.append(Node("MatMul", [x, weight.output], [Value(graph.fresh_name("y"))], version=13)).output
+    graph.add_output(x, "y")
+    PassManager(pipeline("full", "portable")).run(graph, PassContext(evaluate=evaluate))
+    assert computed == ["ConstantOfShape"]
+    assert len({id(n.inputs[1]) for n in graph}) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
@@ -13,6 +15,7 @@ from ronn.passes.manager import PassContext, define_pass
 def fuse_conv_bn(graph: Graph, context: PassContext) -> bool:
     """Folds BatchNormalization, Mul and Add by constants per channel into Conv, ConvTranspose and Gemm."""
     changed = False
+    shared: Shared = {}
     for owner, node in walk(graph, context):
         if not context.may_rewrite():
             break
@@ -22,12 +25,14 @@ def fuse_conv_bn(graph: Graph, context: PassContext) -> bool:
         if found is None:
             continue
         base, transform = found
-        if _fold(owner, base, node, transform, context):
+        if _fold(owner, base, node, transform, context, shared):
             changed = True
     return changed
 
 
 Affine = tuple[np.ndarray, np.ndarray]  # scale and shift per channel, float64
+Shared = dict[Hashable, Value | None]
+"""Weights by what they were made of: layers that share weights go on sharing. None for those that are not finite."""
 
 
 def _operands(node: Node) -> tuple[Node, Affine] | None:
@@ -110,30 +115,24 @@ def _per_channel(base: Node, data: np.ndarray, channels: int) -> np.ndarray | No
     return np.broadcast_to(data.reshape(-1).astype(np.float64), (channels,)).copy()
 
 
-def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassContext) -> bool:
+def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassContext, shared: Shared) -> bool:
     scale, shift = affine
-    weight, bias = const(base.input(1)), const(base.input(2))
-    assert weight is not None
+    weights, bias = base.input(1), const(base.input(2))
+    weight = const(weights)
+    assert weights is not None and weight is not None
     if len(scale) != _channels(base):
         return False
     beta = float(attr(base, "beta", 1.0)) if base.op == "Gemm" else 1.0
     old = np.zeros_like(scale)
     if bias is not None:
         old = old + bias.reshape(-1).astype(np.float64) * beta
-    # The factor is found in float64 and rounded once; weights narrower than float32 are multiplied in float32.
-    wide = np.promote_types(weight.dtype, np.float32)
     with np.errstate(all="ignore"):
-        factor = _along(base, weight, scale.astype(wide))
-        new_weight = np.multiply(weight, factor, dtype=wide).astype(weight.dtype, copy=False)
         new_bias = (old * scale + shift).astype(weight.dtype)
-    if not (_finite(new_weight) and _finite(new_bias)):
+    new_weights = _scaled(graph, base, weights, scale, context, shared) if _finite(new_bias) else None
+    if new_weights is None:
         context.refuse(node, "the folded weights would not be finite")
         return False
-    weights = base.input(1)
-    assert weights is not None
-    if np.any(scale != 1):
-        weights = graph.constant(new_weight, context.fresh(graph, weights.name))
-    base.set_input(1, weights)
+    base.set_input(1, new_weights)
     base.set_input(2, graph.constant(new_bias, context.fresh(graph, f"{base.output.name}_bias")))
     if base.op == "Gemm":
         base.attributes["beta"] = 1.0
@@ -146,8 +145,30 @@ def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassCon
     return True
 
 
+def _scaled(
+    graph: Graph, base: Node, weights: Value, scale: np.ndarray, context: PassContext, shared: Shared
+) -> Value | None:
+    """The weights of ``base`` times ``scale``; None when that is not finite."""
+    weight = weights.data
+    assert weight is not None
+    if np.all(scale == 1) and _finite(weight):
+        return weights
+    key = (graph, weights, base.op, attr(base, "transB", 0), attr(base, "group", 1), scale.tobytes())
+    if key not in shared:
+        # The factor is found in float64 and rounded once; weights narrower than float32 are multiplied in float32.
+        wide = np.promote_types(weight.dtype, np.float32)
+        with np.errstate(all="ignore"):
+            factor = _along(base, weight, scale.astype(wide))
+            array = np.multiply(weight, factor, dtype=wide).astype(weight.dtype, copy=False)
+        fits = _finite(array)
+        shared[key] = graph.constant(array, context.fresh(graph, weights.name)) if fits else None
+    return shared[key]
+
+
 def _finite(array: np.ndarray) -> bool:
-    return array.size == 0 or bool(np.isfinite(array.max()) and np.isfinite(array.min()))
+    with np.errstate(all="ignore"):
+        total = array.sum()  # which may overflow
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
 
 
 def _along(base: Node, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:

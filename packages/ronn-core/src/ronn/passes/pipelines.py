@@ -35,9 +35,10 @@ Stage = Literal["portable", "specialised"]
 Pipeline = tuple["Pass | Group", ...]
 
 TIDY = Group("tidy", (fold_constants, simplify_shapes, eliminate_identity, eliminate_dead))
+# Equal nodes are merged first, so that none is computed or rewritten twice.
 SIMPLIFY = Group(
     "simplify",
-    (fold_constants, simplify_shapes, eliminate_identity, simplify_algebra, common_subexpr, eliminate_dead),
+    (common_subexpr, fold_constants, simplify_shapes, eliminate_identity, simplify_algebra, eliminate_dead),
 )
 
 FUSE = Group(
