@@ -70,3 +70,32 @@ def test_constants_go_to_both_halves() -> None:
     halves = split(graph(body))
     assert halves is not None
     assert "c" in halves.head.initializers and "c" in halves.tail.initializers
+
+
+SHORT = """  %a = Exp(%x)
+  %y = Reshape(%a, %s)"""
+
+
+def test_values_of_inputs_split_however_short_the_tail() -> None:
+    halves = split(graph(SHORT, "%x: f32[4,6], %s: i64[2]"))
+    assert halves is not None and halves.given
+    assert [n.op for n in halves.head] == ["Exp"] and [n.op for n in halves.tail] == ["Reshape"]
+    assert [v.name for v in halves.crossing] == ["a", "s"] and halves.by_value == (1,)
+    assert split(graph(SHORT, "%x: f32[4,6], %s: i64[2]"), given=False) is None
+
+
+def test_the_head_may_be_empty() -> None:
+    halves = split(graph("  %y = Reshape(%x, %s)", "%x: f32[4,6], %s: i64[2]"))
+    assert halves is not None and len(halves.head) == 0 and halves.by_value == (1,)
+
+
+def test_values_matter_where_sizes_are_known_too() -> None:
+    body = "  %y: f32[4,6] = ReduceSum(%x, %s) {keepdims=1, noop_with_empty_axes=1}"
+    halves = split(graph(body, "%x: f32[4,6], %s: i64[0]"))
+    assert halves is not None and halves.by_value == (1,)
+
+
+def test_short_tails_that_hang_on_more_are_left_alone() -> None:
+    """What NonZero finds changes with every run: a few nodes behind it do not wait for plans."""
+    assert split(graph("  %i = NonZero(%x)\n  %y = Reshape(%i, %s)", "%x: f32[4,6], %s: i64[1]")) is None
+    assert split(graph("  %t = Neg(%s)\n  %y = Reshape(%x, %t)", "%x: f32[4,6], %s: i64[2]")) is None

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 import ronn
+from ronn.plan.tail import Tail
 
 
 def latest_plan(session: ronn.Session) -> Any:
@@ -16,14 +17,20 @@ def latest_plan(session: ronn.Session) -> Any:
     return next(reversed(session._base._plans.values()))
 
 
+def calls(session: ronn.Session) -> list[Any]:
+    """The calls of the last run's plan; in place of a tail those of its plans."""
+    found = latest_plan(session).all_plans()
+    return [call for plan in found for call in plan.calls if not isinstance(call.fn, Tail)]
+
+
 def native_nodes(session: ronn.Session) -> list[str]:
     """Operators of the nodes that the last run computed natively."""
-    return [n.op for call in latest_plan(session).calls if call.native is not None for n in call.nodes]
+    return [n.op for call in calls(session) if call.native is not None for n in call.nodes]
 
 
 def numpy_nodes(session: ronn.Session) -> list[str]:
     """Operators of the nodes that the last run computed with NumPy kernels."""
-    return [n.op for call in latest_plan(session).calls if call.native is None for n in call.nodes]
+    return [n.op for call in calls(session) if call.native is None for n in call.nodes]
 
 
 def one_node(

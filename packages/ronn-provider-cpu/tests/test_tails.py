@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from native_support import latest_plan
 from onnx import TensorProto, helper, numpy_helper
 
 import ronn
+from ronn.plan.tail import PATIENCE
 
 
 def made(nodes: list, inputs: list, outputs: list[str], constants: dict[str, np.ndarray]) -> bytes:
@@ -76,3 +78,64 @@ def test_a_length_computed_from_data_is_planned_for() -> None:
         got = session.run(feed)["y"]
         assert got.shape == (sum(d),)
         np.testing.assert_allclose(got, plain.run(feed)["y"])
+
+
+def resizing() -> bytes:
+    """An image and the size that it shall have."""
+    nodes = [
+        helper.make_node("Exp", ["x"], ["e"]),
+        helper.make_node("Resize", ["e", "", "", "sizes"], ["r"], mode="linear"),
+        helper.make_node("Neg", ["r"], ["y"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 5, 7]),
+        helper.make_tensor_value_info("sizes", TensorProto.INT64, [4]),
+    ]
+    return made(nodes, inputs, ["y"], {})
+
+
+def test_a_few_sizes_given_as_values_are_planned_for() -> None:
+    rng = np.random.default_rng(0)
+    session = ronn.Session(resizing(), providers=["cpu"])
+    plain = ronn.Session(resizing(), providers=[("cpu", {"kernels": "numpy"})])
+
+    def run(n: int) -> set[str]:
+        """The operators that the plans for sizes have natively, after a run for size n."""
+        feed = {"x": rng.standard_normal((1, 2, 5, 7)).astype(np.float32), "sizes": np.array([1, 2, n, n + 1])}
+        got, want = session.run(feed)["y"], plain.run(feed)["y"]
+        assert got.shape == (1, 2, n, n + 1)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+        return {n.op for p in latest_plan(session).inner[-1:] for c in p.calls if c.native is not None for n in c.nodes}
+
+    for n in [6, 9, 6, 9, 6]:
+        assert "Resize" in run(n)
+    assert len(latest_plan(session).inner) == 2
+    for n in range(10, 10 + PATIENCE - 2):
+        assert "Resize" in run(n)
+    before = len(latest_plan(session).inner)
+    for n in (40, 50, 60, 40):  # too many: one plan for any of them
+        assert "Resize" not in run(n)
+    run(6)
+    assert len(latest_plan(session).inner) == before + 1
+    assert session.stats().plans == 1
+
+
+@pytest.mark.parametrize("guard", ["0", "1"])
+def test_sequences_of_given_values(guard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of several inputs, one of them omitted in places, negative and out of range."""
+    monkeypatch.setenv("RONN_GUARD", guard)
+    nodes = [
+        helper.make_node("Slice", ["x", "starts", "ends", "", "steps"], ["s"]),
+        helper.make_node("ReduceSum", ["s", "axes"], ["y"], keepdims=0),
+    ]
+    names = {"starts": [2], "ends": [2], "steps": [2], "axes": [1]}
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [6, 9])]
+    inputs += [helper.make_tensor_value_info(n, TensorProto.INT64, s) for n, s in names.items()]
+    session = ronn.Session(made(nodes, inputs, ["y"], {}), providers=["cpu"])
+    x = np.arange(54, dtype=np.float32).reshape(6, 9)
+    for _ in range(2):
+        for (a, b), (c, d), (e, f), axis in (((1, 2), (5, 9), (1, 3), 0), ((-1, 0), (-9, 99), (-2, 1), -1)):
+            given = {"starts": [a, b], "ends": [c, d], "steps": [e, f], "axes": [axis]}
+            (y,) = session.run({"x": x, **{n: np.array(v, np.int64) for n, v in given.items()}})
+            np.testing.assert_array_equal(y, x[a:c:e, b:d:f].sum(axis))
+    assert len(latest_plan(session).inner) == 2

@@ -1,5 +1,6 @@
 """Plans compute what a plain evaluation computes, whatever shares memory with what."""
 
+import ctypes
 import itertools
 import threading
 
@@ -15,6 +16,7 @@ from ronn.plan.lifetime import analyse
 from ronn.plan.memory import align, place
 from ronn.plan.plan import Plan
 from ronn.provider import Call
+from ronn.provider.native import Counted, Engine, KernelCall, NativeWork, Scratch
 
 F32 = DType.FLOAT32
 
@@ -171,3 +173,34 @@ def test_missing_inputs_reach_the_kernel_as_none():
     plan = Plan([call(lambda a, b, c: seen.append((b, c is a)) or a, [x, None, x], [y])], [x], [y])
     plan.run([np.zeros((4, 4), np.float32)])
     assert seen == [(None, True)]
+
+
+class Finder(Engine):
+    """Its kernels put ``rows`` rows of two float32 where their first word points, and their number at the second."""
+
+    def launch(self, steps, clock=None):
+        for _, block, _ in steps:
+            memory, count = (ctypes.c_int64 * 2).from_address(int(block))
+            numbers = np.arange(2 * min(self.rows, 6), dtype=np.float32)
+            ctypes.memmove(memory, numbers.ctypes.data, numbers.nbytes)
+            ctypes.c_int64.from_address(count).value = self.rows
+
+
+@pytest.mark.parametrize("guard", [False, True])
+def test_a_kernel_may_find_out_how_large_its_output_is(guard):
+    engine = Finder()
+    x, y, z = value("x"), Value("y", TensorType(F32, (None, 2))), Value("z", TensorType(F32, (None, 2)))
+    kernel = KernelCall("find", 0, [Scratch(0), Scratch(1)])
+    work = NativeWork(engine, [kernel], [48, 8], counted={0: Counted(0, (None, 2), 1)})
+    plan = Plan([call(None, [x], [y], native=work), call(lambda a: a * 2, [y], [z])], [x], [y, z], guard=guard)
+    results = []
+    for engine.rows in (3, 0, 6):
+        got, doubled = plan.run([np.zeros((4, 4), np.float32)])
+        np.testing.assert_array_equal(got, np.arange(2 * engine.rows).reshape(-1, 2))
+        np.testing.assert_array_equal(doubled, 2 * got)
+        results.append((got, got.copy()))
+    for got, before in results:  # later runs leave what earlier ones gave alone
+        np.testing.assert_array_equal(got, before)
+    engine.rows = 7
+    with pytest.raises(ProviderError, match=r"made %y \[7, 2\], which it has no room for"):
+        plan.run([np.zeros((4, 4), np.float32)])

@@ -19,7 +19,7 @@ PlanTail = Callable[[Graph, "tuple[Type | None, ...]"], Plan]
 
 _LARGEST_VALUE = 4096  # bytes of an operand that a tail is specialised for
 PATIENCE = 8
-"""Plans for different values of what a caller gives, after which a tail takes any other value without one of its own."""
+"""Plans that a tail makes for different values of what a caller gives; other values then share one."""
 
 
 class Tail:
