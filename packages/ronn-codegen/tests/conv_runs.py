@@ -10,10 +10,12 @@ from ronn_codegen.native.library import Library, library
 from ronn_codegen.native.machine import LEVELS, machine
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, pack_bias, pixels_of, usual_order
+from ronn_codegen.templates.pair_plan import PairPlan
 from ronn_codegen.templates.winograd_plan import WinogradPlan
 
 MODULE = "ronn_codegen.templates.conv"
 DEPTHWISE_MODULE = "ronn_codegen.templates.depthwise"
+ROUND_MODULE = "ronn_codegen.templates.bf16"
 
 
 def levels() -> list[str]:
@@ -66,6 +68,8 @@ def by_definition(x: np.ndarray, w: np.ndarray, bias: np.ndarray, shape: ConvSha
 
 
 def pack(plan: ConvPlan, w: np.ndarray, lib: Library) -> np.ndarray:
+    if isinstance(plan, PairPlan):
+        return plan.pack(pack(plan.wide, w, lib), lib.kernel(ROUND_MODULE, "bf16_row_pairs"))
     shape, order = plan.shape, usual_order(plan)
     packed = np.full(plan.packed_size, np.nan, np.float32)
     lib.kernel(MODULE, "conv_pack")(
@@ -83,9 +87,15 @@ def convolve(
     """The kernel's output, blocked. ``aliased``: it is written over the residual; ``strips``: by ``depthwise_f32``."""
     lib = library(level)
     kernel = lib.kernel(DEPTHWISE_MODULE, "depthwise_f32") if strips else lib.kernel(MODULE, "conv_f32")
+    if isinstance(plan, PairPlan):
+        kernel = lib.kernel("ronn_codegen.templates.conv_bf16", "conv_bf16")
     assert not strips or plan.strip_kind is not None
     shape = plan.shape
     given = x if plan.plain else block(x, plan.lanes)
+    if isinstance(plan, PairPlan):
+        wide, pairs = given, lib.kernel(ROUND_MODULE, "bf16_pairs")
+        given = np.empty(wide.size // 2, np.int32)
+        pairs(wide.ctypes.data, given.ctypes.data, 1, wide.size, 0, 0)
     packed, b = pack(plan, w, lib), pack_bias(plan, bias)
     size = shape.n * plan.out_blocks * int(np.prod(shape.out)) * plan.lanes
     room = np.full(size + 64, np.nan, np.float32)

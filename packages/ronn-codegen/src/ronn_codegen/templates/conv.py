@@ -18,6 +18,7 @@ from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import FACTORS, Terms
 from ronn_codegen.templates.conv_plan import BLOCKED, BLOCKS, DEPTHWISE, GROUP, WORDS, pixels_of
 from ronn_codegen.templates.conv_row import clip, ending_of, row_of
 from ronn_codegen.templates.conv_tile import words_reader
@@ -48,8 +49,13 @@ def conv_f32(target: Target) -> Callable[..., None]:
     ``mode``, ``p0`` and ``p1`` as ``simd.activation`` has them. ``y`` may be ``residual``, except with
     ``residual_last``.
     """
+    return convolution(target, FACTORS, target.lanes(32))
+
+
+def convolution(target: Target, terms: Terms, depth: int) -> Callable[..., None]:
+    """The kernel for operands that are what ``terms`` multiply, with ``depth`` of them in a channel block."""
     lanes = target.lanes(32)
-    row, ending = row_of(lanes, pixels_of(target)), ending_of(lanes)
+    row, ending = row_of(lanes, pixels_of(target), terms, depth), ending_of(lanes)
     vector_bytes = 4 * lanes
 
     @njit(error_model="numpy", nogil=True)
@@ -66,7 +72,7 @@ def conv_f32(target: Target) -> Callable[..., None]:
         # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
         clamp = 1 if mode == CLAMP and p0 <= 0 and p1 >= 0 else 0
         follows = mode if clamp == 0 else 0
-        inner = lanes if kind == BLOCKED else 1
+        inner = depth if kind == BLOCKED else 1
         for unit in range(units * worker // workers, units * (worker + 1) // workers):
             image = unit // (groups * row_units)
             rest = unit % (groups * row_units)
@@ -207,7 +213,8 @@ def winograd_f32(target: Target) -> Callable[..., None]:
     """
     lanes = target.lanes(32)
     vector_bytes = 4 * lanes
-    transform, back = input_block(lanes), output_block(lanes, row_of(lanes, pixels_of(target)), ending_of(lanes))
+    row = row_of(lanes, pixels_of(target), FACTORS, lanes)
+    transform, back = input_block(lanes), output_block(lanes, row, ending_of(lanes))
 
     @njit(error_model="numpy", nogil=True)
     def run(

@@ -10,6 +10,7 @@ from numba import njit
 from ronn_codegen.simd import ops
 from ronn_codegen.simd.activation import activate
 from ronn_codegen.simd.memory import VectorType
+from ronn_codegen.simd.tile import Terms
 from ronn_codegen.templates.conv_plan import BLOCKS, DEPTHWISE, PLAIN, WORDS
 from ronn_codegen.templates.conv_tile import conv_tile, sizes_of, words_reader
 
@@ -47,9 +48,10 @@ def clip(plan: int, deep: int, down: int) -> tuple[int, int, int, int, int]:
 
 
 @cache
-def row_of(lanes: int, most: int) -> Callable[..., None]:
-    """One row of output for one group and one chunk of channels: its register tiles from left to right."""
-    tile = conv_tile(lanes, most)
+def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., None]:
+    """One row of output for one group and one chunk of channels: its register tiles from left to right. A channel
+    block has ``depth`` steps."""
+    tile = conv_tile(lanes, most, terms)
     _, _, *middle, half, _ = sizes_of(most, 1)
     few = middle[0] if middle else half
 
@@ -76,7 +78,7 @@ def row_of(lanes: int, most: int) -> Callable[..., None]:
             if pixels == 1:
                 first, end = _first_tap(column, dilation), _end_tap(column, dilation, wide, taps)
                 column += first * dilation
-            steps, last_steps, columns = lanes, last, end - first
+            steps, last_steps, columns = depth, last, end - first
             if kind == PLAIN:  # taps of a row are the steps of the innermost loop
                 steps, last_steps, columns = columns, columns, 1
             skip = y_step * at

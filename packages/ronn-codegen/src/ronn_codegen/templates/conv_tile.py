@@ -19,7 +19,7 @@ from numba.extending import intrinsic
 
 from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import Builder, splat
-from ronn_codegen.simd.tile import I64, Value
+from ronn_codegen.simd.tile import FACTORS, I64, Terms, Value
 from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
 
@@ -73,9 +73,10 @@ def zeros_address(module: Any, vec: Vec) -> Value:
     return module.globals[name]
 
 
-def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[..., None]:
+def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -> Callable[..., None]:
     """What emits the tile of one size."""
     vec = Vec("f32", lanes)
+    items = terms.operands(vec)
     vector_bytes = 4 * lanes
     step_bytes = blocks * vector_bytes  # of weights
     p, q = range(pixels), range(blocks)
@@ -90,11 +91,11 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool) -> Callable[...
 
         def multiply(sources: list[Value], w: Value, read: Callable[..., Value]) -> None:
             """One step: what ``read`` gives of each pixel by each vector of weights."""
-            weights = [t.load(b, vec, t.at(b, w, j * vector_bytes)) for j in q]
+            weights = [t.load(b, items, t.at(b, w, j * vector_bytes)) for j in q]
             for source, row in zip(sources, sums, strict=True):
-                value = read(b, vec, source)
+                value = read(b, items, source)
                 for weight, place in zip(weights, row, strict=True):
-                    b.store(t.multiply_add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
+                    b.store(terms.add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
 
         def column(x: Value, w: Value, steps: Value, s: Value) -> None:
             """One column of taps."""
@@ -201,9 +202,9 @@ def sizes_of(most: int, blocks: int) -> tuple[int, ...]:
 
 
 @cache
-def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
+def conv_tile(lanes: int, pixels: int, terms: Terms) -> Callable[..., None]:
     """``tile(pixels, blocks, *ARGUMENTS)``: runs the tile of that size, of at most ``pixels`` pixels; for 0 blocks the
-    one of depthwise convolutions."""
+    one of depthwise convolutions, which multiply elements only."""
     kinds = [t.KINDS[kind] for kind in _TYPES.split()]
     signature = types.void(*(types.intp,) * 2, *(kind[1] for kind in kinds))
 
@@ -211,8 +212,8 @@ def conv_tile(lanes: int, pixels: int) -> Callable[..., None]:
         number = builder.add(builder.mul(values[1], t.i64(pixels)), builder.sub(values[0], t.i64(1)))
 
         def case(q: int, p: int) -> None:
-            if p in sizes_of(pixels, q):
-                emit = _emit(lanes, p, max(q, 1), q == 0)
+            if p in sizes_of(pixels, q) and (q > 0 or terms is FACTORS):
+                emit = _emit(lanes, p, max(q, 1), q == 0, terms)
                 tile = t.function_of(builder, f"conv_{lanes}_{p}_{q}", [kind[0] for kind in kinds], emit)
                 tile.attributes.add("optsize")  # no loop is worth a second copy
                 builder.call(tile, values[2:])

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ronn_codegen.native.library import Library
+from ronn_codegen.templates.conv_plan import ConvPlan
 from ronn_codegen.templates.gemm_shape import Tile, packed_size
-from ronn_provider_cpu.lowering import Lowering
+from ronn_codegen.templates.pair_plan import PairPlan, direct_cycles, pairs
+from ronn_codegen.templates.winograd_plan import WinogradPlan
+from ronn_provider_cpu.lowering import Argument, Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn_provider_cpu.lower._products import Matrix
 
+CONV = ("ronn_codegen.templates.conv_bf16", "conv_bf16")
 GEMM = ("ronn_codegen.templates.gemm_bf16", "gemm_bf16")
 MODULE = "ronn_codegen.templates.bf16"
 _PACK = "ronn_codegen.templates.gemm_pack"
@@ -71,6 +75,21 @@ def words(c: Lowering, a: Matrix, b: Matrix) -> tuple[Any, Any]:
 
 def _count(x: Matrix) -> int:
     return int(np.prod(x.batch, dtype=np.int64))
+
+
+def convolution(c: Lowering, plan: ConvPlan, tiles: WinogradPlan | None, w: Operand) -> PairPlan | None:
+    """The plan in words of a convolution that takes bfloat16; None where float32, by Winograd's algorithm (``tiles``)
+    or as it is defined, is faster or the only way."""
+    if c.context.options.get("precision") != "bf16" or not c.machine.target.bf16_dot or w.data is None:
+        return None
+    return pairs(plan, direct_cycles(plan) if tiles is None else tiles.cycles)
+
+
+def convolved_words(c: Lowering, plan: PairPlan, x: Argument) -> Argument:
+    """The blocked input of a convolution in words."""
+    made = c.temp(2 * plan.input_elements)
+    _pairs(c, x, made, 1, plan.input_elements)
+    return made
 
 
 def _pairs(c: Lowering, x: Any, y: Any, rows: int, columns: int) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 
 from ronn_codegen.templates.conv_phases import Phase
 from ronn_codegen.templates.conv_plan import ConvPlan, WeightsOrder, pack_bias, pack_weights, usual_order
+from ronn_codegen.templates.pair_plan import PairPlan
 from ronn_codegen.templates.winograd_plan import WinogradPlan, pack_winograd
 from ronn_provider_cpu.lowering import Argument, Lowering, Operand
 
 _MODULE = "ronn_codegen.templates.conv"
+_ROUND = "ronn_codegen.templates.bf16"
 
 
 def packed_weights(c: Lowering, plan: ConvPlan, w: Operand, phase: Phase | None) -> Argument:
@@ -33,6 +35,16 @@ def packed_weights(c: Lowering, plan: ConvPlan, w: Operand, phase: Phase | None)
         cost=100 + plan.packed_size, bytes=8 * plan.packed_size,
     )  # fmt: skip
     return packed
+
+
+def paired_weights(c: Lowering, plan: PairPlan, w: Operand) -> np.ndarray:
+    """Constant weights rounded to bfloat16, in the order of ``plan``."""
+    pack, library = _packer(c, plan.wide, None, usual_order(plan.wide)), c.context.library
+
+    def pack_words(weights: np.ndarray) -> np.ndarray:
+        return plan.pack(pack(weights), library.kernel(_ROUND, "bf16_row_pairs"))
+
+    return c.packed(w, ("conv bf16", plan.lanes, plan.shape.group), pack_words)
 
 
 def _packer(

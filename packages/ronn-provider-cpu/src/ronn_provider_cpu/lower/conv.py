@@ -16,7 +16,8 @@ from ronn_codegen.templates.winograd_plan import WinogradPlan, winograd
 from ronn_provider_cpu.kernels._common import ints
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
-from ronn_provider_cpu.lower._conv_weights import packed_weights, padded_bias, winograd_weights
+from ronn_provider_cpu.lower import _bf16 as bf16
+from ronn_provider_cpu.lower._conv_weights import packed_weights, padded_bias, paired_weights, winograd_weights
 from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape, upsample
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.ops import DOMAIN
@@ -28,7 +29,7 @@ _MOST_PHASES = 256  # convolutions that a transposed one becomes
 _PLAIN_CHANNELS = 4  # up to as many, an input is read where it lies
 
 
-@lower("BlockedConv", domain=DOMAIN)
+@lower("BlockedConv", domain=DOMAIN, alike=True)
 def blocked_conv(c: Lowering) -> None:
     x, w, bias, residual = (c.input(i) for i in range(4))
     y = c.outputs[0]
@@ -51,9 +52,9 @@ def blocked_conv(c: Lowering) -> None:
     _convolve(c, plan, x, w, bias, y, activation, c.attr("activation_params"), residual, last)
 
 
-@lower("Conv")
-@lower("FusedConv", domain="ronn")
-@lower("FusedConv", domain="com.microsoft")
+@lower("Conv", alike=True)
+@lower("FusedConv", domain="ronn", alike=True)
+@lower("FusedConv", domain="com.microsoft", alike=True)
 def conv(c: Lowering) -> None:
     x, w, bias = (c.input(i) for i in range(3))
     y = c.outputs[0]
@@ -176,10 +177,18 @@ def _convolve(
         "mode": mode, "p0": p0, "p1": p1,
     }  # fmt: skip
     tiles = winograd(plan) if w.data is not None else None
-    if tiles is not None:
+    words = bf16.convolution(c, plan, tiles, w)
+    if tiles is not None and words is None:
         _winograd(c, tiles, x, w, ending)
         return
     size = 4 * (shape.n * shape.c * _product(shape.size) + shape.n * shape.k * _product(shape.out) + plan.packed_size)
+    if words is not None:
+        c.call(
+            *bf16.CONV, plan=words.words, x=bf16.convolved_words(c, words, x), w=paired_weights(c, words, w),
+            chunks=words.units, flops=shape.flops, bytes=size,
+            cost=100 + shape.flops / (13 * plan.lanes) + size / _BYTES_PER_NS, **ending,
+        )  # fmt: skip
+        return
     rest = {
         "plan": plan.words, "x": x, "w": packed_weights(c, plan, w, phase), "chunks": plan.units,
         "flops": shape.flops, "bytes": size, "cost": 100 + shape.flops / (6.5 * plan.lanes) + size / _BYTES_PER_NS,
