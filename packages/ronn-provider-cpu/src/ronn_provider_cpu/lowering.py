@@ -26,6 +26,7 @@ from ronn.provider.families import Families
 from ronn.provider.native import At, Counted, KernelCall, NativeWork, Scratch, Status, Word
 from ronn.records import dataclass, field
 from ronn_codegen.native.library import Generated, Library, word
+from ronn_provider_cpu.alike import Calls, lower_alike
 from ronn_provider_cpu.index import LOWERINGS
 
 if TYPE_CHECKING:
@@ -119,6 +120,16 @@ class _Pending:
     nbytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What ``Lowering.packed`` was asked for, and gave."""
+
+    of: Value
+    key: Hashable
+    fn: Callable[[np.ndarray], np.ndarray]
+    made: np.ndarray
+
+
 class Lowering:
     """What a lowering knows of its node, and where it puts the calls. One object per node (or fused group)."""
 
@@ -127,6 +138,7 @@ class Lowering:
         self.nodes = tuple(nodes)
         self.node = nodes[-1]
         self.pending: list[_Pending] = []
+        self.packs: list[Packing] = []
         self._scratch: list[int] = []
         self._keep: list[Any] = []
         self._alias: dict[int, tuple[int, int]] = {}
@@ -255,7 +267,9 @@ class Lowering:
         data = given.data
         if data is None:
             raise Refused("not a constant")
-        return packed(data, key, fn)
+        made = packed(data, key, fn)
+        self.packs.append(Packing(given.value, key, fn, made))
+        return made
 
     def _words(self, signature: Signature, arguments: Mapping[str, Argument]) -> list[Word]:
         if len(arguments) != len(signature.params):
@@ -291,7 +305,29 @@ class Lowering:
             place = library.address(p.module, p.name) if p.generated is None else library.generated(p.generated)
             chunks = shares(p.chunks, p.cost, engine.threads)
             kernels.append(KernelCall(p.name, place, p.words, chunks, p.cost, p.flops, p.nbytes))
-        return NativeWork(engine, kernels, self._scratch, self._alias, self._keep, self._joins, self._counted)
+        return NativeWork(engine, kernels, self._scratch, self._alias, self.kept, self._joins, self._counted)
+
+    @property
+    def kept(self) -> list[Any]:
+        """The arrays that must live as long as the calls: those whose addresses they hold, and what was packed, which
+        the next compilation will want again."""
+        return [*self._keep, *(p.made for p in self.packs)]
+
+    def take_over(self, other: Lowering, words: Sequence[list[Word]]) -> None:
+        """Does what ``other`` does, with other words."""
+        theirs = {id(p.made) for p in other.packs}
+        self._keep += [a for a in other._keep if id(a) not in theirs]
+        self.pending = [
+            _Pending(p.module, p.name, p.generated, w, p.chunks, p.cost, p.flops, p.nbytes)
+            for p, w in zip(other.pending, words, strict=True)
+        ]
+        self._scratch, self._alias, self._inplace = other._scratch, other._alias, other._inplace
+        self._joins, self._counted = other._joins, other._counted
+
+    def facts(self) -> tuple[object, ...]:
+        """All that it does but for the words of its calls."""
+        calls = [(p.module, p.name, p.generated, p.chunks, p.cost, p.flops, p.nbytes) for p in self.pending]
+        return calls, self._scratch, self._alias, self._inplace, self._joins, self._counted
 
     @property
     def inplace_inputs(self) -> tuple[int, ...]:
@@ -317,6 +353,7 @@ class Context:
     library: Library
     options: Mapping[str, Any] = field(default_factory=dict)
     operands: dict[Value, Operand] = field(default_factory=dict)
+    alike: dict[Hashable, Calls] = field(default_factory=dict)
 
     def operand(self, value: Value) -> Operand:
         """The value as an operand, made once."""
@@ -371,23 +408,31 @@ class Entry:
     until: int | None
     empty: bool
     counted: bool
+    alike: bool
 
 
 _table: dict[tuple[str, str], list[Entry]] = {}
 
 
 def lower(
-    op: str, *, domain: str = "", since: int = 1, until: int | None = None, empty: bool = False, counted: bool = False
+    op: str,
+    *,
+    domain: str = "",
+    since: int = 1,
+    until: int | None = None,
+    empty: bool = False,
+    counted: bool = False,
+    alike: bool = False,
 ) -> Callable[[F], F]:
     """Marks the lowering of an operator for schema versions ``since`` to ``until``.
 
     ``empty``: it also takes nodes with inputs of no elements. ``counted``: its kernels find out the sizes of outputs,
-    so that only those of the inputs are known.
+    so that only those of the inputs are known. ``alike``: see ``ronn_provider_cpu.alike``.
     """
 
     def mark(fn: F) -> F:
         entries = _table.setdefault((domain, op), [])
-        entries.append(Entry(fn, since, until, empty, counted))
+        entries.append(Entry(fn, since, until, empty, counted, alike))
         entries.sort(key=lambda e: -e.since)
         return fn
 
@@ -425,7 +470,10 @@ def lower_node(node: Node, context: Context) -> Lowering:
         return c
     if not entry.empty and any(i is not None and i.size == 0 for i in inputs):
         raise Refused("an input has no elements")
-    entry.fn(c)
+    if entry.alike:
+        lower_alike(c, entry.fn)
+    else:
+        entry.fn(c)
     return c
 
 

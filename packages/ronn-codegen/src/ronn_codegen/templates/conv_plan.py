@@ -11,7 +11,7 @@ Nothing here needs a compiler: plans are made when a model is loaded.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -75,14 +75,14 @@ class ConvShape:
     dilations: Three = (1, 1, 1)
     group: int = 1
 
-    @property
+    @cached_property
     def out(self) -> Three:
         """Spatial dims of the output."""
-        d, h, w = (
-            (size + self.pads[i] + self.pads[i + 3] - self.dilations[i] * (self.kernel[i] - 1) - 1) // self.strides[i]
-            + 1
-            for i, size in enumerate(self.size)
-        )
+        size, kernel, pads = self.size, self.kernel, self.pads
+        d, h, w = [
+            (size[i] + pads[i] + pads[i + 3] - self.dilations[i] * (kernel[i] - 1) - 1) // self.strides[i] + 1
+            for i in range(3)
+        ]
         return d, h, w
 
     @property
@@ -104,7 +104,7 @@ class ConvShape:
             dilations=turned(self.dilations), pads=(front, left, top, back, right, bottom),
         )  # fmt: skip
 
-    @property
+    @cached_property
     def pointwise(self) -> bool:
         """Each pixel of the output depends on the one pixel at its place."""
         return self.kernel == (1, 1, 1) and self.strides == (1, 1, 1) and not any(self.pads)
@@ -122,6 +122,31 @@ class Group:
     last_lanes: int
 
 
+@lru_cache(maxsize=1024)  # many sizes of image have the same channels
+def _groups(c: int, k: int, group: int, lanes: int, deep: int, weights: int) -> tuple[Group, ...]:
+    """``deep``: channels of a block of the input; ``weights``: elements of a channel block and an output block."""
+
+    def reach(block: int) -> tuple[int, int]:
+        """The range of input channels that an output channel block depends on."""
+        per, out_per = c // group, k // group
+        last = min((block + 1) * lanes, k) - 1
+        return block * lanes // out_per * per, (last // out_per + 1) * per
+
+    out_blocks = ceil_div(k, lanes)
+    found: list[Group] = []
+    at = first = 0
+    while first < out_blocks:
+        span = reach(first)
+        blocks = 1
+        while blocks < BLOCKS and first + blocks < out_blocks and reach(first + blocks) == span:
+            blocks += 1
+        low, high = span[0] // deep, ceil_div(span[1], deep)
+        found.append(Group(low, high - low, at, first, blocks, span[1] - (high - 1) * deep))
+        at += (high - low) * weights * blocks
+        first += blocks
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class ConvPlan:
     """A convolution cut for vectors of ``lanes`` and register tiles of up to ``pixels``. ``plain``: x is not blocked.
@@ -136,7 +161,7 @@ class ConvPlan:
     plain: bool = False
     y_steps: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
-    @property
+    @cached_property
     def kind(self) -> int:
         """One of ``KINDS``."""
         shape = self.shape
@@ -174,26 +199,9 @@ class ConvPlan:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The groups of output channel blocks, as even as their input ranges allow."""
-        found: list[Group] = []
-        at = first = 0
-        while first < self.out_blocks:
-            reach = self._reach(first)
-            blocks = 1
-            while blocks < BLOCKS and first + blocks < self.out_blocks and self._reach(first + blocks) == reach:
-                blocks += 1
-            deep = 1 if self.plain else self.lanes
-            low, high = reach[0] // deep, ceil_div(reach[1], deep)
-            found.append(Group(low, high - low, at, first, blocks, reach[1] - (high - 1) * deep))
-            at += (high - low) * self.taps * self.inner * blocks * self.lanes
-            first += blocks
-        return tuple(found)
-
-    def _reach(self, block: int) -> tuple[int, int]:
-        """The range of input channels that an output channel block depends on."""
-        shape, lanes = self.shape, self.lanes
-        per, out_per = shape.c // shape.group, shape.k // shape.group
-        last = min((block + 1) * lanes, shape.k) - 1
-        return block * lanes // out_per * per, (last // out_per + 1) * per
+        shape = self.shape
+        deep = 1 if self.plain else self.lanes
+        return _groups(shape.c, shape.k, shape.group, self.lanes, deep, self.taps * self.inner * self.lanes)
 
     @cached_property
     def packed_size(self) -> int:
@@ -283,7 +291,7 @@ class ConvPlan:
             y, y * wide, y * wide * high, 0, 4 * lanes * self.out_blocks * shape.out[0] * shape.out[1] * shape.out[2]
         )  # fmt: skip
         lead, trail = self._interior()
-        channel_blocks = max(g.channel_blocks for g in self.groups)
+        channel_blocks = max([g.channel_blocks for g in self.groups])
         panel = 4 * self.taps * self.inner * BLOCKS * lanes
         chunk = max(1, min(tuned("conv_panel_bytes", 32 * lanes) // max(panel, 1), channel_blocks))
         chunk = ceil_div(channel_blocks, ceil_div(channel_blocks, chunk))

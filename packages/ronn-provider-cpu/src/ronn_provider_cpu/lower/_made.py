@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ronn.records import dataclass
 from ronn_codegen.loops.language import BITS, ELEMENTARY, Instr
 from ronn_codegen.loops.nest import Bound
+from ronn_provider_cpu.alike import form
 from ronn_provider_cpu.lowering import Lowering, Refused
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _SLOW = ELEMENTARY | {"pow", "div", "rem"}
 _MOVES = frozenset({"load", "store", "const"})
 _REMEMBERED = 8192
-_TOLD = 8  # constants of so few elements are part of what nodes are known by: lowerings read them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ def run(
 ) -> None:
     """Calls the loop of ``nodes``. ``write`` makes it, unless one of that form is known: the loop, how many elements
     it goes over, and the most shares that make sense. What it refuses is refused again."""
-    form, values = _form(c, nodes, outputs)
-    found = _made.get(form)
+    facts, values = form(c.context, nodes, outputs)
+    found = _made.get(facts)
     if found is None:
         if len(_made) >= _REMEMBERED:
             _made.clear()
         try:
             bound, size, chunks = write()
         except Refused as e:
-            _made[form] = str(e)
+            _made[facts] = str(e)
             raise
-        found = _made[form] = _remembered(bound, size, chunks, values, inputs, outputs)
+        found = _made[facts] = _remembered(bound, size, chunks, values, inputs, outputs)
     if isinstance(found, str):
         c.refuse(found)
     listed = list(values)
@@ -68,30 +68,6 @@ def run(
     c.call_loop(
         found.kernel, **operands, **found.sizes, chunks=found.chunks, cost=found.cost, bytes=nbytes, flops=found.flops
     )
-
-
-def _form(c: Lowering, nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[tuple[object, ...], dict[Value, int]]:
-    """All that a loop for these nodes depends on, and the numbers of their values in it."""
-    values: dict[Value, int] = {}
-    form: list[object] = []
-
-    def number(value: Value) -> int:
-        known = values.get(value)
-        if known is None:
-            known = values[value] = len(values)
-            operand = c.operand(value)
-            data = value.data
-            told = None if data is None else data.tobytes() if data.size <= _TOLD else True
-            form.append((operand.shape, operand.dtype, told))
-        return known
-
-    for node in nodes:
-        given = tuple([-1 if v is None else number(v) for v in node.inputs])
-        made = tuple([number(v) if v.name else -1 for v in node.outputs])
-        attributes = repr(sorted(node.attributes.items())) if node.attributes else ""
-        form.append((node.domain, node.op, node.version, attributes, given, made))
-    form.append(tuple([values[v] for v in outputs]))
-    return tuple(form), values
 
 
 def _remembered(

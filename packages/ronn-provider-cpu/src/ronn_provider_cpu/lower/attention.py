@@ -138,7 +138,7 @@ def _floats(c: Lowering, *operands: Operand | None) -> None:
         c.require(given is None or given.dtype == F32, f"only float32, not {given and given.dtype}")
 
 
-@lower("Attention", empty=True)
+@lower("Attention", empty=True, alike=True)
 def attention(c: Lowering) -> None:
     """Attention of ai.onnx."""
     query, key, value = c.inputs[:3]

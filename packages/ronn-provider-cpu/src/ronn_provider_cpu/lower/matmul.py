@@ -28,21 +28,21 @@ def _bias(c: Lowering, a: Operand, b: Operand, x: Operand | None) -> Source | No
     return source(x, 1, b.shape[-1])
 
 
-@lower("MatMul", empty=True)
+@lower("MatMul", empty=True, alike=True)
 def matmul(c: Lowering) -> None:
     """MatMul."""
     a, b, y = _operands(c)
     product(c, matrix(a), _right(b), y, epilogue(c, None))
 
 
-@lower("FusedMatMul", domain="ronn", empty=True)
+@lower("FusedMatMul", domain="ronn", empty=True, alike=True)
 def fused_matmul(c: Lowering) -> None:
     """MatMul, bias and activation."""
     a, b, y = _operands(c)
     product(c, matrix(a), _right(b), y, epilogue(c, _bias(c, a, b, c.input(2))))
 
 
-@lower("FusedMatMul", domain="com.microsoft", empty=True)
+@lower("FusedMatMul", domain="com.microsoft", empty=True, alike=True)
 def fused_matmul_transposed(c: Lowering) -> None:
     """alpha * A' @ B' with transposes of the last two dims."""
     a, b, y = _operands(c)
@@ -52,9 +52,9 @@ def fused_matmul_transposed(c: Lowering) -> None:
     product(c, left, right, y, epilogue(c, None, c.attr("alpha", 1.0)))
 
 
-@lower("Gemm", since=7, empty=True)
-@lower("FusedGemm", domain="ronn", empty=True)
-@lower("FusedGemm", domain="com.microsoft", empty=True)
+@lower("Gemm", since=7, empty=True, alike=True)
+@lower("FusedGemm", domain="ronn", empty=True, alike=True)
+@lower("FusedGemm", domain="com.microsoft", empty=True, alike=True)
 def gemm(c: Lowering) -> None:
     """alpha * A' @ B' + beta * C and, fused, an activation."""
     a, b, y = _operands(c)

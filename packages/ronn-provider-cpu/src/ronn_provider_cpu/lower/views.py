@@ -41,7 +41,7 @@ def dropout(c: Lowering) -> None:
         fill(c, mask, np.ones(1, mask.dtype))
 
 
-@lower("Transpose")
+@lower("Transpose", alike=True)
 def transpose(c: Lowering) -> None:
     """Transpose."""
     x = wanted(c.inputs[0])
@@ -50,7 +50,7 @@ def transpose(c: Lowering) -> None:
     strided(c, x, [x.shape[i] for i in order], [strides[i] for i in order])
 
 
-@lower("DepthToSpace")
+@lower("DepthToSpace", alike=True)
 def depth_to_space(c: Lowering) -> None:
     """DepthToSpace: a transpose of a reshaped view."""
     x = wanted(c.inputs[0])
@@ -65,7 +65,7 @@ def depth_to_space(c: Lowering) -> None:
     strided(c, x, [n, depth, h, b, w, b], [size * s for s in (whole, outer, w, down, 1, across)])
 
 
-@lower("SpaceToDepth")
+@lower("SpaceToDepth", alike=True)
 def space_to_depth(c: Lowering) -> None:
     """SpaceToDepth: a transpose of a reshaped view."""
     x = wanted(c.inputs[0])
