@@ -98,4 +98,22 @@ def test_values_matter_where_sizes_are_known_too() -> None:
 def test_short_tails_that_hang_on_more_are_left_alone() -> None:
     """What NonZero finds changes with every run: a few nodes behind it do not wait for plans."""
     assert split(graph("  %i = NonZero(%x)\n  %y = Reshape(%i, %s)", "%x: f32[4,6], %s: i64[1]")) is None
-    assert split(graph("  %t = Neg(%s)\n  %y = Reshape(%x, %t)", "%x: f32[4,6], %s: i64[2]")) is None
+    assert split(graph("  %t = Neg(%s)\n  %y = Reshape(%x, %t)", "%x: f32[4,6], %s: i64[a]")) is None
+    many = "%x: f32[4,600], %s: i64[600]"
+    assert split(graph("  %t = Neg(%s)\n  %y = OneHot(%s, %t, %x)", many)) is None
+
+
+def test_what_makes_the_values_goes_with_them() -> None:
+    body = """  %one: i64[1] = const {1}
+  %t = Concat(%s, %one) {axis=0}
+  %u = Neg(%t)
+  %e = Exp(%x)
+  %y = Reshape(%e, %t)"""
+    halves = split(graph(body, "%x: f32[4,6], %s: i64[1]", "%y, %u"))
+    assert halves is not None
+    assert [n.op for n in halves.head] == ["Concat", "Neg", "Exp"]  # what the head needs too is in both
+    assert [n.op for n in halves.tail] == ["Concat", "Reshape"]
+    assert sorted(v.name for v in halves.crossing) == ["e", "s"]
+    assert halves.crossing[halves.by_value[0]].name == "s"
+    halves = split(graph(body.replace("  %u = Neg(%t)\n", ""), "%x: f32[4,6], %s: i64[1]"))
+    assert halves is not None and [n.op for n in halves.head] == ["Exp"]

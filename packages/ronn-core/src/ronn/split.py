@@ -20,6 +20,9 @@ from ronn.records import dataclass
 LEAST_TAIL = 8
 """Nodes below which a tail is not worth plans of its own, unless it hangs on values of the graph's inputs alone."""
 
+_SMALL = 512
+"""Elements of an input at most whose value plans are made for."""
+
 _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Range": (0, 1, 2), "Tile": (1,), "ConstantOfShape": (0,),
     "Pad": (1, 3), "Resize": (2, 3), "Upsample": (1,), "TopK": (1,), "Split": (1,), "OneHot": (1,), "Squeeze": (1,),
@@ -55,10 +58,11 @@ def split(graph: Graph, given: bool = True) -> Split | None:
     if short:
         if not given:
             return None
-        inputs = set(graph.inputs)
-        head, tail, wanted = _sort(graph, inputs)
-        if not wanted or not wanted <= inputs:
+        given_values = _given(graph)
+        head, tail, wanted = _sort(graph, given_values)
+        if not wanted or not wanted <= given_values:
             return None
+        head, tail, wanted = _with_makers(graph, head, tail, wanted)
     made_in_tail = {v for node in tail for v in node.outputs}
     crossing = list(dict.fromkeys(v for node in tail for v in _needs(node) if not v.is_const and v not in made_in_tail))
     tail_outputs = list(dict.fromkeys(o for o in graph.outputs if o in made_in_tail))
@@ -72,9 +76,9 @@ def split(graph: Graph, given: bool = True) -> Split | None:
     return Split(head_graph, tail_graph, tuple(to_head[v] for v in crossing), by_value, outputs, short)
 
 
-def _sort(graph: Graph, inputs: Container[Value] = ()) -> tuple[list[Node], list[Node], set[Value]]:
+def _sort(graph: Graph, given: Container[Value] = ()) -> tuple[list[Node], list[Node], set[Value]]:
     """Nodes of the head, nodes of the tail, and the head's values that sizes in the tail hang on. Nodes with such
-    operands among ``inputs`` go to the tail even where their own sizes are known."""
+    operands among ``given`` alone go to the tail even where their own sizes are known."""
     head: list[Node] = []
     tail: list[Node] = []
     open_: set[Value] = set()  # values that only the tail may use
@@ -85,7 +89,7 @@ def _sort(graph: Graph, inputs: Container[Value] = ()) -> tuple[list[Node], list
             tail.append(node)
             open_.update(node.outputs)
             wanted.update(v for v in operands if v not in open_)
-        elif not _of_unknown_size(node) and not (operands and all(v in inputs for v in operands)):
+        elif not _of_unknown_size(node) and not (operands and all(v in given for v in operands)):
             head.append(node)
         elif operands:
             tail.append(node)
@@ -95,6 +99,41 @@ def _sort(graph: Graph, inputs: Container[Value] = ()) -> tuple[list[Node], list
             head.append(node)
             open_.update(node.outputs)
     return head, tail, wanted
+
+
+def _given(graph: Graph) -> set[Value]:
+    """Small inputs of the graph, and what is computed from them alone."""
+    found = {v for v in graph.inputs if not _open(v) and isinstance(v.type, TensorType) and v.type.size <= _SMALL}
+    for node in graph:
+        needs = [v for v in _needs(node) if not v.is_const]
+        if needs and all(v in found for v in needs):
+            found.update(v for v in node.outputs if v.name)
+    return found
+
+
+def _with_makers(
+    graph: Graph, head: list[Node], tail: list[Node], wanted: set[Value]
+) -> tuple[list[Node], list[Node], set[Value]]:
+    """Nodes of the head that do nothing but compute ``wanted`` from inputs go to the tail, where they are constants; so
+    do copies of those that the head needs too. Then sizes hang on the inputs themselves."""
+    makers: set[Node] = set()
+    leaves: set[Value] = set()
+    todo = list(wanted)
+    while todo:
+        value = todo.pop()
+        if value.producer is None:
+            leaves.add(value)
+        elif value.producer not in makers:
+            makers.add(value.producer)
+            todo += [v for v in _needs(value.producer) if not v.is_const]
+    inside = {*tail, *makers}
+    needed = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(head):
+        if node not in makers or any(v in needed for v in node.outputs):
+            kept.append(node)
+            needed.update(_needs(node))
+    return kept[::-1], [node for node in graph if node in inside], leaves
 
 
 def _shape_operands(node: Node) -> tuple[int, ...]:
