@@ -19,6 +19,7 @@ from ronn_provider_cpu.engine.native import engine
 from ronn_provider_cpu.engine.pool import EXECUTOR, default_threads
 from ronn_provider_cpu.lowering import Context, Lowering, Refused, lower_node, to_call
 from ronn_provider_cpu.progress import compile_progress
+from ronn_provider_cpu.stretches import in_few_stretches
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node
@@ -85,7 +86,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     needed = set(part.outputs)
     calls = [to_call(m, runs, needed) if isinstance(m, Lowering) else numpy_call(m) for m in made]
     say(3, lambda: _told(report))
-    return CompiledPart(calls, compiles=kernels.compiles_here - before), report
+    return CompiledPart(in_few_stretches(calls), compiles=kernels.compiles_here - before), report
 
 
 def _lower(group: Sequence[Node], context: Context, report: list[Lowered]) -> list[Lowering | Node]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -15,28 +16,22 @@ def one_hot_columns(ctx: KernelContext) -> Callable[..., np.ndarray]:
     categories, counts = list(ctx.attr("categories")), list(ctx.attr("counts"))
     columns = list(ctx.attr("columns", ()))
     width = sum(counts)
-    places: list[dict[str, int]] = []
+    rows_of: list[tuple[dict[str, bytes], bytes]] = []  # the bytes of each category of a column, and of none of them
     start = 0
     for count in counts:
-        places.append({name: start + i for i, name in enumerate(categories[start : start + count])})
+        names = categories[start : start + count]
+        ones = np.eye(count, dtype=np.float32)
+        rows_of.append(({name: ones[i].tobytes() for i, name in enumerate(names)}, bytes(4 * count)))
         start += count
 
     def call(*x: np.ndarray) -> np.ndarray:
         rows = x[0].shape[0]
-        out = np.zeros((rows, 1, width), np.float32)
         if columns:
             given = list(zip(*x[0].tolist()))
-            parts = [given[c] for c in columns] if given else []
+            parts: list[Iterable[str]] = [given[c] for c in columns] if given else []
         else:
             parts = [a.reshape(-1).tolist() for a in x]
-        hits = [
-            row * width + place[name]
-            for place, part in zip(places, parts)
-            for row, name in enumerate(part)
-            if name in place
-        ]
-        if hits:
-            out.reshape(-1)[hits] = 1
-        return out
+        coded = [map(place.get, part, repeat(none)) for (place, none), part in zip(rows_of, parts)]
+        return np.frombuffer(bytearray().join(chain.from_iterable(zip(*coded))), np.float32).reshape(rows, 1, width)
 
     return call
