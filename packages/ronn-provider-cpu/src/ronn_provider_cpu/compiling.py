@@ -29,10 +29,12 @@ NumpyCall = Callable[["Node"], Call]
 
 @dataclass(frozen=True)
 class Lowered:
-    """What became of one node: ``reason`` tells why it runs on a NumPy kernel; empty when it is native."""
+    """What became of one node: ``reason`` tells why it runs on a NumPy kernel; empty when it is native. ``notes``: what
+    else there is to know, as whether it is computed in bfloat16."""
 
     node: Node
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1)
@@ -104,8 +106,9 @@ def _lower(group: Sequence[Node], context: Context, report: list[Lowered]) -> li
     out: list[Lowering | Node] = []
     for node in group:
         try:
-            out.append(lower_node(node, context))
-            report.append(Lowered(node, ""))
+            c = lower_node(node, context)
+            out.append(c)
+            report.append(Lowered(node, "", tuple(c.notes)))
         except Refused as e:
             out.append(node)
             report.append(Lowered(node, str(e)))
@@ -128,4 +131,5 @@ def _told(report: Sequence[Lowered]) -> str:
     refused = [r for r in report if r.reason]
     lines = [f"ronn: cpu: {len(report) - len(refused)} nodes native, {len(refused)} on NumPy"]
     lines += [f"  {r.node.label}: {r.reason}" for r in refused]
+    lines += [f"  {r.node.label}: {note}" for r in report for note in dict.fromkeys(r.notes)]
     return "\n".join(lines)

@@ -138,6 +138,7 @@ class Lowering:
         self.nodes = tuple(nodes)
         self.node = nodes[-1]
         self.pending: list[_Pending] = []
+        self.notes: list[str] = []  # what people may want to know of a native node
         self.packs: list[Packing] = []
         self._scratch: list[int] = []
         self._keep: list[Any] = []
@@ -186,6 +187,11 @@ class Lowering:
         """The schema version that applies to the node."""
         schema = schema_of(self.node)
         return self.node.version if schema is None else schema.since
+
+    @property
+    def precision(self) -> str:
+        """``float32``, or ``bf16`` where the session allows products of operands rounded to bfloat16."""
+        return str(self.context.options.get("precision", "float32"))
 
     # --- refusing
 

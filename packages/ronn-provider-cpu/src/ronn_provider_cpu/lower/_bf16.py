@@ -28,15 +28,24 @@ _PACK = "ronn_codegen.templates.gemm_pack"
 
 # Rounding A pays from so many columns of B on, rounding B (unless it is constant) from so many rows of A.
 _COLUMNS, _ROWS, _STEPS = 32, 64, 8
+_NO_DOT = "this processor has no dot of bfloat16"
 # Without an instruction for it a dot costs several: then it only pays to read half as many bytes, of a large constant
 # that is read once for few rows.
 _FEW_ROWS, _LARGE = 4, 1 << 20
 
 
-def refusal(c: Lowering, a: Matrix, b: Matrix) -> str:
-    """Why a product is taken in float32; empty when it is taken in bfloat16. A and B are float32."""
-    if c.context.options.get("precision") != "bf16":
-        return "precision is float32"
+def takes(c: Lowering, a: Matrix, b: Matrix) -> bool:
+    """Whether the product of two matrices of float32 is taken in bfloat16."""
+    return c.precision == "bf16" and _noted(c, _refusal(c, a, b))
+
+
+def _noted(c: Lowering, refusal: str) -> bool:
+    """Notes what is computed how; whether there is no refusal."""
+    c.notes.append(f"float32: {refusal}" if refusal else "bfloat16")
+    return not refusal
+
+
+def _refusal(c: Lowering, a: Matrix, b: Matrix) -> str:
     constant = b.operand.data is not None
     if a.column != 1:
         return "the left operand is transposed"
@@ -45,7 +54,7 @@ def refusal(c: Lowering, a: Matrix, b: Matrix) -> str:
     target = c.machine.target
     if not target.bf16_dot:
         if not constant or 4 * b.rows * b.columns < _LARGE or a.rows > (_FEW_ROWS if target.fma else 1):
-            return "this processor has no dot of bfloat16, and the product is not bound by reading constants"
+            return f"{_NO_DOT}, and the product is not bound by reading a constant"
     elif not constant and a.rows < _ROWS:
         return "the right operand changes and meets few rows"
     return ""
@@ -80,9 +89,17 @@ def _count(x: Matrix) -> int:
 def convolution(c: Lowering, plan: ConvPlan, tiles: WinogradPlan | None, w: Operand) -> PairPlan | None:
     """The plan in words of a convolution that takes bfloat16; None where float32, by Winograd's algorithm (``tiles``)
     or as it is defined, is faster or the only way."""
-    if c.context.options.get("precision") != "bf16" or not c.machine.target.bf16_dot or w.data is None:
+    if c.precision != "bf16":
         return None
-    return pairs(plan, direct_cycles(plan) if tiles is None else tiles.cycles)
+    made = pairs(plan, direct_cycles(plan) if tiles is None else tiles.cycles)
+    refusal = ""
+    if not c.machine.target.bf16_dot:
+        refusal = _NO_DOT
+    elif w.data is None:
+        refusal = "the weights are no constant"
+    elif made is None:
+        refusal = "Winograd's algorithm is faster" if tiles is not None else "rounding the input does not pay"
+    return made if _noted(c, refusal) else None
 
 
 def convolved_words(c: Lowering, plan: PairPlan, x: Argument) -> Argument:

@@ -189,7 +189,7 @@ def _dot(
 
 def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
     tile, given = tile_of(c.machine.target), b
-    halved = bf16.refusal(c, a, b) == ""
+    halved = bf16.takes(c, a, b)
     measures = _measures(a, b, batch, 2 if halved else 4)
     if halved:
         a, b = bf16.words(c, a, b)
