@@ -141,10 +141,6 @@ def attribute_list_kind(g: Graph) -> None:
     append(g, "Transpose", [g.inputs[0]], perm=[0.0])
 
 
-def deprecated(g: Graph) -> None:
-    append(g, "Upsample", [g.inputs[0]])
-
-
 def input_type(g: Graph) -> None:
     append(g, "Not", [g.inputs[0]])
 
@@ -191,7 +187,6 @@ CASES: list[tuple[str, Stage, Callable[[Graph], None], str]] = [
     ("known-attributes", "imported", attribute_unknown, "no attribute 'speed'; it has"),
     ("attribute-types", "imported", attribute_kind, "must be INT, not str"),
     ("attribute-types", "imported", attribute_list_kind, "must be INTS, not a list of float"),
-    ("deprecated", "imported", deprecated, "deprecated since opset 10"),
     ("input-types", "imported", input_type, "cannot be tensor(float)"),
     ("input-types", "imported", type_variable, "both stand for T"),
     ("no-calls", "portable", function_call, "model-local function"),
@@ -245,3 +240,19 @@ def test_a_subgraph_may_be_verified_alone() -> None:
     verify(then, "portable", outer=then.captures())
     with pytest.raises(InternalError, match="%a is never made"):
         verify(then, "portable")
+
+
+def test_what_kernels_take_beyond_the_standard_is_legal() -> None:
+    """Deprecated operators, and numbers of widths that a schema does not list; not another kind of number."""
+    graph = Graph("g")
+    small, wide = (
+        graph.add_input("i", TensorType(DType.INT8, (2,))),
+        graph.add_input("d", TensorType(DType.FLOAT64, (2,))),
+    )
+    append(graph, "Pow", [small, small], "a")
+    append(graph, "Celu", [wide], "b")
+    append(graph, "GroupNormalization", [wide, wide, wide], "c", num_groups=1)
+    verify(graph, "imported")
+    append(graph, "Gather", [small, wide], "e")
+    with pytest.raises(ModelError, match=r"input 1 \(indices\) of Gather .* cannot be tensor\(double\)"):
+        verify(graph, "imported")

@@ -2,6 +2,11 @@
 
 Stages: ``imported`` (as read from a model), ``portable`` (no provider has been asked yet: no calls of model-local
 functions, no references to attributes of a call), ``assigned`` (the partition has named a provider for each node).
+
+The laws are those that RONN's own code relies on, and no stricter than the reader of models. Deprecated operators are
+legal: GroupNormalization-18 and Upsample-10 are in use, and a provider says whether it runs them. So are numbers of
+other widths than an operator's schema lists (int8 for Pow, double for Celu): kernels take more types than the standard,
+and later opsets widen the lists.
 """
 
 from __future__ import annotations
@@ -201,11 +206,6 @@ def _node_links(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[B
             yield node, f"%{value.name} has another producer: {value.producer!r}"
 
 
-def _deprecated(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[Breach]:
-    if schema is not None and schema.deprecated:
-        yield node, f"{node.op_id} is deprecated since opset {schema.since}, and opset {node.version} is asked for"
-
-
 def _arity(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[Breach]:
     if schema is None or schema.deprecated:
         return
@@ -274,7 +274,8 @@ def _kind_text(attr: Any) -> str:
 
 
 def _input_types(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[Breach]:
-    """Types that are certain (of graph inputs and constants) must be among those that the operator takes."""
+    """Types that are certain (of graph inputs and constants) must be of a kind that the operator takes, and equal where
+    the operator wants equal ones."""
     if schema is None or schema.deprecated:
         return
     bound: dict[str, tuple[str, Value]] = {}
@@ -286,12 +287,27 @@ def _input_types(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[
         allowed = schema.types.get(formal.type)
         if allowed is None and "(" in formal.type:
             allowed = (formal.type,)
-        if allowed is not None and text not in allowed:
+        if allowed is None:
+            continue
+        if text not in allowed and _kind(value.dtype) not in map(_kind_of_type, allowed):
             yield node, f"input {index} ({formal.name}) of {node.op_id} (opset {schema.since}) cannot be {text}"
-        elif allowed is not None and formal.homogeneous:
+        elif formal.homogeneous:
             other, holder = bound.setdefault(formal.type, (text, value))
             if other != text:
                 yield node, f"%{holder.name} is {other} and %{value.name} is {text}, but both stand for {formal.type}"
+
+
+def _kind(dtype: DType) -> str:
+    return "float" if dtype.is_float else "integer" if dtype.is_integer else dtype.short
+
+
+def _kind_of_type(text: str) -> str:
+    """That of ``tensor(float)``; empty for what is no tensor."""
+    name = text.removeprefix("tensor(").removesuffix(")")
+    try:
+        return _kind(DType.from_name(name)) if text.startswith("tensor(") else ""
+    except KeyError:
+        return ""
 
 
 def _no_calls(node: Node, schema: OpSchema | None, scope: Scope) -> Iterator[Breach]:
@@ -318,7 +334,6 @@ NODE_LAWS: list[tuple[str, tuple[Stage, ...], NodeLaw]] = [
     ("defined-first", ALL, _defined_first),
     ("use-links", ALL, _use_links),
     ("node-links", ALL, _node_links),
-    ("deprecated", ALL, _deprecated),
     ("arity", ALL, _arity),
     ("required-attributes", ALL, _required_attributes),
     ("known-attributes", ALL, _known_attributes),
