@@ -112,12 +112,12 @@ def schema_of(node: Node) -> OpSchema | None:
 @cache
 def max_opset(domain: str) -> int:
     """The newest opset version of ``domain`` that the installed onnx defines; 0 for a domain that it does not know."""
-    import onnx
+    from onnx import defs
 
-    known: int = max(
-        (s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.domain == domain), default=0
-    )
-    return max(known, onnx.defs.onnx_opset_version()) if domain == "" else known
+    if domain in ("", "ai.onnx.ml"):
+        newest: int = defs.onnx_ml_opset_version() if domain else defs.onnx_opset_version()
+        return newest
+    return max((s.since_version for s in defs.get_all_schemas_with_history() if s.domain == domain), default=0)
 
 
 def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
