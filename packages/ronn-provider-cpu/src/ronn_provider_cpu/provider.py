@@ -39,20 +39,10 @@ class CpuProvider(KernelProvider):
         return (Device("cpu", _description()),)
 
     def passes(self, device: Device) -> Sequence[Pass]:
-        from ronn_provider_cpu.passes.block_layout import block_layout
-        from ronn_provider_cpu.passes.fold_dequantised import fold_dequantised
-        from ronn_provider_cpu.passes.fuse_columns import fuse_columns
-        from ronn_provider_cpu.passes.fuse_distances import fuse_distances
-        from ronn_provider_cpu.passes.fuse_integer_products import fuse_integer_products
-        from ronn_provider_cpu.passes.fuse_qdq import fuse_qdq
-        from ronn_provider_cpu.passes.fuse_residual import fuse_residual
-        from ronn_provider_cpu.passes.fuse_text import fuse_text
-        from ronn_provider_cpu.passes.split_labels import split_labels
+        from ronn_provider_cpu.passes import CLASSICAL, LATE, QUANTISED
         from ronn_provider_cpu.passes.widen_half import widen_half
 
-        quantised = (fuse_qdq, fuse_integer_products)
-        classical = (fuse_columns, fuse_text, fuse_distances, split_labels)
-        return (*quantised, *classical, widen_half, fold_dequantised, block_layout, fuse_residual)
+        return (*QUANTISED, *CLASSICAL, widen_half, *LATE)
 
     def kernels(self) -> KernelSet:
         return KernelSet(families=NUMPY_KERNELS)

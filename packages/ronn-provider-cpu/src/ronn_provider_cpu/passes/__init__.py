@@ -1,1 +1,29 @@
-"""Passes that the CPU provider runs over a graph before bids are taken."""
+"""Passes of the CPU provider, in the order in which they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ronn.passes.deferred import DeferredPass
+
+
+def _about(name: str, operators: str, **fields: Any) -> DeferredPass:
+    module = f"{__name__}.{name.replace('-', '_')}"
+    return DeferredPass(module, name, tuple(operators.split()), requires_types=True, **fields)
+
+
+QUANTISED = (
+    _about("fuse-qdq", "QuantizeLinear QLinear"),
+    _about("fuse-integer-products", "MatMulInteger ConvInteger"),
+)
+CLASSICAL = (
+    _about("fuse-columns", "OneHotEncoder", keeps_types=True),
+    _about("fuse-text", "TfIdfVectorizer", keeps_types=True),
+    _about("fuse-distances", "Scan", keeps_types=True),
+    _about("split-labels", "LinearClassifier SVMClassifier TreeEnsembleClassifier", keeps_types=True),
+)
+LATE = (
+    _about("fold-dequantised", "DequantizeLinear", keeps_types=True, late=True),
+    _about("block-layout", "Conv FusedConv", keeps_types=True, late=True),
+    _about("fuse-residual", "BlockedConv", keeps_types=True, late=True),
+)
