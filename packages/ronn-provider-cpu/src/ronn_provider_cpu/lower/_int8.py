@@ -60,20 +60,22 @@ class Left:
 
 @dataclass(frozen=True)
 class Right:
-    """Packed weights of N columns, and the sums of each column less its zero point.
+    """Packed weights of N columns, and the sums of each column less its zero point: arrays, or memory of the run.
 
     Weights less their zero points are ``parts`` packed parts that add up, or one whose columns still have ``zeros``.
     """
 
-    packed: Array
-    sums: Array
+    packed: Argument
+    sums: Argument
     n: int
     parts: int
     tile: Int8Tile
     zeros: Array | None = None
 
-    def column(self, values: Any, dtype: Any) -> Array:
+    def column(self, values: Any, dtype: Any) -> Argument:
         """A value per column as the kernels read them."""
+        if isinstance(values, (Temporary, Scratch)):
+            return values
         return pad_columns(values, self.n, self.tile, dtype)
 
 
@@ -318,15 +320,16 @@ def _geometry(c: Lowering, left: Left, right: Right, y: Argument, pitch: int) ->
         "row_step": left.row_step, "cols": left.cols, "col_step": left.col_step, "groups": left.groups, "y": y,
         "pitch": pitch, "flops": operations, "chunks": max(1, left.m // 16) * -(-right.n // right.tile.columns),
         "cost": 200 + operations / rate + left.m * right.n / 15,
-        "bytes": left.m * right.n + len(right.packed) + left.m * left.k,
+        "bytes": left.m * right.n + left.taps * left.cols * left.k * right.n + left.m * left.k,
     }  # fmt: skip
 
 
 def to_bytes(
     c: Lowering, left: Left, right: Right, y: Argument, pitch: int, *, init: Any, scale: Any, low: float, high: float,
-    zero: int, stages: Stages | None = None,
+    zero: int, stages: Stages | None = None, less: int = 0,
 ) -> None:  # fmt: skip
-    """The product as bytes: ``init`` is added to the sums, ``scale`` per column, the rest as in ``int8_bytes``."""
+    """The product as bytes: ``init`` is added to the sums and ``less`` times those of the weights' columns taken away,
+    ``scale`` is per column, the rest as in ``int8_bytes``."""
     more: dict[str, Any] = {
         "stages": 0,
         "affine": 0,
@@ -347,7 +350,8 @@ def to_bytes(
         }  # fmt: skip
     c.call(
         CONV if left.depthwise else GEMM, "int8_depthwise_bytes" if left.depthwise else "int8_bytes",
-        **_geometry(c, left, right, y, pitch), init=first, colsum=first, zero=0,
+        **_geometry(c, left, right, y, pitch), init=first, zero=less,
+        colsum=right.column(right.sums, np.int32) if less else first,
         scale=right.column(scale, np.float32), low=low, high=high, out_zero=zero, **more,
     )  # fmt: skip
 
@@ -358,7 +362,7 @@ def to_words(
 ) -> None:  # fmt: skip
     """The product as int32 (``raw``) or float32; zero point and scale of the left side may lie in memory, and so may
     ``init``, with SLACK behind it. Of ``images`` the columns lie ``pitch`` apart; else the rows do."""
-    first = init if isinstance(init, (Temporary, Scratch)) else right.column(init, np.int32)
+    first = right.column(init, np.int32)
     geometry = _geometry(c, left, right, y, pitch)
     rowsum: Argument = 0
     if right.zeros is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from ronn_provider_cpu.kernels._common import ints, is_set
 from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.lower import _int8 as q
+from ronn_provider_cpu.lower._int8_right import products
 from ronn_provider_cpu.lowering import F32, I8, U8, Lowering, Operand, Temporary, lower
 from ronn_provider_cpu.quantised_ops import DOMAIN
 
@@ -78,6 +79,11 @@ def _signed_none(c: Lowering, a: Operand, index: int) -> Any:
 @lower("MatMulInteger")
 def matmul_integer(c: Lowering) -> None:
     (a, b), y = _all(c, 0, 1), _output(c)
+    if b.data is None or b.rank > 2:
+        zero = _signed_none(c, a, 2)
+        for left, right, at in products(c, q.flipped(c, a), a, b, _right_zero(c, 3)):
+            q.to_words(c, left, right, y.at(4 * at), 4 * right.n, zero_at=zero, raw=True)
+        return
     rows, k, n = _matrix_sizes(c, a, b)
     right = q.weights(c, b, "matrix", _as_matrix, _column_zero(c, 3, n), keep_zeros=True)
     zero = _signed_none(c, a, 2)
@@ -139,10 +145,43 @@ def dynamic_quantize_linear(c: Lowering) -> None:
 @lower("QLinearMatMul")
 def qlinear_matmul(c: Lowering) -> None:
     (a, b), y = _all(c, 0, 3), _output(c)
+    if b.data is None or b.rank > 2:
+        _of_two_computed(c, a, b, y)
+        return
     rows, k, n = _matrix_sizes(c, a, b)
     scale = q.fixed_number(c, 1, "the left scale").astype(np.float32) * _column_scale(c, 4, n)
     scale = scale / q.fixed_number(c, 6, "the output's scale").astype(np.float32)
     _requantised(c, a, b, "matrix", _as_matrix, (rows, k, n), 2, 5, 7, scale, y)
+
+
+def _right_zero(c: Lowering, index: int) -> int:
+    """The one zero point of a right side, as that of signed bytes."""
+    zero = q.fixed_number(c, index, "the right zero point")
+    b = c.input(1 if index == 3 else 3)
+    return int(zero) - (128 if b is not None and b.dtype == U8 else 0)
+
+
+def _of_two_computed(c: Lowering, a: Operand, b: Operand, y: Operand) -> None:
+    """QLinearMatMul without a constant matrix on the right: with zero points there, sums go by way of float32."""
+    scale = q.fixed_number(c, 1, "the left scale").astype(np.float32) * q.fixed_number(c, 4, "the right scale")
+    scale = (scale / q.fixed_number(c, 6, "the output's scale").astype(np.float32)).astype(np.float32)
+    less, zero = q.unsigned_zero(q.fixed_number(c, 2, "the left zero point")), _right_zero(c, 5)
+    out = q.fixed_number(c, 7, "the output's zero point")
+    c.require(y.dtype in _BYTES and a.dtype in _BYTES, "no bytes")
+    low, high = q.limits(y.dtype, int(out))
+    parts = products(c, q.flipped(c, a), a, b, zero)
+    if zero == 0:
+        for left, right, at in parts:
+            q.to_bytes(
+                c, left, right, y.at(at), right.n, init=0, scale=scale, low=low, high=high, zero=int(out), less=less
+            )
+        return
+    sums, made = c.temp(4 * y.size), y if y.dtype == U8 else c.temp(y.size)
+    for left, right, at in parts:
+        q.to_words(c, left, right, sums.at(4 * at), 4 * right.n, zero_at=np.full(1, less, np.uint8), scale=scale)
+    _quantise(c, sums, made, 1, y.size, y.size, np.ones(1, np.float32), np.full(1, q.unsigned_zero(out), np.uint8))
+    if made is not y:
+        q.lut(c, made, y, y.size, q.FLIP)
 
 
 def _requantised(
