@@ -29,10 +29,11 @@ from ronn_codegen.templates.winograd_plan import WORDS as TILES
 
 _get, _load, _store = peek("i64"), peek("f32"), poke("f32")
 _ENTRY = 8 * len(GROUP)  # bytes
+_WEIGHTS = len(WORDS) + GROUP.index("weights")
 _run_words = words_reader(
     WORDS,
     "images groups rows rows_a_unit rows_first kind column_taps row_taps deep_taps x_image x_plane y_image y_block "
-    "y_step chunk out_blocks out_last_lanes high out_wide last_wide y_slice y_row",
+    "y_step chunk out_blocks out_last_lanes high out_wide last_wide y_slice y_row pixels high_stride x_row",
 )
 _pack_words = words_reader(WORDS, "kind groups")
 _group_words = words_reader({name: len(WORDS) + i for i, name in enumerate(GROUP)}, " ".join(GROUP))
@@ -66,6 +67,7 @@ def convolution(target: Target, terms: Terms, depth: int) -> Callable[..., None]
         (
             images, groups, all_rows, step, rows_first, kind, column_taps, row_taps, deep_taps, x_image, x_plane,
             y_image, y_block, y_step, chunk, out_blocks, out_last_lanes, high, out_wide, last_wide, y_slice, y_row,
+            most, high_stride, x_row,
         ) = _run_words(plan)  # fmt: skip
         row_units = (all_rows + step - 1) // step
         units = images * groups * row_units
@@ -86,12 +88,24 @@ def convolution(target: Target, terms: Terms, depth: int) -> Callable[..., None]
             slice_bytes = row_bytes * row_taps
             x_group = x + image * x_image + first_block * x_plane
             y_group = image * y_image + out_block * y_block
+            first_row, end_row = part * step, min((part + 1) * step, all_rows)
+            row_tiles = (out_wide + most - 1) // most
+            follower = group + 1 if rows_first or part + 1 == row_units else group
+            follower = follower if follower < groups else 0
             for at in range(0, block_count, chunk):
                 count = min(chunk, block_count - at)
                 begins, ends = at == 0, at + count == block_count
                 last = last_lanes if ends else inner
                 w_chunk = w + offset + at * slice_bytes * deep_taps
-                for r in range(part * step, min((part + 1) * step, all_rows)):
+                # The weights that come next are fetched in equal shares by all tiles, unless they are the same.
+                following = w_chunk + count * slice_bytes * deep_taps
+                if ends:
+                    following = w + _get(plan + follower * _ENTRY, _WEIGHTS)
+                fetch_step = 0
+                if following != w_chunk:
+                    fetch_step = blocks * vector_bytes // ((end_row - first_row) * row_tiles) + 1
+                fetch_tile = fetch_step * count * deep_taps * row_taps * column_taps * inner
+                for r in range(first_row, end_row):
                     deep, down = r // high, r % high
                     x_offset, d0, d1, r0, r1 = clip(plan, deep, down)
                     y_offset = y_group + deep * y_slice + down * y_row
@@ -101,7 +115,8 @@ def convolution(target: Target, terms: Terms, depth: int) -> Callable[..., None]
                         y + y_offset, bias + out_block * vector_bytes if begins else 0,
                         residual + y_offset if begins and residual != 0 and residual_last == 0 else 0,
                         width, count, last, d1 - d0, r1 - r0, blocks, tap_bytes,
-                        clamp if ends else 0, p0, p1,
+                        clamp if ends else 0, following + (r - first_row) * row_tiles * fetch_tile, fetch_step,
+                        fetch_tile, high_stride * x_row, p0, p1,
                     )  # fmt: skip
                     if ends and (follows or residual_last):
                         for j in range(blocks):
@@ -214,7 +229,7 @@ def winograd_f32(target: Target) -> Callable[..., None]:
     lanes = target.lanes(32)
     vector_bytes = 4 * lanes
     row = row_of(lanes, pixels_of(target), FACTORS, lanes)
-    transform, back = input_block(lanes), output_block(lanes, row, ending_of(lanes))
+    transform, back = input_block(lanes), output_block(lanes, pixels_of(target), row, ending_of(lanes))
 
     @njit(error_model="numpy", nogil=True)
     def run(

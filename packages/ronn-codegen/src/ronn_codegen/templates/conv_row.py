@@ -50,7 +50,11 @@ def clip(plan: int, deep: int, down: int) -> tuple[int, int, int, int, int]:
 @cache
 def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., None]:
     """One row of output for one group and one chunk of channels: its register tiles from left to right. A channel
-    block has ``depth`` steps."""
+    block has ``depth`` steps.
+
+    What is fetched for later: weights at ``fetch``, by ``fetch_step`` bytes in a step and ``fetch_tile`` from tile to
+    tile; the input of the next tile, ``next_row`` bytes beyond the row's after its last tile.
+    """
     tile = conv_tile(lanes, most, terms)
     _, _, *middle, half, _ = sizes_of(most, 1)
     few = middle[0] if middle else half
@@ -58,7 +62,8 @@ def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., Non
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
     def row(
         plan: int, x: int, w: int, y: int, bias: int, residual: int, width: int, channel_blocks: int,
-        last: int, slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, low: float, high: float,
+        last: int, slices: int, rows: int, blocks: int, tap_bytes: int, clamp: int, fetch: int, fetch_step: int,
+        fetch_tile: int, next_row: int, low: float, high: float,
     ) -> None:  # fmt: skip
         kind, edge, taps, lead, trail, left, stride, dilation, wide, x_column, y_step = _row_words(plan)
         trail = min(trail, width)
@@ -82,11 +87,14 @@ def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., Non
             if kind == PLAIN:  # taps of a row are the steps of the innermost loop
                 steps, last_steps, columns = columns, columns, 1
             skip = y_step * at
+            ends = at + pixels >= width
+            next_x = (-at if ends else pixels) * stride * x_column + (next_row if ends else 0)
             tile(
                 pixels, family, plan, x + column * x_column, w + first * tap_bytes, y + skip, bias,
                 residual + skip if residual else 0, column, channel_blocks, steps, last_steps, slices,
-                rows, columns, clamp, low, high,
+                rows, columns, clamp, fetch, fetch_step, next_x, low, high,
             )  # fmt: skip
+            fetch += fetch_tile
             at += pixels
 
     return row

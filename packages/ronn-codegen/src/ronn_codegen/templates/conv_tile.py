@@ -25,13 +25,15 @@ from ronn_codegen.templates.conv_plan import BLOCKS, GEOMETRY
 
 # Addresses of the tile's first pixel (x and w: at the first tap). bias 0: add to what y holds; residual 0: none;
 # column: of the input, at the first tap; steps of the innermost loop in a channel block, and in the last one; counts of
-# taps.
+# taps. ``fetch`` is where weights that are needed later lie: each step of the innermost loop asks for a line and moves
+# on by ``fetch_step``. ``next_x`` bytes beyond this tile's input lies that of the next, fetched pixel by pixel.
 ARGUMENTS = (
     "geometry", "x", "w", "y", "bias", "residual", "column", "channel_blocks", "steps", "last_steps",
-    "slices", "rows", "columns", "clamp", "low", "high",
+    "slices", "rows", "columns", "clamp", "fetch", "fetch_step", "next_x", "low", "high",
 )  # fmt: skip
-_AHEAD = 3072  # bytes of weights that are fetched into the cache before they are needed
-_TYPES = "i64 " * 14 + "f32 f32"
+_AHEAD = 2048  # bytes of weights that are fetched into the first-level cache before they are needed
+_LINE = 64  # bytes of a line of the caches
+_TYPES = "i64 " * 17 + "f32 f32"
 
 
 class _Words(dict[str, Any]):
@@ -80,6 +82,7 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -
     vector_bytes = 4 * lanes
     step_bytes = blocks * vector_bytes  # of weights
     p, q = range(pixels), range(blocks)
+    far = lanes >= 16  # smaller tiles have no loads to spare for what later ones need
 
     def emit(b: Builder, *arguments: Value) -> None:
         words = _Words(b, arguments)
@@ -97,8 +100,8 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -
                 for weight, place in zip(weights, row, strict=True):
                     b.store(terms.add(b, vec, value, weight, b.load(place, typ=vec.llvm)), place)
 
-        def column(x: Value, w: Value, steps: Value, s: Value) -> None:
-            """One column of taps."""
+        def column(x: Value, w: Value, steps: Value, s: Value, fetch: Value) -> Value:
+            """One column of taps; returns where ``fetch`` is after it."""
             at = t.at(b, x, b.mul(s, words["x_tap"]))
             sources = [t.at(b, at, b.mul(words["x_step"], t.i64(i))) for i in p]
             if pixels > 1:
@@ -110,50 +113,50 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -
             start = t.at(b, w, b.mul(s, tap_bytes))
             if depthwise:
                 multiply(sources, start, t.load)
-                return
+                return fetch
 
-            def step(i: Value, _: Any) -> list[Value]:
+            def step(i: Value, ahead: list[Value]) -> list[Value]:
                 down = b.mul(i, words["x_inner"])
                 here = [t.at(b, source, down) for source in sources]
                 weights = t.at(b, start, b.mul(i, t.i64(step_bytes)))
-                for j in q:
-                    t.prefetch(b, t.at(b, weights, _AHEAD + j * vector_bytes))
+                for line in range(0, step_bytes, _LINE):
+                    t.prefetch(b, t.at(b, weights, _AHEAD + line))
+                if far:
+                    later, pixel = ahead
+                    t.prefetch(b, later, locality=2)
+                    t.prefetch(b, t.at(b, later, half_step), locality=2)
+                    t.prefetch(b, pixel)
+                    ahead = [t.at(b, later, words["fetch_step"]), t.at(b, pixel, words["x_step"])]
                 multiply(here, weights, t.broadcast)
-                return []
+                return ahead
 
-            t.loop(b, steps, [], step)
+            ahead = t.loop(b, steps, [fetch, t.at(b, at, words["next_x"])] if far else [], step)
+            return ahead[0] if far else fetch
 
         tap_bytes = b.mul(words["tap_steps"], t.i64(step_bytes))
         down_bytes = b.mul(words["column_taps"], tap_bytes)
         deep_bytes = b.mul(words["row_taps"], down_bytes)
         block_bytes = b.mul(words["deep_taps"], deep_bytes)
+        half_step = b.lshr(words["fetch_step"], t.i64(1))
         last = b.sub(words["channel_blocks"], t.i64(1))
         x, w = (t.pointer(b, words[name]) for name in ("x", "w"))
 
-        def channel_block(c: Value, _: Any) -> list[Value]:
+        def channel_block(c: Value, fetch: Value) -> Value:
             steps = b.select(b.icmp_signed("==", c, last), words["last_steps"], words["steps"])
             x_c, w_c = t.at(b, x, b.mul(c, words["x_plane"])), t.at(b, w, b.mul(c, block_bytes))
 
-            def deep(d: Value, _: Any) -> list[Value]:
+            def deep(d: Value, fetch: Value) -> Value:
                 x_d, w_d = t.at(b, x_c, b.mul(d, words["x_deep"])), t.at(b, w_c, b.mul(d, deep_bytes))
 
-                def row(r: Value, _: Any) -> list[Value]:
+                def row(r: Value, fetch: Value) -> Value:
                     x_r, w_r = t.at(b, x_d, b.mul(r, words["x_down"])), t.at(b, w_d, b.mul(r, down_bytes))
+                    return t.loop(b, words["columns"], fetch, lambda s, place: column(x_r, w_r, steps, s, place))
 
-                    def each(s: Value, _: Any) -> list[Value]:
-                        column(x_r, w_r, steps, s)
-                        return []
+                return t.loop(b, words["rows"], fetch, row)
 
-                    t.loop(b, words["columns"], [], each)
-                    return []
+            return t.loop(b, words["slices"], fetch, deep)
 
-                t.loop(b, words["rows"], [], row)
-                return []
-
-            t.loop(b, words["slices"], [], deep)
-            return []
-
-        t.loop(b, words["channel_blocks"], [], channel_block)
+        t.loop(b, words["channel_blocks"], t.pointer(b, words["fetch"]), channel_block)
         _finish(b, words, sums, places)
 
     def _places(b: Builder, base: Value, words: _Words) -> list[list[Value]]:
@@ -173,11 +176,21 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -
                 for row in sums:
                     for place, value in zip(row, values, strict=True):
                         b.store(value, place)
-        with b.if_then(b.icmp_signed("!=", words["residual"], t.i64(0))):
-            residual = _places(b, t.pointer(b, words["residual"]), words)
-            for row, at in zip(sums, residual, strict=True):
-                for place, source in zip(row, at, strict=True):
-                    b.store(b.fadd(b.load(place, typ=vec.llvm), t.load(b, vec, source)), place)
+                with b.if_else(b.icmp_signed("!=", words["residual"], t.i64(0))) as (added, alone):
+                    with added:
+                        _add(b, words, sums)
+                    with alone:
+                        for place in (place for at in places for place in at):
+                            t.prefetch(b, place, write=True)
+
+    def _add(b: Builder, words: _Words, sums: list[list[Value]]) -> None:
+        """Adds the residual, and asks for that of the next tile."""
+        residual = _places(b, t.pointer(b, words["residual"]), words)
+        next_tile = b.mul(words["y_step"], t.i64(pixels))
+        for row, at in zip(sums, residual, strict=True):
+            for place, source in zip(row, at, strict=True):
+                t.prefetch(b, t.at(b, source, next_tile))
+                b.store(b.fadd(b.load(place, typ=vec.llvm), t.load(b, vec, source)), place)
 
     def _finish(b: Builder, words: _Words, sums: list[list[Value]], places: list[list[Value]]) -> None:
         with b.if_then(b.icmp_signed("!=", words["clamp"], t.i64(0))):

@@ -167,7 +167,7 @@ def input_block(lanes: int) -> Callable[..., None]:
 
 
 @cache
-def output_block(lanes: int, row: Callable[..., None], ending: Callable[..., None]) -> Callable[..., None]:
+def output_block(lanes: int, most: int, row: Callable[..., None], ending: Callable[..., None]) -> Callable[..., None]:
     """``fn(plan, v, u, group, block, m, y, bias, residual, residual_last, mode, p0, p1)``: multiplies a block of tiles
     with a group of output channel blocks, and transforms it back; ``y`` and ``residual`` are of the image."""
     _, transform, _ = transforms(lanes)
@@ -190,11 +190,15 @@ def output_block(lanes: int, row: Callable[..., None], ending: Callable[..., Non
         weights = u + group * u_group
         # Not literals: numba would compile the functions again for those.
         nothing, one, y_step = min(count, 0), min(count, 1), min(pixel, y_row)
+        # Tiles share in fetching the weights of the next point.
+        fetch_step = blocks * pixel // ((count + most - 1) // most) + one
+        fetch_tile = fetch_step * lanes * channel_blocks
         for i in range(POINTS):
             row(
                 plan + _PRODUCTS, v + i * channel_blocks * size * pixel, weights + i * channel_blocks * tap_bytes,
                 m + i * point, zero, nothing, count, channel_blocks, last_lanes, one, one, blocks, tap_bytes,
-                nothing, p0, p1,
+                nothing, weights + (i + 1) * channel_blocks * tap_bytes, fetch_step, fetch_tile,
+                channel_blocks * size * pixel, p0, p1,
             )  # fmt: skip
         # Tiles clamp all lanes: not where zero, which those beyond the last channel hold, would change.
         clamp = 1 if mode == CLAMP and p0 <= 0 and p1 >= 0 else 0
