@@ -1,12 +1,14 @@
 """A loop over sizes that are known: written with the strides at hand, then brought to one of few structures.
 
 Axes of length 1 go, axes that lie behind one another in every array become one, and the vector axis is chosen. What is
-left of the sizes is run-time parameters, so that other sizes of the same structure have the same text.
+left of the sizes is run-time parameters, so that other sizes of the same structure have the same text; ``Nest.at``
+brings what was written once to other sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from functools import cached_property
 
 from ronn.records import dataclass
 from ronn_codegen.loops.kernel import LoopKernel
@@ -33,7 +35,8 @@ class Nest:
     """A loop being written over ``shape``, whose last ``inner`` axes the ``each`` sections run over.
 
     With ``inner=0`` the loop is pointwise. Arrays are declared with their strides along every axis of ``shape``, in
-    elements; ``key`` is whatever names their memory to the caller.
+    elements; ``key`` is whatever names their memory to the caller. ``recipe`` says where the strides come from, so that
+    the caller can find those for other sizes: equal ones give equal strides.
     """
 
     def __init__(self, shape: Sequence[int], inner: int = 0) -> None:
@@ -42,8 +45,10 @@ class Nest:
         self.writer = Writer(len(self.shape) - inner, inner)
         self._arrays: dict[str, tuple[Hashable, str, tuple[int, ...]]] = {}
         self._pinned: set[int] = set()
+        self._recipes: dict[str, Hashable] = {}
+        self._kernels: dict[Hashable, LoopKernel] = {}
 
-    def array(self, key: Hashable, dtype: str, strides: Sequence[int]) -> str:
+    def array(self, key: Hashable, dtype: str, strides: Sequence[int], recipe: Hashable = None) -> str:
         """An array, declared once for equal arguments; gives its name."""
         if dtype not in BITS:
             raise LoopError(f"no elements of type {dtype}")
@@ -52,19 +57,24 @@ class Nest:
         wanted = (key, dtype, laid)
         for name, known in self._arrays.items():
             if known == wanted:
+                if self._recipes[name] != recipe:
+                    self._recipes[name] = None  # equal here, and perhaps not for other sizes
                 return name
         name = f"a{len(self._arrays)}"
         self._arrays[name] = wanted
+        self._recipes[name] = recipe
         self.writer.declare(name, dtype)
         return name
 
-    def load(self, key: Hashable, dtype: str, strides: Sequence[int]) -> Value:
+    def load(self, key: Hashable, dtype: str, strides: Sequence[int], recipe: Hashable = None) -> Value:
         """The element of an array."""
-        return self.writer.load(self.array(key, dtype, strides))
+        return self.writer.load(self.array(key, dtype, strides, recipe))
 
-    def store(self, key: Hashable, dtype: str, strides: Sequence[int], value: Value) -> None:
+    def store(
+        self, key: Hashable, dtype: str, strides: Sequence[int], value: Value, recipe: Hashable = None
+    ) -> None:
         """Writes the element of an array."""
-        self.writer.store(self.array(key, dtype, strides), value)
+        self.writer.store(self.array(key, dtype, strides, recipe), value)
 
     def index(self, axis: int) -> Value:
         """The index along an axis of ``shape``, i64."""
@@ -73,12 +83,29 @@ class Nest:
 
     def finish(self) -> Bound:
         """The kernel and its sizes."""
-        used, stored, needed = self.writer.touched()
-        strides = {name: self._arrays[name][2] for name in used}
-        split = len(self.shape) - self.reduced
+        return self.at(self.shape, {name: self._arrays[name][2] for name in self.used})
+
+    @cached_property
+    def _touched(self) -> tuple[dict[str, None], set[str], set[int]]:
+        return self.writer.touched()
+
+    @property
+    def used(self) -> Mapping[str, tuple[Hashable, Hashable]]:
+        """The arrays that the loop touches: key and recipe of each."""
+        return {name: (self._arrays[name][0], self._recipes[name]) for name in self._touched[0]}
+
+    def forget_keys(self) -> None:
+        """Drops the keys of arrays, which may hold on to much; ``at`` then gives names in their place."""
+        self._arrays = {name: (name, dtype, laid) for name, (_, dtype, laid) in self._arrays.items()}
+
+    def at(self, shape: Sequence[int], strides: Mapping[str, Sequence[int]]) -> Bound:
+        """What was written, over another shape of the same rank; ``strides`` of the arrays that are used."""
+        used, stored, needed = self._touched
+        strides = {n: [0 if d == 1 else s for s, d in zip(given, shape, strict=True)] for n, given in strides.items()}
+        split = len(shape) - self.reduced
         dims: dict[int, int] = {}
-        outer = self._collapse(range(split), strides, dims)
-        inner = self._collapse(range(split, len(self.shape)), strides, dims)
+        outer = self._collapse(range(split), shape, strides, dims)
+        inner = self._collapse(range(split, len(shape)), shape, strides, dims)
         period = 0
         if not self.reduced:
             outer, inner = outer[:-1], outer[-1:]
@@ -93,7 +120,7 @@ class Nest:
         along = len(order) - 1 if vector == "inner" else len(outer) - 1
         names = _names(used, stored)
         sizes = {f"d{k}": 1 if axis is None else dims[axis] for k, axis in enumerate(order)}
-        arrays = []
+        kinds_of: dict[str, tuple[str, ...]] = {}
         for name in sorted(used, key=lambda n: (names[n][0], int(names[n][1:]))):
             given = strides[name]
             steps = [0 if a is None else given[a] for a in order]
@@ -108,19 +135,25 @@ class Nest:
                 for k, kind in enumerate(kinds):
                     if kind == "s":
                         sizes[f"{names[name]}_{k}"] = steps[k]
-            arrays.append(Array(names[name], self._arrays[name][1], kinds))
-        axes = {axis: k for k, axis in enumerate(order) if axis is not None}
-        loop = Loop(
-            len(outer), len(order) - len(outer), vector, tuple(arrays), self.writer.sections(needed, names, axes)
-        )
-        return Bound(LoopKernel.of(loop), {names[n]: self._arrays[n][0] for n in used}, sizes)
+            kinds_of[name] = kinds
+        key = (tuple(order), len(outer), vector, tuple(kinds_of.values()))
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            arrays = tuple(Array(names[n], self._arrays[n][1], kinds) for n, kinds in kinds_of.items())
+            axes = {axis: k for k, axis in enumerate(order) if axis is not None}
+            sections = self.writer.sections(needed, names, axes)
+            kernel = LoopKernel.of(Loop(len(outer), len(order) - len(outer), vector, arrays, sections))
+            self._kernels[key] = kernel
+        return Bound(kernel, {names[n]: self._arrays[n][0] for n in used}, sizes)
 
-    def _collapse(self, axes: Iterable[int], strides: Mapping[str, Sequence[int]], dims: dict[int, int]) -> list[int]:
+    def _collapse(
+        self, axes: Iterable[int], shape: Sequence[int], strides: Mapping[str, Sequence[int]], dims: dict[int, int]
+    ) -> list[int]:
         """Joins axes that are one for every array, and leaves out those of length 1. An axis that stands for several
         is the last of them; ``dims`` gets its length."""
         kept: list[int] = []
         for axis in axes:
-            size = self.shape[axis]
+            size = shape[axis]
             if size == 1 and axis not in self._pinned:
                 continue
             dims[axis] = size
