@@ -17,7 +17,6 @@ from ronn.errors import ModelError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
-from ronn.ir.verify import verify
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
 from ronn.partition import (
@@ -219,6 +218,8 @@ def _imported(request: Request) -> Graph:
 
 def _stage(name: Literal["imported", "portable", "specialised", "assigned"], graph: Graph) -> None:
     if knobs.VERIFY.get():
+        from ronn.ir.verify import verify
+
         verify(graph, "portable" if name == "specialised" else name)
     say(5, lambda: f"--- {name}\n{graph}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from ronn.errors import OptionError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType, TensorType
+from ronn.passes.deferred import DeferredPass
 from ronn.passes.manager import Group, PassContext, PassManager
 from ronn.passes.pipelines import all_passes, names, pipeline
 
@@ -44,8 +47,23 @@ def test_every_pass_has_a_name_of_its_file_and_a_summary() -> None:
 
     for name, p in all_passes().items():
         module = importlib.import_module(f"ronn.passes.{name.replace('-', '_')}")
-        assert getattr(module, name.replace("-", "_")) is p
+        found = getattr(module, name.replace("-", "_"))
+        if isinstance(p, DeferredPass):
+            fields = ("name", "requires_types", "required", "keeps_types", "late", "summary")
+            assert p.loaded is found
+            assert [getattr(p, n) for n in fields] == [getattr(found, n) for n in fields]
+        else:
+            assert found is p
         assert getattr(p, "summary", "")
+
+
+def test_passes_about_other_operators_are_not_imported() -> None:
+    text = "from ronn.passes import pipelines; import sys; print(*(m for m in sys.modules if 'passes.' in m))"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert "ronn.passes.fuse_conv_bn" in done.stdout.split()
+    deferred = {p.module for p in all_passes().values() if isinstance(p, DeferredPass)}
+    assert len(deferred) == 5
+    assert not deferred & set(done.stdout.split())
 
 
 TEXT = """opset {"": 17}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ronn.records import dataclass
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DeferredPass:
-    """The pass ``name`` of ``module``, where it is called the same with underscores. It would do nothing to a graph that
-    has no operator whose name begins with one of ``about``. The other fields are those of the pass."""
+    """The pass ``name`` of ``module``, where it is called the same with underscores. It would do nothing to a graph
+    without an operator whose name begins with one of ``about``. The other fields are those of the pass."""
 
     module: str
     name: str
@@ -39,3 +39,9 @@ class DeferredPass:
 
     def __call__(self, graph: Graph, context: PassContext) -> bool:
         return any(node.op.startswith(self.about) for node in graph.all_nodes()) and self.loaded(graph, context)
+
+
+def about(package: str, name: str, operators: str, **fields: Any) -> DeferredPass:
+    """The pass ``name`` of ``package``, which needs types and is about ``operators`` (words), with its other fields."""
+    module = f"{package}.{name.replace('-', '_')}"
+    return DeferredPass(module, name, tuple(operators.split()), requires_types=True, **fields)

@@ -7,27 +7,23 @@ signature, when the inputs have integer shapes.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 from ronn.errors import OptionError, nearest
 from ronn.passes.common_subexpr import common_subexpr
+from ronn.passes.deferred import about
 from ronn.passes.eliminate_dead import eliminate_dead
 from ronn.passes.eliminate_identity import eliminate_identity
 from ronn.passes.expand_functions import expand_functions
 from ronn.passes.fold_constants import fold_constants
-from ronn.passes.fuse_attention import fuse_attention
 from ronn.passes.fuse_bias_activation import fuse_bias_activation
 from ronn.passes.fuse_conv_bn import fuse_conv_bn
-from ronn.passes.fuse_gelu import fuse_gelu
-from ronn.passes.fuse_layer_norm import fuse_layer_norm
 from ronn.passes.fuse_silu import fuse_silu
 from ronn.passes.inline_functions import inline_functions
 from ronn.passes.lift_constants import lift_constants
 from ronn.passes.lower_fused import lower_fused
 from ronn.passes.manager import Group, Pass
-from ronn.passes.narrow_gather import narrow_gather
-from ronn.passes.push_transposes import push_transposes
 from ronn.passes.simplify_algebra import simplify_algebra
 from ronn.passes.simplify_shapes import simplify_shapes
 
@@ -41,13 +37,22 @@ SIMPLIFY = Group(
     (common_subexpr, fold_constants, simplify_shapes, eliminate_identity, simplify_algebra, eliminate_dead),
 )
 
+_about = partial(about, "ronn.passes", keeps_types=True)
 FUSE = Group(
     "fuse",
     (
-        fuse_layer_norm, fuse_gelu, fuse_silu, fuse_attention, push_transposes, fuse_conv_bn, narrow_gather,
-        simplify_shapes, eliminate_identity, eliminate_dead,
+        _about("fuse-layer-norm", "ReduceMean LayerNormalization RMSNormalization"),
+        _about("fuse-gelu", "Erf Tanh"),
+        fuse_silu,
+        _about("fuse-attention", "Softmax"),
+        _about("push-transposes", "Transpose"),
+        fuse_conv_bn,
+        _about("narrow-gather", "Gather"),
+        simplify_shapes,
+        eliminate_identity,
+        eliminate_dead,
     ),
-)  # fmt: skip
+)
 # Comes when the nodes have settled: a fused node hides its operators from every other pattern.
 OFFER = (fuse_bias_activation,)
 REQUIRED = (expand_functions, lower_fused, lift_constants)

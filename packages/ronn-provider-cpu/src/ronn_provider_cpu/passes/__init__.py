@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from ronn.passes.deferred import DeferredPass
+from ronn.passes.deferred import about
 
-
-def _about(name: str, operators: str, **fields: Any) -> DeferredPass:
-    module = f"{__name__}.{name.replace('-', '_')}"
-    return DeferredPass(module, name, tuple(operators.split()), requires_types=True, **fields)
-
+_about = partial(about, __name__)
 
 QUANTISED = (
     _about("fuse-qdq", "QuantizeLinear QLinear"),
