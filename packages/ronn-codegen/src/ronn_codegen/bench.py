@@ -61,17 +61,17 @@ def best_seconds(runs: Mapping[str, Run], seconds: float) -> dict[str, float]:
     return best
 
 
-def peak_run(target: Target) -> tuple[Run, int]:
-    """A loop of multiply-adds on registers alone, and how many operations a call does."""
+def peak_run(target: Target, terms: t.Terms = t.FACTORS) -> tuple[Run, int]:
+    """A loop of multiply-adds on registers alone, and how many operations a call does, if ``terms`` are one product."""
     tile = tile_of(target)
     shape = t.TileShape(tile.rows, tile.vectors, tile.lanes)
 
     def emit(builder: Any, steps: Any, place: Any) -> None:
         at = t.pointer(builder, place)
-        x = t.broadcast(builder, shape.vec, at)
+        x = t.broadcast(builder, terms.operands(shape.vec), at)
 
         def step(_: Any, sums: Any) -> Any:
-            return [[t.multiply_add(builder, shape.vec, x, x, value) for value in row] for row in sums]
+            return [[terms.add(builder, shape.vec, x, x, value) for value in row] for row in sums]
 
         def put(value: Any, to: Any, _: int) -> Any:
             t.store(builder, shape.vec, value, to)
