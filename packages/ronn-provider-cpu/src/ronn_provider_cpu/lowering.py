@@ -328,7 +328,7 @@ class Lowering:
             for p, w in zip(other.pending, words, strict=True)
         ]
         self._scratch, self._alias, self._inplace = other._scratch, other._alias, other._inplace
-        self._joins, self._counted = other._joins, other._counted
+        self._joins, self._counted, self.notes = other._joins, other._counted, other.notes
 
     def facts(self) -> tuple[object, ...]:
         """All that it does but for the words of its calls."""
