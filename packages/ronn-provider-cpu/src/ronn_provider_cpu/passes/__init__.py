@@ -22,4 +22,5 @@ LATE = (
     _about("fold-dequantised", "DequantizeLinear", keeps_types=True, late=True),
     _about("block-layout", "Conv FusedConv", keeps_types=True, late=True),
     _about("fuse-residual", "BlockedConv", keeps_types=True, late=True),
+    _about("split-reductions", "Reduce", keeps_types=True, late=True),
 )
