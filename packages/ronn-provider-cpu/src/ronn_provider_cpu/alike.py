@@ -17,9 +17,12 @@ from ronn.provider.native import At, Word
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ronn.ir.graph import Node, Value
     from ronn_provider_cpu.lowering import Context, Lowering
 
+_MOST_AXES = 64
 _TOLD = 8  # constants of so few elements are part of what nodes are known by: lowerings read them
 
 
@@ -47,7 +50,7 @@ def form(
             known = values[value] = len(values)
             operand = context.operand(value)
             data = value.data
-            told = None if data is None else data.tobytes() if data.size <= _TOLD else True
+            told = None if data is None else data.tobytes() if data.size <= _TOLD or _axes(data) else True
             facts.append((operand.shape, operand.dtype, told))
         return known
 
@@ -58,6 +61,11 @@ def form(
         facts.append((node.domain, node.op, node.version, attributes, given, made))
     facts.append(tuple([values[v] for v in outputs]))
     return tuple(facts), values
+
+
+def _axes(data: np.ndarray) -> bool:
+    """Whether a constant may be a list of axes or sizes."""
+    return data.ndim == 1 and data.size <= _MOST_AXES and data.dtype.kind == "i"
 
 
 def lower_alike(c: Lowering, fn: Callable[[Lowering], None]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ronn.records import dataclass
 from ronn_codegen.loops.language import BITS, HALVES, LoopError
-from ronn_codegen.loops.nest import Bound, Nest
+from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.small import SMALL, decode
-from ronn_provider_cpu.lower._made import run
+from ronn_provider_cpu.lower._made import Over, run
 from ronn_provider_cpu.lowering import Context, Lowering, Operand
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def storage(value: Value) -> str:
 
 
 Place = Callable[[Sequence[int]], list[int]]
+Lay = Callable[..., list[int]]
+"""(operand, space, further arguments) -> strides along the nest's axes."""
 
 
 def spread(shape: Sequence[int], strides: Sequence[int], space: Sequence[int]) -> list[int]:
@@ -53,25 +56,53 @@ def spread(shape: Sequence[int], strides: Sequence[int], space: Sequence[int]) -
     return [0] * lead + [0 if d == 1 else s for d, s in zip(shape, strides, strict=True)]
 
 
+@dataclass(frozen=True)
+class Space:
+    """What a section goes over: the shape that operands broadcast over, and how strides along its axes are turned into
+    strides along the nest's axes. ``name``: which of its loop's spaces it is."""
+
+    name: str
+    shape: tuple[int, ...]
+    place: Place = list
+
+
+def spread_over(operand: Operand, space: Space) -> list[int]:
+    """Strides along the nest's axes of an operand that broadcasts over the space."""
+    return space.place(spread(operand.shape, operand.strides, space.shape))
+
+
+def along_axis(operand: Operand, space: Space, axis: int) -> list[int]:
+    """Strides along the nest's axes of a vector that lies along one axis of the space, or of one element."""
+    rank = len(space.shape)
+    if operand.size == 1:
+        return space.place([0] * rank)
+    at = axis % rank
+    if operand.rank != 1:
+        raise NotLowered("parameters of several dims")
+    if space.shape[at] != operand.size:
+        raise NotLowered("parameters that do not fit their axis")
+    return space.place([1 if k == at else 0 for k in range(rank)])
+
+
 class Body:
     """The values of one section of a loop, at the current index.
 
-    ``space`` is the shape that operands broadcast over; ``place`` turns strides along its axes into strides along the
-    nest's axes.
+    How an operand is laid is written down for its array (function, name of the space, further arguments): by this its
+    strides are found for other sizes.
     """
 
-    def __init__(self, c: Lowering, nest: Nest, space: Sequence[int], place: Place = list) -> None:
-        self.c, self.nest, self.space, self.place = c, nest, tuple(space), place
+    def __init__(self, c: Lowering, nest: Nest, space: Space) -> None:
+        self.c, self.nest, self.space = c, nest, space
         self.known: dict[Value, Element] = {}
 
-    def load(self, operand: Operand, strides: Sequence[int]) -> Element:
-        """The element of an operand, with its strides along the iteration space."""
-        return self.nest.load(operand.value, storage(operand.value), self.place(strides))
+    def load(self, operand: Operand, lay: Lay, *arguments: Any) -> Element:
+        """The element of an operand that ``lay`` lays over the space."""
+        strides, recipe = lay(operand, self.space, *arguments), (lay, self.space.name, *arguments)
+        return self.nest.load(operand.value, storage(operand.value), strides, recipe)
 
     def reload(self, value: Value) -> Element:
         """The element of a value in memory, broadcast."""
-        operand = self.c.operand(value)
-        return self.load(operand, spread(operand.shape, operand.strides, self.space))
+        return self.load(self.c.operand(value), spread_over)
 
     def value(self, value: Value) -> Element:
         """The element of a value: made in this section, or loaded and broadcast."""
@@ -90,10 +121,8 @@ class Body:
 
     def store(self, value: Value, element: Element) -> None:
         """Writes the element of an output that has the shape of the space, but for axes of length 1."""
-        operand = self.c.operand(value)
-        strides = spread(operand.shape, operand.strides, self.space)
-        name = storage(value)
-        self.nest.store(value, name, self.place(strides), element.cast(name))
+        name, strides = storage(value), spread_over(self.c.operand(value), self.space)
+        self.nest.store(value, name, strides, element.cast(name), (spread_over, self.space.name))
 
     def write(self, node: Node) -> Element:
         """The element of output 0 of an elementwise node. NotLowered when there is no rule for it."""
@@ -149,17 +178,9 @@ class Elementwise:
 
     def along(self, index: int, axis: int) -> Element:
         operand = self._body.c.operand(self._input(index))
-        rank = len(self._body.space)
-        if operand.size == 1:
-            strides = [0] * rank
-        else:
-            if operand.rank != 1 or operand.value in self._body.known:
-                raise NotLowered("parameters of several dims")
-            at = axis % rank
-            if self._body.space[at] != operand.size:
-                raise NotLowered("parameters that do not fit their axis")
-            strides = [1 if k == at else 0 for k in range(rank)]
-        element = self._body.load(operand, strides)
+        if operand.size != 1 and operand.value in self._body.known:
+            raise NotLowered("parameters that are made on the way")
+        element = self._body.load(operand, along_axis, axis)
         if type_name(operand.value) in SMALL:
             return decode(element, type_name(operand.value))
         return element.cast("f32") if element.dtype in HALVES else element
@@ -177,17 +198,17 @@ class Elementwise:
     def _literal(self, value: Value) -> float | int | None:
         """Constants of one element that many models share stand in the text; others are loaded."""
         data = value.data
-        if data is None or data.size != 1 or data.ndim > len(self._body.space) or data.dtype.kind not in "biuf":
+        if data is None or data.size != 1 or data.ndim > len(self._body.space.shape) or data.dtype.kind not in "biuf":
             return None
         found: float | int = data.reshape(()).item()
         return found if len(f"{found:g}") <= 5 and float(f"{found:g}") == found else None
 
 
-def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> Bound:
+def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> Nest:
     """One loop over elementwise nodes, in order, that stores ``outputs``; they all have one shape."""
     outputs = list(outputs)
-    space = c.operand(outputs[0]).shape
-    nest = Nest(space)
+    space = Space("", c.operand(outputs[0]).shape)
+    nest = Nest(space.shape)
     body = Body(c, nest, space)
     try:
         with nest.writer.each():
@@ -195,12 +216,14 @@ def pointwise(c: Lowering, nodes: Iterable[Node], outputs: Iterable[Value]) -> B
                 body.write(node)
             for value in outputs:
                 body.store(value, body.known[value])
-        return nest.finish()
+        nest.finish()
     except (NotLowered, LoopError) as e:
         c.refuse(str(e))
+    return nest
 
 
 def run_pointwise(c: Lowering, nodes: Sequence[Node], inputs: Sequence[Value | None], outputs: Sequence[Value]) -> None:
     """Lowers elementwise nodes to one call."""
-    size = c.operand(outputs[0]).size
-    run(c, nodes, inputs, outputs, lambda: (pointwise(c, nodes, outputs), size, max(1, size // SHARE)))
+    whole = c.operand(outputs[0])
+    over = Over(whole.shape, {"": Space("", whole.shape)}, whole.size, lambda _: max(1, whole.size // SHARE))
+    run(c, nodes, inputs, outputs, lambda: pointwise(c, nodes, outputs), lambda: over)

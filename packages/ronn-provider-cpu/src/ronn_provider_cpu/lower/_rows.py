@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ronn.records import dataclass
-from ronn_codegen.loops.language import FLOATS, HALVES, LoopError
-from ronn_codegen.loops.nest import Bound, Nest
+from ronn_codegen.loops.language import FLOATS, HALVES, Loop, LoopError
+from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.pointwise import NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import Body, nowhere, type_name
-from ronn_provider_cpu.lower._made import run
-from ronn_provider_cpu.lowering import Lowering
+from ronn_provider_cpu.lower._loops import Body, Space, nowhere, type_name
+from ronn_provider_cpu.lower._made import Over, run
+from ronn_provider_cpu.lowering import Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -126,7 +126,8 @@ class RowBody:
         self.op, self.since, self.attr = anchor.op, facts.since, facts.attr
         writer = self.nest.writer
         self.reduce, self.count, self.position = writer.reduce, writer.count, writer.position
-        self.body = Body(c, self.nest, found.shape, found.place)
+        self.spaces = spaces(c, anchor, found)
+        self.body = Body(c, self.nest, self.spaces["each"])
         self.late = _behind(anchor, nodes)
         self.written: set[Value] = set()
         self._held: str = ""  # what the last output's memory holds meanwhile
@@ -138,22 +139,18 @@ class RowBody:
 
     @contextmanager
     def each(self) -> Iterator[None]:
-        self._enter(self.frame.shape, self.frame.place)
+        self._enter("each")
         with self.nest.writer.each():
             yield
 
     @contextmanager
     def row(self) -> Iterator[None]:
-        if self.reducing:
-            self._enter(self.c.operand(self.anchor.outputs[0]).shape, self._row_place)
-        else:
-            self._enter(self.frame.shape, self.frame.place)
+        self._enter("row" if self.reducing else "each")
         with self.nest.writer.row():
             yield
 
-    def _enter(self, space: Sequence[int], place: Callable[[Sequence[int]], list[int]]) -> None:
-        self.body.known = {}
-        self.body.space, self.body.place = tuple(space), place
+    def _enter(self, space: str) -> None:
+        self.body.known, self.body.space = {}, self.spaces[space]
 
     def x(self) -> Element:
         if self._held == "input":
@@ -175,10 +172,8 @@ class RowBody:
         if axis is None:
             return self.body.wide(value)
         operand = self.c.operand(value)
-        strides = [0] * len(self.frame.shape)
-        if operand.shape == (self.frame.shape[axis],):
-            strides[axis] = 1
-            element = self.body.load(operand, strides)
+        if operand.rank == 1 and operand.shape == (self.frame.shape[axis],):
+            element = self.body.load(operand, along_channels, axis)
         elif self.frame.groups and operand.shape == (self.frame.groups,):
             laid = [0, 1] + [0] * (len(self.frame.dims) - 2)
             element = self.nest.load(value, type_name(value), laid)
@@ -222,7 +217,7 @@ class RowBody:
         if index < len(self.anchor.outputs) and self.anchor.outputs[index] in self.outputs:
             output = self.anchor.outputs[index]
             name = type_name(output)
-            self.nest.store(output, name, self._row_strides(), value.cast(name))
+            self._store_row(output, name, value)
             self.written.add(output)
 
     def output(self, index: int, value: Element) -> bool:
@@ -255,24 +250,44 @@ class RowBody:
 
     def store(self, value: Value, element: Element) -> None:
         if self.reducing and value in self.late:
-            name = type_name(value)
-            self.nest.store(value, name, self._row_strides(), element.cast(name))
+            self._store_row(value, type_name(value), element)
         else:
             self.body.store(value, element)
         self.written.add(value)
 
-    def _row_strides(self) -> list[int]:
-        """Along ``dims``, of an output with one element a row."""
-        dims, inner = self.frame.dims, self.frame.inner
-        outer = dims[: len(dims) - inner]
-        return [*_c_order(outer), *(0 for _ in range(inner))]
+    def _store_row(self, output: Value, name: str, element: Element) -> None:
+        """Writes an output with one element a row."""
+        strides = one_a_row(self.c.operand(output), self.spaces["rows"])
+        self.nest.store(output, name, strides, element.cast(name), (one_a_row, "rows"))
 
-    def _row_place(self, strides: Sequence[int]) -> list[int]:
-        """Strides along the axes of a reduction's output as strides along ``dims``."""
-        found = self.frame
-        if len(strides) == len(found.shape):
-            return found.place(strides)
-        return [*strides, *(0 for _ in range(found.inner))]
+
+def spaces(c: Lowering, anchor: Node, found: Frame) -> dict[str, Space]:
+    """What the sections of a loop around ``anchor`` go over: ``each``, and ``row`` where it is a reduction; ``rows`` is
+    the dims of the loop, those of a row as 1."""
+    made = {"each": Space("each", found.shape, found.place)}
+    if (anchor.domain, anchor.op) in REDUCES:
+        rank, inner = len(found.shape), found.inner
+
+        def place(strides: Sequence[int]) -> list[int]:
+            """Strides along the axes of a reduction's output as strides along ``dims``."""
+            return found.place(strides) if len(strides) == rank else [*strides, *[0] * inner]
+
+        made["row"] = Space("row", c.operand(anchor.outputs[0]).shape, place)
+    dims = found.dims
+    made["rows"] = Space("rows", (*dims[: len(dims) - found.inner], *[1] * found.inner))
+    return made
+
+
+def one_a_row(operand: Operand, space: Space) -> list[int]:
+    """Strides along ``dims`` of an output with one element a row."""
+    return [0 if d == 1 else s for d, s in zip(space.shape, _c_order(space.shape), strict=True)]
+
+
+def along_channels(operand: Operand, space: Space, axis: int) -> list[int]:
+    """Strides along ``dims`` of a parameter that lies along one axis of the input."""
+    if operand.shape != (space.shape[axis],):
+        raise NotLowered("parameters that do not fit the channels")
+    return space.place([int(k == axis) for k in range(len(space.shape))])
 
 
 def _behind(anchor: Node, nodes: Sequence[Node]) -> set[Value]:
@@ -292,15 +307,16 @@ def _c_order(shape: Sequence[int]) -> list[int]:
     return out[::-1]
 
 
-def row_loop(c: Lowering, nodes: Sequence[Node], anchor: Node, outputs: Sequence[Value]) -> tuple[Bound, Frame]:
+def row_loop(c: Lowering, nodes: Sequence[Node], anchor: Node, outputs: Sequence[Value]) -> Nest:
     """The loop of a group around ``anchor`` that stores ``outputs``. Refuses."""
     rule = {**ROWS, **REDUCES}[anchor.domain, anchor.op]
     try:
         writer = RowBody(c, nodes, anchor, outputs)
         rule(writer)
-        return writer.nest.finish(), writer.frame
+        writer.nest.finish()
     except (NotLowered, LoopError) as e:
         c.refuse(str(e))
+    return writer.nest
 
 
 def run_rows(
@@ -308,9 +324,14 @@ def run_rows(
 ) -> None:
     """Lowers a group around ``anchor`` to one call."""
 
-    def write() -> tuple[Bound, int, int]:
-        bound, cut = row_loop(c, nodes, anchor, outputs)
-        chunks = cut.rows if bound.loop.vector == "inner" else max(cut.rows // 16, 1)
-        return bound, math.prod(cut.shape), chunks
+    def over() -> Over:
+        found = frame(anchor)
+        assert found is not None
+        rows = found.rows
 
-    run(c, nodes, inputs, outputs, write)
+        def chunks(loop: Loop) -> int:
+            return rows if loop.vector == "inner" else max(rows // 16, 1)
+
+        return Over(found.dims, spaces(c, anchor, found), math.prod(found.shape), chunks)
+
+    run(c, nodes, inputs, outputs, lambda: row_loop(c, nodes, anchor, outputs), over)
