@@ -11,6 +11,7 @@ _about = partial(about, __name__)
 QUANTISED = (
     _about("fuse-qdq", "QuantizeLinear QLinear"),
     _about("fuse-integer-products", "MatMulInteger ConvInteger"),
+    _about("spread-scales", "QuantizeLinear DequantizeLinear", keeps_types=True),
 )
 CLASSICAL = (
     _about("fuse-columns", "OneHotEncoder", keeps_types=True),
