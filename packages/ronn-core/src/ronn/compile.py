@@ -120,6 +120,7 @@ def to_specialised(
 
     ``experience`` with graphs like this one: passes that found nothing then are not run, and it learns from this one.
     """
+    request.model.check_files()
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
     reports = list(request.reports)
@@ -201,6 +202,7 @@ def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
 
 
 def _imported(request: Request) -> Graph:
+    request.model.check_files()
     graph = clone(request.model.graph)
     forget_declared_shapes(graph)
     if request.given:

@@ -84,6 +84,12 @@ CPU_LEVEL = Knob(
     "Instructions that CPU kernels use: native, avx512, avx2, baseline, or none (NumPy kernels only).",
     str,
 )
+MAP_FILES = Knob(
+    "RONN_MAP_FILES",
+    True,
+    "Map model files and external data; 0 reads them whole, for files that are overwritten while sessions use them.",
+    _switch,
+)
 
 
 def all_knobs() -> list[Knob[Any]]:

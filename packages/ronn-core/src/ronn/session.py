@@ -22,7 +22,7 @@ from ronn.placement import Placement
 from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
 from ronn.plugins import registry
-from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes
+from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, type_of
 from ronn.variant import Variant, constants_of, forget_constants
 
@@ -209,7 +209,7 @@ class Session:
     @property
     def graph(self) -> Graph:
         """The portable graph: after the passes that hold for every input size."""
-        return self._base.portable
+        return self._base.whole()
 
     @property
     def providers(self) -> list[str]:
@@ -328,9 +328,10 @@ class Session:
         variants = list(self._variants.values())
         plans = [p for v in variants for p in v.plans()]
         seen: set[int] = set()
-        weights = distinct_bytes((a for v in variants for a in v.weights()), seen)
-        weights += distinct_bytes((a for _, p in plans for q in p.all_plans() for a in q.constants()), seen)
-        packed = distinct_bytes((a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
+        constants = [a for v in variants for a in v.weights()]
+        constants += [a for _, p in plans for q in p.all_plans() for a in q.constants()]
+        weights = distinct_bytes(in_memory(constants), seen)
+        packed = distinct_bytes(in_memory(a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
         rows = []
         for signature, plan in plans:
             for q in plan.all_plans():
@@ -339,7 +340,8 @@ class Session:
                 rows.append(PlanMemory(text, q.arena_size, frames, idle))
         arenas = sum(r.arena * r.arenas for r in rows)
         idle_bytes = sum(r.arena * r.idle for r in rows)
-        return Memory(weights, packed, arenas, idle_bytes, weights + packed + arenas, tuple(rows))
+        total = weights + packed + arenas
+        return Memory(weights, packed, arenas, idle_bytes, total, tuple(rows), mapped_bytes(constants))
 
     def stats(self) -> Stats:
         """Counts of what the session has done so far."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from ronn.mapped import file_of
 from ronn.plan.budget import size_text
 from ronn.records import dataclass
 
@@ -27,6 +28,8 @@ class Memory:
     weights: constants of the model and what passes made of them; each array counts once. packed: constants in the form
     that kernels want (shared by all sessions of the same arrays). arenas: of all plans, idle ones included. idle: of
     arenas that no run uses now; ``trim()`` gives them back. total: weights + packed + arenas. plans: latest last.
+    mapped: constants that are views of mapped files: the system reads them when they are needed, and takes their memory
+    back when it is short; they are no part of the total.
     """
 
     weights: int
@@ -35,11 +38,13 @@ class Memory:
     idle: int
     total: int
     plans: tuple[PlanMemory, ...]
+    mapped: int = 0
 
     def __str__(self) -> str:
         return (
             f"{size_text(self.total)}: weights {size_text(self.weights)}, packed {size_text(self.packed)}, "
             f"arenas {size_text(self.arenas)} ({size_text(self.idle)} idle) of {len(self.plans)} plans"
+            + (f"; mapped {size_text(self.mapped)}" if self.mapped else "")
         )
 
 
@@ -55,6 +60,17 @@ class Stats:
     plans: int
     planned: int
     compiles: int
+
+
+def in_memory(arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Those of the arrays that are not views of mapped files."""
+    return (a for a in arrays if file_of(a) is None)
+
+
+def mapped_bytes(arrays: Iterable[np.ndarray]) -> int:
+    """Bytes of those of the arrays that are views of mapped files; equal views count once."""
+    views = {(a.ctypes.data, a.shape, a.strides): a.nbytes for a in arrays if file_of(a) is not None}
+    return sum(views.values())
 
 
 def distinct_bytes(arrays: Iterable[np.ndarray], seen: set[int] | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from ronn.errors import RonnError
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
 from ronn.plan.plan import Plan
-from ronn.usage import distinct_bytes
+from ronn.usage import distinct_bytes, in_memory
+
+_LARGE = 4096  # bytes of a constant worth letting go
 
 
 class Variant:
@@ -23,6 +25,7 @@ class Variant:
         self.request = request
         self._dropped = dropped
         self.portable = to_portable(request)
+        self._shed = False  # whether ``portable`` has lost its large constants
         self._plans: OrderedDict[Signature, Plan] = OrderedDict()
         self._latest: Graph | None = None
         self._generic: Graph | None = None
@@ -31,6 +34,7 @@ class Variant:
         self._lock = threading.RLock()
         self._closed = False
         self._past_runs = 0
+        request.model.give_files_back()
         self.planned = 0
         self.compiles = 0
 
@@ -45,11 +49,29 @@ class Variant:
     def _static(self) -> bool:
         return all(isinstance(v.type, TensorType) and v.type.is_static for v in self.portable.inputs)
 
+    def whole(self) -> Graph:
+        """The portable graph with all its constants."""
+        with self._lock:
+            self._check_open()
+            if self._shed:
+                self.portable, self._generic, self._shed = to_portable(self.request), None, False
+            return self.portable
+
     def generic(self) -> Graph:
         """The graph after the passes that need no sizes: what plans for any size start from."""
         if self._generic is None:
-            self._generic = self.portable if self._static else to_specialised(self.portable, None, self.request)
+            self._generic = self.whole() if self._static else to_specialised(self.portable, None, self.request)
         return self._generic
+
+    def _specialised(self, signature: Signature) -> Graph:
+        """The graph that a plan is made from. Where there is one plan for good, others let go of their constants."""
+        generic = self.generic()
+        graph = to_specialised(generic, signature, self.request, self._experience)
+        if self._static:
+            self._generic, self._shed = None, True
+            shed(generic)
+        self.request.model.give_files_back()
+        return graph
 
     def assigned(self) -> Graph:
         with self._lock:
@@ -64,8 +86,10 @@ class Variant:
             self._check_open()
             plan = self._plans.get(signature)
             if plan is None:
-                graph = to_specialised(self.generic(), signature, self.request, self._experience)
+                graph = self._specialised(signature)
                 plan = to_plan(to_assigned(graph, self.request), self.request)
+                shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
+                self.request.model.give_files_back()
                 self._admit(plan)
                 self._make_room()
                 self._plans[signature] = plan
@@ -88,10 +112,10 @@ class Variant:
         budget = self.request.budget
         if budget is not None:
             seen: set[int] = set()
-            constants = distinct_bytes(self.weights(), seen)
+            constants = distinct_bytes(in_memory(self.weights()), seen)
             for other in (*self._plans.values(), plan):
                 for p in other.all_plans():
-                    constants += distinct_bytes((*p.constants(), *p.packed()), seen)
+                    constants += distinct_bytes(in_memory((*p.constants(), *p.packed())), seen)
             tensors = [t for p in plan.all_plans() for t in p.largest]
             tensors += [(a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in plan.constants()]
             budget.admit(constants, plan.need, sorted(tensors, reverse=True)[:3])
@@ -169,6 +193,13 @@ def constants_of(graph: Graph) -> Iterator[np.ndarray]:
     for node in graph:
         for sub in node.subgraphs():
             yield from constants_of(sub)
+
+
+def shed(graph: Graph, keep: Container[int] = ()) -> None:
+    """Takes the arrays from the large constants of a graph, but for those whose ``id`` is in ``keep``."""
+    for value in graph.initializers.values():
+        if value.data is not None and value.data.nbytes >= _LARGE and id(value.data) not in keep:
+            value.data = None
 
 
 def forget_constants(graph: Graph) -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ronn.errors import ModelError
 from ronn.frontend.onnx import load
+from ronn.mapped import file_of
 
 W = np.arange(6, dtype=np.float32)
 
@@ -54,13 +55,13 @@ def refused(path: Path, *words: str) -> None:
         assert word in str(e.value)
 
 
-def test_mapped_read_only(tmp_path: Path) -> None:
+def test_mapped_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     w = weights(put(tmp_path, external_model("w.bin")))
     assert w.tolist() == W.tolist() and not w.flags.writeable
-    base: object = w
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
-        base = base.base
-    assert isinstance(base, np.memmap)
+    assert file_of(w) is not None
+    monkeypatch.setenv("RONN_MAP_FILES", "0")
+    w = weights(put(tmp_path, external_model("w.bin")))
+    assert w.tolist() == W.tolist() and not w.flags.writeable and file_of(w) is None
 
 
 def test_offset_and_missing_length(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ronn_provider_cpu.engine.native import engine
 from ronn_provider_cpu.engine.pool import EXECUTOR, default_threads
 from ronn_provider_cpu.lowering import Context, Lowering, Refused, lower_node, to_call
 from ronn_provider_cpu.progress import compile_progress
+from ronn_provider_cpu.spending import Spending
 from ronn_provider_cpu.stretches import in_few_stretches
 
 if TYPE_CHECKING:
@@ -81,12 +82,15 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     context = Context(kernels, options)
     made: list[Lowering | Node] = []
     report: list[Lowered] = []
+    spending = Spending(part)
     for group in fuse.groups(part):
-        made += _lower(group, context, report)
+        lowered = _lower(group, context, report)
+        spending.done(lowered)
+        made += lowered
     _require(kernels, made)
     runs = engine(kernels, threads)
     needed = set(part.outputs)
-    calls = [to_call(m, runs, needed) if isinstance(m, Lowering) else numpy_call(m) for m in made]
+    calls = [to_call(m, runs, needed, spending.spent) if isinstance(m, Lowering) else numpy_call(m) for m in made]
     say(3, lambda: _told(report))
     return CompiledPart(in_few_stretches(calls), compiles=kernels.compiles_here - before), report
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import numpy as np
 
 from ronn.ir.types import TensorType
+from ronn.mapped import give_back
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
@@ -336,6 +337,11 @@ class Lowering:
         return calls, self._scratch, self._alias, self._inplace, self._joins, self._counted
 
     @property
+    def read_inputs(self) -> tuple[int, ...]:
+        """Inputs whose bytes an output is, or may be."""
+        return (*(source for source, _ in self._alias.values()), *self._joins, *self._inplace)
+
+    @property
     def inplace_inputs(self) -> tuple[int, ...]:
         return tuple(self._inplace)
 
@@ -398,6 +404,7 @@ def packed(data: np.ndarray, key: Hashable, fn: Callable[[np.ndarray], np.ndarra
         if source is data and result is not None:
             return result
     made = fn(data)
+    give_back(data)
     _packed[place] = (weakref.ref(data), weakref.ref(made, lambda _: _packed.pop(place, None)))
     return made
 
@@ -488,13 +495,15 @@ def unreachable(*_: Any, **__: Any) -> NoReturn:
     raise AssertionError("a native call was run as Python")
 
 
-def to_call(c: Lowering, engine: NativeEngine, needed: Container[Value]) -> Call:
-    """The plan's call of a lowering of one node or group; ``needed`` are the values used outside of the part."""
+def to_call(c: Lowering, engine: NativeEngine, needed: Container[Value], spent: Container[Value] = frozenset()) -> Call:
+    """The plan's call of a lowering of one node or group; ``needed`` are the values used outside of the part, ``spent``
+    constants that have lost their arrays."""
     inputs: tuple[Value | None, ...]
     if len(c.nodes) == 1:
         inputs, outputs = c.node.inputs, c.node.outputs
     else:
         inputs, outputs = group_interface(c.nodes, needed)
+    inputs = tuple([None if v is None or v in spent else v for v in inputs])
     return Call(unreachable, inputs, outputs, c.nodes, inplace=c.inplace_inputs, native=c.finish(engine))
 
 

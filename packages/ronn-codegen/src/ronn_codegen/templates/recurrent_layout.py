@@ -59,9 +59,13 @@ def pack_gates(w: np.ndarray, cells: Cells) -> np.ndarray:
     """w[directions, gates, hidden, k] as ``[directions, panels, k, gates, units]``."""
     d, g, hidden, k = w.shape
     panels = cells.panels(hidden)
-    padded = np.zeros((d, g, panels * cells.units, k), np.float32)
-    padded[:, :, :hidden] = w
-    return np.ascontiguousarray(padded.reshape(d, g, panels, cells.units, k).transpose(0, 2, 4, 1, 3))
+    out = np.empty((d, panels, k, g, cells.units), np.float32)
+    padded = np.zeros((panels * cells.units, k), np.float32)
+    for direction in range(d):
+        for gate in range(g):
+            padded[:hidden] = w[direction, gate]
+            out[direction, :, :, gate] = padded.reshape(panels, cells.units, k).transpose(0, 2, 1)
+    return out
 
 
 def scratch_bytes(cells: Cells, hidden: int, batch: int) -> int:

@@ -8,9 +8,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from ronn import knobs
+from ronn.mapped import MappedFile
+
 
 class ExternalData:
-    """The external files of one model, each mapped once, read-only.
+    """The external files of one model, each mapped once, read-only (or read whole, with RONN_MAP_FILES=0).
 
     A location may only name a regular file below the model's folder (symlinks resolved). Where the model file is
     itself a symlink, as in download caches, the folder that it leads to counts too. Hard links are read: package
@@ -79,10 +82,15 @@ def _map(path: Path) -> np.ndarray:
             raise ValueError(f"external data file {path.name!r} is not a regular file")
         if info.st_size == 0:
             return np.empty(0, np.uint8)
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return np.memmap(file, np.uint8, "r").view(np.ndarray)
+        if not knobs.MAP_FILES.get():
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                return np.fromfile(file, np.uint8)
+        mapped = MappedFile.of(os.dup(fd), str(path))
+    except OSError as e:
+        raise ValueError(f"external data file {path.name!r} cannot be read: {e.strerror}") from None
     finally:
         os.close(fd)
+    return mapped.view(0, len(mapped))
 
 
 def _number(entries: dict[str, str], key: str, default: int) -> int:

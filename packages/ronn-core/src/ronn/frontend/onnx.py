@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import TYPE_CHECKING
 
 from ronn.errors import ModelError, ModelWarning
@@ -14,7 +15,9 @@ from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, read_imports
 from ronn.frontend.source import Source, read_source
 from ronn.frontend.tensors import TensorReader
+from ronn.frontend.weights import Weights
 from ronn.ir.graph import Function, Graph, IRModel, Metadata
+from ronn.mapped import MappedFile, files_of
 from ronn.ops.schema import max_opset
 
 if TYPE_CHECKING:
@@ -33,10 +36,13 @@ def load(source: Source) -> IRModel:
     """
     parsed = read_source(source)
     name = parsed.name
-    tensors = TensorReader(ExternalData(parsed.path))
+    external = ExternalData(parsed.path)
+    tensors = TensorReader(external)
     reader = GraphReader(name, tensors, parsed.model.ir_version, parsed.weights)
     try:
-        return _read(parsed.model, name, reader)
+        model = _read(parsed.model, name, reader)
+        model.files = tuple(weakref.ref(f) for f in _mapped(parsed.weights, external))
+        return model
     except RecursionError as e:
         raise ModelError(f"{name}: is nested too deeply") from e
     except MemoryError as e:
@@ -46,6 +52,11 @@ def load(source: Source) -> IRModel:
     finally:
         if parsed.weights is not None:
             parsed.weights.close()
+
+
+def _mapped(weights: Weights | None, external: ExternalData) -> list[MappedFile]:
+    own = None if weights is None else weights.mapped
+    return [*files_of(external.maps.values()), *([] if own is None else [own])]
 
 
 def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits, weights
 from ronn.frontend.weights import Weights
+from ronn.mapped import MappedFile, may_map, open_mapped
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _read_path(path: Path) -> Parsed:
     form = _TEXT_FORMATS.get(path.suffix.lower())
     try:
         if form is None and size >= weights.MIN_MODEL:
-            file = path.open("rb")
-            parts = weights.split(file, size)
+            file = _open(path)
+            parts = weights.split(file, len(file) if isinstance(file, MappedFile) else size)
             if parts is not None:
                 return Parsed(_parse(parts[0], str(path)), str(path), path, parts[1])
             file.close()
@@ -90,6 +91,15 @@ def _read_path(path: Path) -> Parsed:
     except OSError as e:
         raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
     return Parsed(_parse(data, str(path)) if form is None else _parse_text(data, str(path), form), str(path), path)
+
+
+def _open(path: Path) -> BinaryIO | MappedFile:
+    if may_map():
+        try:
+            return open_mapped(path)
+        except (OSError, ValueError):
+            pass  # a file system that maps nothing
+    return path.open("rb")
 
 
 def _file_size(path: Path) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from ronn.frontend import limits
 from ronn.frontend.names import text
 from ronn.ir.types import DType
+from ronn.mapped import MIN_MAPPED, file_of
 
 if TYPE_CHECKING:
     import onnx
@@ -100,15 +101,17 @@ class TensorReader:
 
 
 def decode(raw: bytes | np.ndarray, dtype: DType, count: int) -> np.ndarray:
-    """``count`` elements from ONNX's little-endian byte layout. A view of ``raw`` for whole-byte, aligned elements."""
+    """``count`` elements from ONNX's little-endian byte layout. A view of ``raw`` for whole-byte elements, if they are
+    aligned, or many and in a mapped file."""
     stored = np.frombuffer(raw, np.uint8)
     if dtype.bits < 8:
         return unpack(stored, dtype, count)
     if dtype is DType.BOOL:
         return stored.view(np.bool_) if not stored.size or stored.max() <= 1 else stored != 0
-    if stored.ctypes.data % dtype.numpy.alignment:
-        stored = stored.copy()
-    return stored.view(dtype.numpy)
+    array = stored.view(dtype.numpy)
+    # Types that are not NumPy's own are trusted with aligned elements only.
+    may_stay = dtype.numpy.isbuiltin == 1 and array.nbytes >= MIN_MAPPED and file_of(stored) is not None
+    return array if array.flags.aligned or may_stay else array.copy()
 
 
 def unpack(stored: np.ndarray, dtype: DType, count: int) -> np.ndarray:

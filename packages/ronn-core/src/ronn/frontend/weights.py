@@ -1,7 +1,7 @@
-"""Large constants of a model file, read straight into arrays of their own.
+"""Large constants of a model file: views of the mapped file, or read straight into arrays of their own.
 
 protobuf would copy the whole file once more, and holds no message of 2 GiB. So the large ``raw_data`` fields of the
-main graph's initializers are left out of what protobuf parses, and read from the file when their tensor is.
+main graph's initializers are left out of what protobuf parses, and taken from the file when their tensor is.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ronn.mapped import MIN_MAPPED, MappedFile
+
 MIN_MODEL = 2**20  # bytes; a smaller model is parsed whole
 MIN_RAW = 4096  # bytes of a raw_data field worth leaving out
 
 _GRAPH_OF_MODEL, _INITIALIZER_OF_GRAPH, _RAW_OF_TENSOR = 7, 5, 9
 _BYTES = 2  # the wire type of strings, bytes and messages
 
+Stored = BinaryIO | MappedFile | bytes
+"""What a model is read from."""
+
 
 class Weights:
     """The bytes of initializers, by their index in the main graph, that were left out of the parsed model."""
 
-    def __init__(self, source: BinaryIO | bytes, ranges: dict[int, tuple[int, int]]) -> None:
+    def __init__(self, source: Stored, ranges: dict[int, tuple[int, int]]) -> None:
         self._source = source
         self._ranges = ranges
 
@@ -36,18 +41,29 @@ class Weights:
         offset, length = found
         if isinstance(self._source, bytes):
             return np.frombuffer(self._source, np.uint8, length, offset)
+        if isinstance(self._source, MappedFile):
+            view = self._source.view(offset, length)
+            return view if length >= MIN_MAPPED else view.copy()
         array = np.empty(length, np.uint8)
         self._source.seek(offset)
         if self._source.readinto(array.data) != length:  # type: ignore[attr-defined]
             raise OSError("the file became shorter while it was read")
         return array
 
+    @property
+    def mapped(self) -> MappedFile | None:
+        """The file that arrays are views of."""
+        return self._source if isinstance(self._source, MappedFile) else None
+
     def close(self) -> None:
-        if not isinstance(self._source, bytes):
+        """Done reading. A mapped file stays open for the arrays that are views of it."""
+        if isinstance(self._source, MappedFile):
+            self._source.give_back()
+        elif not isinstance(self._source, bytes):
             self._source.close()
 
 
-def split(source: BinaryIO | bytes, size: int) -> tuple[bytes, Weights] | None:
+def split(source: Stored, size: int) -> tuple[bytes, Weights] | None:
     """The model without its large initializers, and those. None for what does not look like a plain model file."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
@@ -65,7 +81,7 @@ class _NotPlain(Exception):
 class _Splitter:
     """Walks the fields of a protobuf message, and copies all but the large ``raw_data``."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO | MappedFile, size: int) -> None:
         self.file = file
         self.size = size
         self.at = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ronn.mapped import MappedFile
 
 
 class Value:
@@ -424,7 +427,7 @@ class IRModel:
     """A graph with what the whole model needs: opset imports, functions, metadata, where it came from.
 
     ``overridable`` names the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
-    are constants unless a caller gives something else.
+    are constants unless a caller gives something else. ``files`` are those that constants of ``graph`` may be views of.
     """
 
     graph: Graph
@@ -433,6 +436,20 @@ class IRModel:
     metadata: Metadata = field(default_factory=Metadata)
     source: str = "<memory>"
     overridable: tuple[str, ...] = ()
+    files: tuple[weakref.ref[MappedFile], ...] = field(default=(), compare=False)
+
+    def check_files(self) -> None:
+        """Raises ModelError when a file that constants are still views of has been written since it was loaded."""
+        for file in self._open_files():
+            file.check()
+
+    def give_files_back(self) -> None:
+        """Gives the memory back that reading mapped constants has taken."""
+        for file in self._open_files():
+            file.give_back()
+
+    def _open_files(self) -> list[MappedFile]:
+        return [f for r in self.files if (f := r()) is not None]
 
 
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:

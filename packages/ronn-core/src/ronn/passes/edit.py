@@ -9,6 +9,7 @@ import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import TensorType
+from ronn.mapped import give_back
 from ronn.ops.infer import infer_node, merge_types
 from ronn.ops.schema import schema_of
 from ronn.passes.manager import PassContext
@@ -198,6 +199,16 @@ def remove_dead(nodes: Iterable[Node], graph: Graph) -> None:
         producers += [v.producer for s in node.subgraphs() for v in s.captures() if v.producer is not None]
         graph.remove(node)
         queue += producers
+
+
+def let_go(value: Value, graph: Graph) -> None:
+    """Takes a constant out of ``graph`` when nobody uses it any more: old and new weights of all layers need not lie in
+    memory together."""
+    if graph.initializers.get(value.name) is value and not is_used(value, graph):
+        del graph.initializers[value.name]
+        if value.data is not None:
+            give_back(value.data)
+            value.data = None
 
 
 def scalar(value: Value | None) -> float | int | bool | None:

@@ -16,6 +16,7 @@ MAX_GROWTH = 1 << 20  # bytes that a result may be larger than the constants tha
 # A weight that every run would compute anew takes its memory in the run's arena anyway.
 MAX_WEIGHT = 1 << 28
 MAX_STRINGS = 4096
+_LARGE_FILL = 1 << 16  # bytes from which an array of one repeated element is kept as that
 _UNKNOWN_SIZE_INPUT = 1 << 16  # bytes of inputs up to which a node of unknown result size is tried
 
 # Providers want to see these with their quantised operands.
@@ -64,7 +65,11 @@ def _fold(graph: Graph, node: Node, context: PassContext) -> bool:
         context.refuse(node, "its result would be too large a constant")
         return False
     try:
-        results = context.evaluate(node, [None if v is None else v.data for v in node.inputs])
+        large = len(known) == 1 and known[0] is not None and known[0] >= _LARGE_FILL
+        if large and node.op == "ConstantOfShape" and node.domain == "":
+            results: Any = [_filled(node)]
+        else:
+            results = context.evaluate(node, [None if v is None else v.data for v in node.inputs])
     except Exception as e:  # a node in a branch never taken may well be wrong; it fails when it is run
         context.refuse(node, f"cannot be computed ahead: {type(e).__name__}: {e}")
         return False
@@ -80,6 +85,14 @@ def _fold(graph: Graph, node: Node, context: PassContext) -> bool:
     graph.remove(node)
     context.rewrote([n for n in made if n is not None], detail=f"folded {node.label}")
     return True
+
+
+def _filled(node: Node) -> np.ndarray:
+    """What ConstantOfShape makes, as a view of its one element: it may be many bytes, and be packed only."""
+    value, shape = attr(node, "value", None), node.inputs[0]
+    assert shape is not None and shape.data is not None
+    fill = np.zeros(1, np.float32) if value is None else np.asarray(value).reshape(1)
+    return np.broadcast_to(fill, tuple(shape.data.tolist()))
 
 
 def _checked(node: Node, results: Any, budget: int) -> list[np.ndarray | None] | None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
-from ronn.passes.edit import attr, const, is_used, remove_dead, replace_value, walk
+from ronn.passes.edit import attr, const, is_used, let_go, remove_dead, replace_value, walk
 from ronn.passes.manager import PassContext, define_pass
 
 
@@ -133,6 +133,8 @@ def _fold(graph: Graph, base: Node, node: Node, affine: Affine, context: PassCon
         context.refuse(node, "the folded weights would not be finite")
         return False
     base.set_input(1, new_weights)
+    if not any(v is weights for v in shared.values()):
+        let_go(weights, graph)
     base.set_input(2, graph.constant(new_bias, context.fresh(graph, f"{base.output.name}_bias")))
     if base.op == "Gemm":
         base.attributes["beta"] = 1.0

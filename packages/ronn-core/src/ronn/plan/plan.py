@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from ronn.errors import ExecutionError, ProviderError, RonnError
 from ronn.ir.graph import Value
+from ronn.mapped import files_of, for_runs
 from ronn.plan.budget import Budget
 from ronn.plan.frame import Frame, make_arena
 from ronn.plan.guard import MARGIN, GuardedBound
@@ -78,6 +79,8 @@ class Plan:
         self.segments: list[Segment] = []
         self.steps = self._make_steps(lifetimes)
         self._clear = self._assigned_slots()
+        arrays = [a for a in self._template if isinstance(a, np.ndarray)]
+        self._files = files_of([*arrays, *(a for s in self.segments for a in s.constants)])
         self.fresh = self._makes_each_output()
         """Whether each output is an array that the run makes, or part of one that no other output is part of."""
         self._idle: list[Frame] = []
@@ -100,7 +103,7 @@ class Plan:
         def slot(value: Value) -> int:
             if value not in self._slot:
                 self._slot[value] = len(self._template)
-                self._template.append(value.data)
+                self._template.append(None)
             return self._slot[value]
 
         self.input_slots = [slot(v) for v in inputs]
@@ -109,6 +112,15 @@ class Plan:
                 if v is not None and v.name:
                     slot(v)
         self.output_slots = [slot(v) for v in outputs]
+        for value in (*self._seen_by_python(), *outputs):
+            if value.data is not None:
+                self._template[self._slot[value]] = value.data = for_runs(value.data, aligned=True)
+
+    def _seen_by_python(self) -> Iterator[Value]:
+        """Inputs whose arrays must lie in slots: of calls of Python functions, and those that outputs are parts of."""
+        for call in self.calls:
+            parts = None if call.native is None else {source for source, _ in call.native.alias.values()}
+            yield from (v for i, v in enumerate(call.inputs) if v is not None and (parts is None or i in parts))
 
     def _arena_views(self, lifetimes: Lifetimes) -> list[tuple[int, int, int, np.dtype, tuple[int, ...]]]:
         """Where in the arena the values lie that Python sees."""
@@ -205,7 +217,8 @@ class Plan:
     def run(self, values: Sequence[Any]) -> list[Any]:
         """Runs on values in input order; returns the outputs. They may alias inputs or constants, never the arena.
 
-        Raises ExecutionError naming the node that failed, MemoryLimitError when the budget has no room for the run.
+        Raises ExecutionError naming the node that failed, MemoryLimitError when the budget has no room for the run,
+        ModelError when constants lie in a file that has been written.
         """
         if self.budget is None:
             return self._run(values)
@@ -216,6 +229,8 @@ class Plan:
             self.budget.give(self.heap_size)
 
     def _run(self, values: Sequence[Any]) -> list[Any]:
+        for file in self._files:
+            file.check()
         # Lists of frames are popped and appended without a lock: a fork may come at any moment.
         try:
             frame = self._idle.pop()

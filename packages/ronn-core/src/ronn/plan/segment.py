@@ -15,6 +15,7 @@ import numpy as np
 
 from ronn.errors import ExecutionError, ProviderError
 from ronn.ir.graph import Value
+from ronn.mapped import for_runs
 from ronn.plan.lifetime import Lifetimes, Storage
 from ronn.provider import Call
 from ronn.provider.native import At, Engine, KernelCall, Scratch, Status
@@ -111,6 +112,11 @@ class Segment:
         self.made, self.views = self._outputs(dict.fromkeys(v for _, call in calls for v in call.outputs))
         self._finish()
 
+    @property
+    def constants(self) -> list[np.ndarray]:
+        """Arrays of constants that the kernels read where they lie."""
+        return list(self._constants.values())
+
     # --- building
 
     def _outputs(self, produced: Mapping[Value, None]) -> tuple[tuple[Made, ...], tuple[View, ...]]:
@@ -202,8 +208,8 @@ class Segment:
 
 def constant(value: Value) -> np.ndarray:
     """The array of a constant, in C order: kept on the value, so that its address stays good."""
-    data = value.data
-    assert data is not None
+    assert value.data is not None
+    data = value.data = for_runs(value.data)
     if not data.flags.c_contiguous:
         data = value.data = np.ascontiguousarray(data)
     return data

@@ -40,8 +40,17 @@ def _of_node(node: Node) -> int:
 
 
 def _weight(node: Node) -> Value | None:
-    """The weight of a convolution: its largest constant operand of rank 3 or more."""
-    fixed = [v for v in node.inputs if v is not None and v.is_const and len(_shape(v)) >= 3]
+    """The weight of a convolution: its largest operand of rank 3 or more that no node makes. (A compiled graph has let
+    go of the arrays of weights that were packed.)"""
+    graph = node.graph
+    given = None if graph is None else graph.inputs
+    fixed = [
+        v
+        for v in node.inputs
+        if v is not None
+        and len(_shape(v)) >= 3
+        and (v.is_const or (v.producer is None and given is not None and v not in given))
+    ]
     return max(fixed, key=_size, default=None)
 
 

@@ -17,7 +17,6 @@ from ronn_codegen.templates.int8_pack import (
     Int8Tile,
     depthwise_tile,
     pack,
-    pack_depthwise,
     pad_columns,
     planes_tile,
     rows_table,
@@ -25,6 +24,7 @@ from ronn_codegen.templates.int8_pack import (
 )
 from ronn_codegen.templates.jobs import Copies, Side, contiguous
 from ronn_provider_cpu.lower._copies import emit
+from ronn_provider_cpu.lower._int8_columns import Differences, packed_signed
 from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, Temporary
 
 GEMM = "ronn_codegen.templates.int8_gemm"
@@ -150,42 +150,23 @@ def weights(
     zeros = np.zeros((), np.uint8) if zero is None else zero
     full = ("int8", tile, key, zeros.dtype.str, zeros.shape, zeros.tobytes())
 
-    def shifted(w: Array) -> Array:
-        return np.asarray(arrange(w.astype(np.int16) - zeros.astype(np.int16)))
+    def differences(w: Array) -> Differences:
+        return Differences(w, zeros, arrange)
 
-    def parts(v: Array) -> list[Array]:
-        found: list[Array] = []
-        while not found or v.any():
-            part = np.clip(v, -128, 127)
-            found.append(part.astype(np.int8))
-            v = v - part
-        return found
-
-    def packing(w: Array) -> Array:
-        v = shifted(w)
-        found = parts(v)
-        if depthwise:
-            return pack_depthwise(found[0], tile) if len(found) == 1 else np.empty(0, np.int8)
-        stacked = np.stack(found, 1).reshape(-1, *v.shape[1:])
-        return pack(stacked, tile)
-
-    def facts(w: Array) -> Array:
-        v = shifted(w)
-        axes = tuple(range(v.ndim - 1))
-        return np.append(v.sum(axes, dtype=np.int64), len(parts(v))).astype(np.int32)
-
-    known = c.packed(given, (*full, "facts"), facts)
+    known = c.packed(given, (*full, "facts"), lambda w: differences(w).facts())
     count, n = int(known[-1]), len(known) - 1
     # Parts cost a dot each for every four values; zero points that stay cost the sums of the rows.
     fours = -(-given.size // max(n, 1) // 4)
     if keep_zeros and not depthwise and fours * -(-n // tile.lanes) * (count - 1) > fours + 25:
         base = 128 if data is not None and data.dtype == U8 else 0
         left = np.broadcast_to(zeros.astype(np.int16) - base, given.shape)
-        packed = c.packed(
-            given, (*full, "kept"), lambda w: pack(arrange(w.astype(np.int16) - base).astype(np.int8), tile)
-        )
+        packed = c.packed(given, (*full, "kept"), lambda w: packed_signed(w, arrange, tile))
         return Right(packed, known[:-1], n, 1, tile, np.asarray(arrange(left))[0, 0])
     c.require(count == 1 or not depthwise, "the weights' zero points are out of reach")
+
+    def packing(w: Array) -> Array:
+        return differences(w).packed_depthwise(tile) if depthwise else differences(w).packed(count, tile)
+
     return Right(c.packed(given, full, packing), known[:-1], n, count, tile)
 
 

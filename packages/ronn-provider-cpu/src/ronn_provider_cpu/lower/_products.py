@@ -22,6 +22,7 @@ from ronn_codegen.templates.gemm_shape import (
     tile_of,
 )
 from ronn_provider_cpu.lower import _bf16 as bf16
+from ronn_provider_cpu.lower._right_operand import pack_right
 from ronn_provider_cpu.lowering import F32, F64, Lowering, Operand
 
 _PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm_pack", "gemv"))
@@ -53,6 +54,13 @@ class Matrix:
     @property
     def transposed(self) -> Matrix:
         return replace(self, rows=self.columns, columns=self.rows, row=self.column, column=self.row)
+
+    def arrays(self, data: np.ndarray) -> np.ndarray:
+        """The operand's array as [batch, rows, columns]."""
+        count = math.prod(self.batch)
+        if self.column == 1:
+            return data.reshape(count, self.rows, self.columns)
+        return data.reshape(count, self.columns, self.rows).swapaxes(1, 2)
 
     def offsets(self, batch: tuple[int, ...], step: int) -> np.ndarray:
         """int64[batch]: which matrix belongs to each index of a broadcast batch, times ``step``."""
@@ -226,12 +234,7 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
 
 def _packed(library: Library, data: np.ndarray, b: Matrix, tile: Tile) -> np.ndarray:
     """The packed form of a constant: float32[batch, packed elements]."""
-    given = np.ascontiguousarray(data)
-    count = math.prod(b.batch)
-    out = np.empty((count, packed_size(b.rows, b.columns, tile)), np.float32)
-    pack = library.kernel(_PACK, "pack_f32")
-    pack(b.rows, b.columns, count, given.ctypes.data, b.row, b.column, b.step, out.ctypes.data, out.shape[1])
-    return out
+    return pack_right(library, b.arrays(data), tile)
 
 
 def _wide(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: tuple[int, ...]) -> None:
