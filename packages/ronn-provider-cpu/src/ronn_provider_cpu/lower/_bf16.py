@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ronn_codegen.native.library import Library
-from ronn_codegen.templates.conv_plan import ConvPlan
+from ronn_codegen.templates.conv_plan import BLOCKED, ConvPlan
 from ronn_codegen.templates.gemm_shape import Tile, packed_size
 from ronn_codegen.templates.pair_plan import PairPlan, direct_cycles, pairs
 from ronn_codegen.templates.winograd_plan import WinogradPlan
@@ -97,6 +97,10 @@ def convolution(c: Lowering, plan: ConvPlan, tiles: WinogradPlan | None, w: Oper
         refusal = _NO_DOT
     elif w.data is None:
         refusal = "the weights are no constant"
+    elif plan.kind != BLOCKED:
+        refusal = "the input has few channels" if plan.plain else "each channel has its own filter"
+    elif any(plan.y_steps):
+        refusal = "it is part of a transposed convolution"
     elif made is None:
         refusal = "Winograd's algorithm is faster" if tiles is not None else "rounding the input does not pay"
     return made if _noted(c, refusal) else None

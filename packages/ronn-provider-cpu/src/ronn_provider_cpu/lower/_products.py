@@ -223,9 +223,9 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
         if 4 * k * n > _STREAMED and m <= 16:
             kc = min(kc, 8 if m <= 4 else 16)
     mode, p0, p1 = e.mode
+    module, kernel = bf16.GEMM if halved else _GEMM
     c.call(
-        *(bf16.GEMM if halved else _GEMM), m=m, n=n, k=k, kc=kc, batch=math.prod(batch),
-        offsets=_table(a, b, size, m * n, batch),
+        module, kernel, m=m, n=n, k=k, kc=kc, batch=math.prod(batch), offsets=_table(a, b, size, m * n, batch),
         a=a.operand, a_row=a.row, a_step=a.column, b=held, **place, c=y, c_row=n, **_added(e, n),
         alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
         chunks=math.prod(batch) * tile.tiles(m, n), **measures,
