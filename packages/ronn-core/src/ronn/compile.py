@@ -7,6 +7,7 @@ model.onnx --frontend--> imported --portable passes--> portable --bind, speciali
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -91,11 +92,17 @@ def to_portable(request: Request) -> Graph:
 
 @dataclass
 class Experience:
-    """Which passes did something to a graph when it was specialised. Those that never did are left out for the next
-    signature: planning a new size then costs what is special about sizes."""
+    """Which passes did something to a graph when it was specialised, and where. Those that never did are left out for
+    the next signature, and so are nodes at which a pass found nothing: planning a new size then costs what is special
+    about sizes. Whatever is rewritten was found to fit the sizes at hand, so the worst is a rewrite that is not made.
+
+    ``names`` are those of the values of the graph before.
+    """
 
     ran: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)
+    places: dict[str, set[str]] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
 
     @property
     def idle(self) -> frozenset[str]:
@@ -105,12 +112,22 @@ class Experience:
     def fresh(self) -> bool:
         return not self.ran
 
-    def learn(self, reports: Sequence[PassReport]) -> None:
+    @cached_property
+    def settled(self) -> Mapping[str, frozenset[str]]:
+        """For each pass the values at whose makers it found nothing."""
+        return {name: self.names - self.places.get(name, set()) for name in self.ran}
+
+    def learn(self, reports: Sequence[PassReport], places: Mapping[str, set[str]]) -> None:
         """Takes in what the passes of one specialisation did."""
         for row in (row for report in reports for row in report.rows):
             self.ran.add(row.name)
             if row.changed:
                 self.changed.add(row.name)
+        for name, found in places.items():
+            known = self.places.setdefault(name, set())
+            if not found <= known:
+                known |= found
+                self.__dict__.pop("settled", None)
 
 
 def to_specialised(
@@ -124,7 +141,12 @@ def to_specialised(
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
     reports = list(request.reports)
-    passes = _PassRun(graph, request, reports, frozenset() if experience is None else experience.idle)
+    passes = _PassRun(graph, request, reports)
+    if experience is not None:
+        if experience.fresh:
+            experience.names = _names(graph)
+        else:
+            passes.skip, passes.settled = experience.idle, experience.settled
     passes.infer()
     _run_provider_passes(passes, late=False)
     stages = pipeline(request.options.optimization, "specialised")
@@ -137,7 +159,7 @@ def to_specialised(
     passes.run("plugins at late", _plugged("late"))
     passes.infer()
     if experience is not None:
-        experience.learn(reports[len(request.reports) :])
+        experience.learn(reports[len(request.reports) :], passes.places)
     _stage("specialised", graph)
     return graph
 
@@ -201,6 +223,15 @@ def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
 # --- stages
 
 
+def _names(graph: Graph) -> frozenset[str]:
+    """Names of all values of a graph and its subgraphs."""
+    found = {v.name for v in graph.values()}
+    for node in graph:
+        for sub in node.subgraphs():
+            found |= _names(sub)
+    return frozenset(found - {""})
+
+
 def _imported(request: Request) -> Graph:
     request.model.check_files()
     graph = clone(request.model.graph)
@@ -246,6 +277,8 @@ class _PassRun:
     skip: frozenset[str] = frozenset()
     typed: bool = False
     known: Inferred = field(default_factory=Inferred)
+    settled: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    places: dict[str, set[str]] = field(default_factory=dict)
 
     def run(self, what: str, passes: Sequence[Any], target: Target | None = None) -> None:
         """Runs a list of passes and appends its report."""
@@ -264,8 +297,10 @@ class _PassRun:
             limit=None if limit < 0 else limit,
             observe=request.observe,
             skip=skip if limit < 0 else (),
+            settled=self.settled if limit < 0 else None,
         )
         context = pass_context(request)
+        context.places = self.places
         if target is not None:
             context.options = {**context.options, "provider": target.options}
             context.gets = lambda node: preferred(node, request.targets) is target

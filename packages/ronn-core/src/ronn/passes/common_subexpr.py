@@ -16,7 +16,7 @@ MAX_COMPARED = 1 << 20  # bytes of a constant compared by content; larger ones a
 MAX_LIST = 1 << 12  # elements of a list attribute that is compared; nodes with longer ones (forests) are not merged
 
 
-@define_pass("common-subexpr", keeps_types=True)
+@define_pass("common-subexpr", keeps_types=True, local=True)
 def common_subexpr(graph: Graph, context: PassContext) -> bool:
     """Merges nodes with the same operator, inputs and attributes, and constants with the same content."""
     return _visit(graph, context, {}, {})
@@ -41,8 +41,8 @@ def _visit(
             context.rewrote(detail=f"constant {value.name} is {kept.name}")
             changed = True
     for node in graph:
-        context.at = node
-        key = _node_key(node)
+        context.at, context.place = node, node.outputs[0].name if node.outputs else ""
+        key = None if context.place in context.settled else _node_key(node)
         if key is not None:
             candidates = nodes.setdefault(key, [])
             # Attributes are compared only where everything else is equal: those of tree ensembles are huge.
@@ -62,6 +62,7 @@ def _merge(graph: Graph, node: Node, kept: Node, context: PassContext) -> bool:
     foreign = kept.graph is not graph
     if foreign and any(graph.is_output(v) for v in node.outputs):
         return False
+    context.mark(kept)
     made = [replace_value(graph, old, new, context) for old, new in zip(node.outputs, kept.outputs, strict=True)]
     graph.remove(node)
     context.rewrote([n for n in made if n is not None], detail=f"{node.label} is {kept.label}")

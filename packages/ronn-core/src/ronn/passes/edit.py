@@ -23,10 +23,16 @@ def may_hold_graphs(node: Node) -> bool:
 
 
 def walk(graph: Graph, context: PassContext) -> Iterator[tuple[Graph, Node]]:
-    """Every node with the graph it stands in, subgraphs behind the node that holds them. Editing is allowed."""
+    """Every node with the graph it stands in, subgraphs behind the node that holds them. Editing is allowed.
+
+    Nodes that are settled (``PassContext.settled``) are left out, those inside of them are not.
+    """
+    settled = context.settled
     for node in graph:
-        context.at = node
-        yield graph, node
+        place = node.outputs[0].name if node.outputs else ""
+        if place not in settled:
+            context.at, context.place = node, place
+            yield graph, node
         if may_hold_graphs(node) and node.graph is graph:
             for sub in node.subgraphs():
                 yield from walk(sub, context)

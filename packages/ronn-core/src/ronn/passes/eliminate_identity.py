@@ -10,7 +10,7 @@ from ronn.passes.edit import attr, const, ints, is_used, remove_dead, replace_va
 from ronn.passes.manager import PassContext, define_pass
 
 
-@define_pass("eliminate-identity", requires_types=True, keeps_types=True)
+@define_pass("eliminate-identity", requires_types=True, keeps_types=True, local=True)
 def eliminate_identity(graph: Graph, context: PassContext) -> bool:
     """Removes Identity, Dropout, casts to the same type, and movements that move nothing."""
     changed = False

@@ -25,7 +25,7 @@ _KEPT = frozenset(
 )
 
 
-@define_pass("fold-constants", requires_types=True)
+@define_pass("fold-constants", requires_types=True, local=True)
 def fold_constants(graph: Graph, context: PassContext) -> bool:
     """Replaces nodes whose inputs are all constant by their results, within a size budget."""
     changed = False

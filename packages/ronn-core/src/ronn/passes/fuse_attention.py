@@ -14,7 +14,7 @@ from ronn.passes.rewrite import Refusal
 from ronn.records import dataclass
 
 
-@define_pass("fuse-attention", requires_types=True, keeps_types=True)
+@define_pass("fuse-attention", requires_types=True, keeps_types=True, local=True)
 def fuse_attention(graph: Graph, context: PassContext) -> bool:
     """Makes Attention (opset 23, four dims) of the operators that spell it, when a provider takes that."""
     if context.claimed is None:

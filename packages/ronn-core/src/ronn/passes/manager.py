@@ -48,6 +48,7 @@ class FunctionPass:
     required: bool = False
     keeps_types: bool = False
     late: bool = False
+    local: bool = False
 
     @property
     def summary(self) -> str:
@@ -65,6 +66,7 @@ def define_pass(
     required: bool = False,
     keeps_types: bool = False,
     late: bool = False,
+    local: bool = False,
 ) -> Callable[[PassFunction], FunctionPass]:
     """Makes a pass called ``name`` of ``fn(graph, context) -> changed``.
 
@@ -72,8 +74,9 @@ def define_pass(
     required: a session needs it to run at all; it can be neither disabled nor cut short by a limit.
     keeps_types: it infers what it makes, and inference would find nothing new in the rest.
     late: as a provider's pass, it runs behind RONN's own ones for a signature instead of before them.
+    local: it walks the graph with ``walk`` and looks at each node by itself, so that nodes may be left out.
     """
-    return lambda fn: FunctionPass(name, fn, requires_types, required, keeps_types, late)
+    return lambda fn: FunctionPass(name, fn, requires_types, required, keeps_types, late, local)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ class PassContext:
     options: ``fold_limit``, and in a provider's pass its own options, as ``provider``.
     gets: whether the provider whose pass is running would be given a node whose types are inferred. None: not known.
     rewrites: rewrites made so far (of passes that are not required); a second manager run goes on counting.
+    settled: names of values (constants too) whose makers the running pass need not look at: in a graph like this one it
+        found nothing there.
+    places: for each pass the names of the first outputs of the nodes at which it did something.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +138,9 @@ class PassContext:
     at: Node | None = None  # the node that the running pass looks at, for errors
     exempt: bool = False  # the running pass is required: the limit does not hold for it
     names: Names = field(default_factory=Names)
+    settled: frozenset[str] = frozenset()
+    place: str = ""  # the first output of ``at`` as it was called when ``walk`` came to it
+    places: dict[str, set[str]] = field(default_factory=dict)
     _refused: set[RefusedRewrite] = field(default_factory=set)
 
     @property
@@ -163,9 +172,15 @@ class PassContext:
         for node in made:
             if tag not in node.tags:
                 node.tags = (*node.tags, tag)
+        self.places.setdefault(self.current, set()).add(self.place)
         if not self.exempt:
             self.rewrites += 1
         self.log.append(Rewrite(self.current, rule, detail or ", ".join(n.label for n in made)))
+
+    def mark(self, node: Node) -> None:
+        """Has the running pass look at ``node`` in later graphs too: a rewrite elsewhere hangs on it."""
+        if node.outputs:
+            self.places.setdefault(self.current, set()).add(node.outputs[0].name)
 
     def refuse(self, node: Node, reason: str, *, rule: str = "") -> None:
         """Reports, once, that a pattern nearly matched at ``node`` and why it was left alone."""
@@ -230,6 +245,7 @@ class PassManager:
     limit: stop after so many rewrites.
     observe: called after each run of a pass with its report row and the graph as it then stands.
     skip: names of passes that are known to find nothing; one that must run is run all the same.
+    settled: for passes that look at each node by itself, the nodes to leave out: see ``PassContext.settled``.
     """
 
     def __init__(
@@ -244,6 +260,7 @@ class PassManager:
         stream: TextIO | None = None,
         observe: Callable[[PassRow, Graph], None] | None = None,
         skip: Collection[str] = frozenset(),
+        settled: Mapping[str, frozenset[str]] | None = None,
     ) -> None:
         self.items = tuple(passes)
         self.verify = verify
@@ -251,6 +268,7 @@ class PassManager:
         self.limit = limit
         self.stream = stream
         self.observe = observe
+        self.settled = {} if settled is None else settled
         flat = [p for item in self.items for p in _passes_of(item)]
         check_disabled(disabled, flat, known)
         needed = {p.name for p in flat if getattr(p, "required", False)}
@@ -307,7 +325,9 @@ class PassManager:
     ) -> bool:
         started = time.perf_counter()
         before = len(context.log)
-        context.current, context.at = p.name, None
+        context.current, context.at, context.place = p.name, None, ""
+        local = getattr(p, "local", False) and not getattr(p, "late", False)
+        context.settled = self.settled.get(p.name, frozenset()) if local else frozenset()
         context.exempt = bool(getattr(p, "required", False))
         try:
             if getattr(p, "requires_types", False) and state.types_stale:
@@ -323,7 +343,7 @@ class PassManager:
         except Exception as e:
             raise InternalError(f"pass {p.name!r} failed: {type(e).__name__}: {e}", node=context.at) from e
         finally:
-            context.exempt = False
+            context.exempt, context.settled = False, frozenset()
         state.types_stale = state.types_stale or (changed and not getattr(p, "keeps_types", False))
         made = len(context.log) - before
         row = PassRow(p.name, iteration, changed, made, time.perf_counter() - started)

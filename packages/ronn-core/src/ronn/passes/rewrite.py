@@ -352,7 +352,7 @@ class RuleSet:
 
     def as_pass(self, name: str, *, requires_types: bool = True) -> RulePass:
         """A pass that applies these rules. Rules infer what they make, and find out nothing new about the rest."""
-        return RulePass(name, self.apply, requires_types, keeps_types=True, rules=self)
+        return RulePass(name, self.apply, requires_types, keeps_types=True, local=True, rules=self)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ronn.passes.manager import PassContext, define_pass
 _RESHAPES = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-@define_pass("simplify-shapes", requires_types=True)
+@define_pass("simplify-shapes", requires_types=True, local=True)
 def simplify_shapes(graph: Graph, context: PassContext) -> bool:
     """Makes integer values with known elements constants, and Reshape targets 0/-1 forms where they are symbolic."""
     changed = False
