@@ -1,0 +1,1 @@
+"""Modules that onnxruntime calls its C interface."""
