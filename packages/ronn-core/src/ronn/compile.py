@@ -6,6 +6,7 @@ model.onnx --frontend--> imported --portable passes--> portable --bind, speciali
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -14,7 +15,7 @@ import numpy as np
 
 from ronn import knobs
 from ronn.debug import say
-from ronn.errors import ModelError, ProviderError, RonnError
+from ronn.errors import InternalError, ModelError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
@@ -130,13 +131,54 @@ class Experience:
                 self.__dict__.pop("settled", None)
 
 
+@dataclass
+class Experiences:
+    """One for each kind of sizes: which of them are 0 or 1 is what most rewrites that hang on sizes ask. ``tails`` is
+    for the halves of graphs that wait for the first half's results."""
+
+    by_kind: dict[object, Experience] = field(default_factory=dict)
+    tails: Experiences | None = None
+
+    def of(self, signature: Signature) -> Experience:
+        shapes = [t.shape if isinstance(t, TensorType) else None for t in signature]
+        kind = tuple([None if s is None else tuple([d if d in (0, 1) else -1 for d in s]) for s in shapes])
+        return self.by_kind.setdefault(kind, Experience())
+
+    def of_tails(self) -> Experiences:
+        if self.tails is None:
+            self.tails = Experiences()
+        return self.tails
+
+
 def to_specialised(
     portable: Graph, signature: Signature | None, request: Request, experience: Experience | None = None
 ) -> Graph:
     """A copy for one signature (None: sizes stay symbolic) after the passes that profit from knowing the sizes.
 
     ``experience`` with graphs like this one: passes that found nothing then are not run, and it learns from this one.
+    RONN_VERIFY holds the result against that of all passes.
     """
+    quick = experience is not None and not experience.fresh
+    graph = _specialised(portable, signature, request, experience)
+    if quick and knobs.VERIFY.get() and knobs.PASS_LIMIT.get() < 0:
+        full = _specialised(portable, signature, request, None)
+        if [v.type for v in graph.outputs] != [v.type for v in full.outputs]:
+            raise InternalError(f"graph {graph.name!r} has other outputs when specialised with experience")
+        if missed := difference(graph, full):
+            say(1, lambda: f"ronn: specialised with experience, {missed}")
+    return graph
+
+
+def difference(quick: Graph, full: Graph) -> str:
+    """In which operators two graphs differ; empty where they are made of the same ones."""
+    ours, theirs = (Counter(n.op_id for n in g.all_nodes()) for g in (quick, full))
+    more, fewer = ours - theirs, theirs - ours
+    return f"it has {dict(more)} where all passes make {dict(fewer)}" if more or fewer else ""
+
+
+def _specialised(
+    portable: Graph, signature: Signature | None, request: Request, experience: Experience | None
+) -> Graph:
     request.model.check_files()
     graph = clone(portable)
     bind(graph, signature, request.options.dimensions)
@@ -177,14 +219,17 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
     return specialised
 
 
-def to_plan(assigned: Graph, request: Request, *, whole: bool = True) -> Plan:
+def to_plan(assigned: Graph, request: Request, experiences: Experiences | None = None, *, whole: bool = True) -> Plan:
     """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans.
 
     ``whole``: the graph is that of the model, whose inputs a caller gives.
     """
     making = _Making({t.name: t for t in request.targets}, request.budget)
     halves = split(assigned, whole) if _waits_for_sizes(request) else None
-    plan = _plan(assigned, assigned.inputs, making) if halves is None else _plan_in_two(halves, request, making)
+    if halves is None:
+        plan = _plan(assigned, assigned.inputs, making)
+    else:
+        plan = _plan_in_two(halves, request, making, experiences)
     plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
     return plan
 
@@ -395,13 +440,13 @@ def _waits_for_sizes(request: Request) -> bool:
     )
 
 
-def _plan_in_two(halves: Split, request: Request, making: _Making) -> Plan:
+def _plan_in_two(halves: Split, request: Request, making: _Making, experiences: Experiences | None) -> Plan:
     """A plan whose last call plans and runs the tail, for the sizes that the calls before have found out."""
-    experience = Experience()
+    learnt = Experiences() if experiences is None else experiences.of_tails()
 
     def plan_tail(graph: Graph, types: Signature) -> Plan:
-        specialised = to_specialised(graph, types, request, experience)
-        return to_plan(to_assigned(specialised, request), request, whole=False)
+        specialised = to_specialised(graph, types, request, learnt.of(types))
+        return to_plan(to_assigned(specialised, request), request, learnt, whole=False)
 
     patience = PATIENCE if halves.given else None
     tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner, patience)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 
-from ronn.compile import Experience, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
+from ronn.compile import Experiences, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
 from ronn.errors import RonnError
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
@@ -30,7 +30,7 @@ class Variant:
         self._latest: Graph | None = None
         self._generic: Graph | None = None
         self._unplanned: Graph | None = None  # the latest one, where it is of no plan
-        self._experience = Experience()
+        self._experiences = Experiences()
         self._lock = threading.RLock()
         self._closed = False
         self._past_runs = 0
@@ -66,7 +66,7 @@ class Variant:
     def _specialised(self, signature: Signature) -> Graph:
         """The graph that a plan is made from. Where there is one plan for good, others let go of their constants."""
         generic = self.generic()
-        graph = to_specialised(generic, signature, self.request, self._experience)
+        graph = to_specialised(generic, signature, self.request, self._experiences.of(signature))
         if self._static:
             self._generic, self._shed = None, True
             shed(generic)
@@ -87,7 +87,7 @@ class Variant:
             plan = self._plans.get(signature)
             if plan is None:
                 graph = self._specialised(signature)
-                plan = to_plan(to_assigned(graph, self.request), self.request)
+                plan = to_plan(to_assigned(graph, self.request), self.request, self._experiences)
                 shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
                 self.request.model.give_files_back()
                 self._admit(plan)
