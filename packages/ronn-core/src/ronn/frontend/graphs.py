@@ -321,14 +321,33 @@ def _string(data: bytes) -> str | bytes:
         return data
 
 
+_LONG = 1000
+"""Elements of a list from which on equal ones are one object: tree ensembles have lists of a million."""
+
+
+def _numbers(values: Sequence[Any], dtype: Any) -> list[Any]:
+    if len(values) < _LONG:
+        return list(values)
+    bits, where = np.unique(np.array(values, dtype).view(np.int64), return_inverse=True)
+    distinct = np.empty(bits.size, object)
+    distinct[:] = bits.view(dtype).tolist()
+    shared: list[Any] = distinct[where].tolist()
+    return shared
+
+
+def _strings(values: Sequence[bytes]) -> list[str | bytes]:
+    known: dict[bytes, str | bytes] = {}
+    return [known[s] if s in known else known.setdefault(s, _string(s)) for s in values]
+
+
 # AttributeProto.AttributeType -> how to read it, for the kinds that need nothing else.
 _PLAIN: dict[int, Any] = {
     1: lambda a: float(a.f),
     2: lambda a: int(a.i),
     3: lambda a: _string(a.s),
-    6: lambda a: list(a.floats),
-    7: lambda a: list(a.ints),
-    8: lambda a: [_string(s) for s in a.strings],
+    6: lambda a: _numbers(a.floats, np.float64),
+    7: lambda a: _numbers(a.ints, np.int64),
+    8: lambda a: _strings(a.strings),
 }
 _FIELD_KINDS = (
     ("f", 1), ("i", 2), ("s", 3), ("t", 4), ("g", 5), ("sparse_tensor", 11), ("tp", 13), ("floats", 6), ("ints", 7),

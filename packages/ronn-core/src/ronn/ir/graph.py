@@ -452,8 +452,12 @@ class IRModel:
         return [f for r in self.files if (f := r()) is not None]
 
 
+_SHARED = 1000  # elements of an attribute that copies of a node share
+
+
 def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:
-    """A deep copy: new graph, nodes and values. Constant arrays, and values captured from outside, are shared.
+    """A deep copy: new graph, nodes and values. Constant arrays, long lists of numbers or strings, and values captured
+    from outside are shared.
 
     ``mapping`` (old value -> new value) may hold replacements for captured values, and is filled with every copy.
     """
@@ -493,7 +497,7 @@ def _clone_attr(attr: Attr, mapping: dict[Value, Value]) -> Attr:
         return clone(attr, mapping)
     if _is_graph_list(attr):
         return [clone(g, mapping) for g in attr]
-    return list(attr) if isinstance(attr, list) else attr
+    return list(attr) if isinstance(attr, list) and len(attr) < _SHARED else attr
 
 
 def _is_graph_list(attr: Attr) -> bool:

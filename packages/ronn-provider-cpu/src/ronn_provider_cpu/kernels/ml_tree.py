@@ -28,17 +28,41 @@ def _tensor_or_list(ctx: KernelContext, name: str, dtype: np.dtype) -> np.ndarra
     return as_array(ctx.attr(name), np.float32).astype(dtype)
 
 
+class _Places:
+    """Where the nodes of trees stand in lists that name them by (tree, node); the last of equal names counts."""
+
+    def __init__(self, trees: np.ndarray, nodes: np.ndarray) -> None:
+        count = min(trees.size, nodes.size)
+        self.trees, tree = np.unique(trees[:count], return_inverse=True)
+        self.nodes, node = np.unique(nodes[:count], return_inverse=True)
+        keys = tree * self.nodes.size + node
+        self.order = np.argsort(keys, kind="stable")
+        self.keys = keys[self.order]
+
+    def find(self, trees: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+        """The place of each node, -1 for one that is not there."""
+        count = min(trees.size, nodes.size)
+        trees, nodes = trees[:count], nodes[:count]
+        if self.keys.size == 0:
+            return np.full(count, -1)
+        tree = np.minimum(np.searchsorted(self.trees, trees), self.trees.size - 1)
+        node = np.minimum(np.searchsorted(self.nodes, nodes), self.nodes.size - 1)
+        keys = tree * self.nodes.size + node
+        at = np.maximum(np.searchsorted(self.keys, keys, side="right") - 1, 0)
+        known = (self.trees[tree] == trees) & (self.nodes[node] == nodes) & (self.keys[at] == keys)
+        return np.where(known, self.order[at], -1)
+
+
 def _forest(ctx: KernelContext, dtype: np.dtype, prefix: str, n_outputs: int) -> Forest:
     """The forest of the older operators, whose nodes are named by (tree, node)."""
     trees, ids = as_array(ctx.attr("nodes_treeids"), np.int64), as_array(ctx.attr("nodes_nodeids"), np.int64)
-    number = {key: i for i, key in enumerate(zip(trees.tolist(), ids.tolist()))}
+    places = _Places(trees, ids)
     modes = np.array([LEAF if m == "LEAF" else MODES.index(m) for m in ctx.attr("nodes_modes")], np.int64)
     itself = np.arange(trees.size)
 
     def target(name: str) -> np.ndarray:
         to = as_array(ctx.attr(name), np.int64)
-        found = [number.get(key, -1) for key in zip(trees.tolist(), to.tolist())]
-        return np.where(modes == LEAF, itself, np.array(found, np.int64).reshape(-1))
+        return np.where(modes == LEAF, itself, places.find(trees, to))
 
     yes, no = target("nodes_truenodeids"), target("nodes_falsenodeids")
     child = np.zeros(trees.size, bool)
@@ -46,10 +70,12 @@ def _forest(ctx: KernelContext, dtype: np.dtype, prefix: str, n_outputs: int) ->
     child[yes[inner & (yes >= 0)]] = True
     child[no[inner & (no >= 0)]] = True
     missing = as_array(ctx.attr("nodes_missing_value_tracks_true"), np.int64)
-    at = zip(ctx.attr(f"{prefix}_treeids", ()), ctx.attr(f"{prefix}_nodeids", ()))
+    at = places.find(*(as_array(ctx.attr(f"{prefix}_{ids}"), np.int64) for ids in ("treeids", "nodeids")))
+    if (at < 0).any():
+        raise ValueError("a leaf of the trees does not exist")
     leaves = pack_leaves(
         trees.size,
-        np.array([number[key] for key in at], np.int64),
+        at,
         as_array(ctx.attr(f"{prefix}_ids"), np.int64),
         _tensor_or_list(ctx, f"{prefix}_weights", dtype),
     )
