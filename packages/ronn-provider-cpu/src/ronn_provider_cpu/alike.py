@@ -117,7 +117,7 @@ def _difference(c: Lowering, other: Lowering) -> str:
     for mine, given in zip(c.pending, other.pending, strict=True):
         for a, b in zip(mine.words, given.words, strict=True):
             one, two = (ours.get(a), theirs.get(b)) if type(a) is type(b) is int else (None, None)
-            same = _alike(a, b) if one is None or two is None else one.tobytes() == two.tobytes()
+            same = a == b or one.tobytes() == two.tobytes() if one is not None and two is not None else _alike(a, b)
             if not same:
                 return f"{mine.name} with {a} and {b}"
     return ""
