@@ -8,6 +8,7 @@ import numpy as np
 
 from ronn.ir.graph import AttrRef, Graph, Node
 from ronn.ir.types import MapType, OptionalType, SequenceType, SparseTensorType, TensorType
+from ronn.ops import schema as schemas
 from ronn.ops.schema import OpSchema, find_schema, max_opset
 
 _TYPES = (TensorType, SequenceType, OptionalType, MapType, SparseTensorType)
@@ -30,8 +31,8 @@ def check_node(node: Node) -> str | None:
 
 
 def is_newer(node: Node) -> bool:
-    """Whether the node's opset is newer than what the installed onnx knows."""
-    return (node.domain == "" or node.domain.startswith("ai.onnx")) and 0 < max_opset(node.domain) < node.version
+    """Whether the node's opset is newer than what RONN and the installed onnx know."""
+    return (node.domain == "" or node.domain.startswith("ai.onnx")) and schemas.is_newer(node.domain, node.version)
 
 
 def _unknown(node: Node) -> str | None:

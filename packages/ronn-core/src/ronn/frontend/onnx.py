@@ -11,6 +11,7 @@ from ronn.frontend import limits
 from ronn.frontend.check import is_newer
 from ronn.frontend.external import ExternalData
 from ronn.frontend.graphs import CallKey, GraphReader
+from ronn.frontend.messages import messages
 from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, read_imports
 from ronn.frontend.source import Source, read_source
@@ -60,8 +61,6 @@ def _mapped(weights: Weights | None, external: ExternalData) -> list[MappedFile]
 
 
 def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:
-    import onnx
-
     if proto.ir_version < 1:
         raise ModelError(f"{name}: is not an ONNX model: it says IR version {proto.ir_version}")
     with reader.about("the model"):
@@ -79,8 +78,9 @@ def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:
     graph = reader.model_graph(proto.graph, imports)
     model = IRModel(graph, imports, functions, _metadata(proto), name, tuple(reader.overridable))
     _check_calls(model)
-    if proto.ir_version > onnx.IR_VERSION:
-        _warn(f"{name}: IR version {proto.ir_version} is newer than the newest that is known, {onnx.IR_VERSION}")
+    newest = messages().IR_VERSION
+    if proto.ir_version > newest:
+        _warn(f"{name}: IR version {proto.ir_version} is newer than the newest that is known, {newest}")
     _warn_newer(model)
     return model
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Union
 
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits, weights
+from ronn.frontend.messages import messages
 from ronn.frontend.weights import Weights
 from ronn.mapped import MappedFile, may_map, open_mapped
 from ronn.records import dataclass
@@ -41,9 +42,7 @@ class Parsed:
 
 def read_source(source: Source) -> Parsed:
     """Reads and parses a model file, which may still hold anything. Raises ModelError for what is none."""
-    import onnx
-
-    if isinstance(source, onnx.ModelProto):
+    if isinstance(source, messages().ModelProto):
         return Parsed(source, "<ModelProto>")
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.fsdecode(source))
@@ -136,12 +135,11 @@ def _near(path: Path) -> str | None:
 
 
 def _parse(data: bytes, name: str) -> onnx.ModelProto:
-    import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if not data:
         raise ModelError(f"{name}: is empty, not an ONNX model")
-    model = onnx.ModelProto()
+    model: onnx.ModelProto = messages().ModelProto()
     try:
         model.ParseFromString(data)
     except (DecodeError, RuntimeError, ValueError) as e:

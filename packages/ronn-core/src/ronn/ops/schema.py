@@ -1,10 +1,11 @@
-"""Operator schemas: ONNX's own (from ``onnx.defs``) and those that plugins or RONN declare for other domains."""
+"""Operator schemas: ONNX's own and those that plugins or RONN declare for other domains."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ronn.ops import onnx_schemas
 from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class OpSchema:
     deprecated: bool = False
     min_inputs: int = 0
     max_inputs: int = 2**31 - 1
+    functions: tuple[int, ...] = ()  # opsets that ONNX has function bodies for
 
     @property
     def pure(self) -> bool:
@@ -96,7 +98,7 @@ def find_schema(domain: str, op: str, version: int) -> OpSchema | None:
         from ronn.ops.contrib import find
 
         return find(op)
-    found = _from_onnx(domain, op, version)
+    found = _of_onnx(domain, op, version)
     if found is None and domain == "":
         from ronn.ops import contrib
 
@@ -109,9 +111,19 @@ def schema_of(node: Node) -> OpSchema | None:
     return find_schema(node.domain, node.op, node.version)
 
 
-@cache
 def max_opset(domain: str) -> int:
-    """The newest opset version of ``domain`` that the installed onnx defines; 0 for a domain that it does not know."""
+    """The newest opset of ``domain`` that RONN or the installed onnx knows; 0 for a domain that neither does."""
+    return max(onnx_schemas.opset(domain), onnx_opset(domain))
+
+
+def is_newer(domain: str, version: int) -> bool:
+    """Whether an opset of a known domain is newer than any that RONN or the installed onnx knows."""
+    return version > onnx_schemas.opset(domain) and 0 < max_opset(domain) < version
+
+
+@cache
+def onnx_opset(domain: str) -> int:
+    """The newest opset of ``domain`` that the installed onnx defines; 0 for a domain that it does not know."""
     from onnx import defs
 
     if domain in ("", "ai.onnx.ml"):
@@ -120,11 +132,21 @@ def max_opset(domain: str) -> int:
     return max((s.since_version for s in defs.get_all_schemas_with_history() if s.domain == domain), default=0)
 
 
-def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
+def _of_onnx(domain: str, op: str, version: int) -> OpSchema | None:
+    if version <= onnx_schemas.opset(domain):
+        try:
+            return onnx_schemas.find(domain, op, version)
+        except KeyError:
+            pass
+    return from_onnx(domain, op, version)
+
+
+def from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
+    """The schema that the installed onnx gives an operator; None when it has none."""
     import onnx
 
     try:
-        raw = onnx.defs.get_schema(op, min(version, max(max_opset(domain), 1)), domain)
+        raw = onnx.defs.get_schema(op, min(version, max(onnx_opset(domain), 1)), domain)
     except onnx.defs.SchemaError:
         return None
     option = onnx.defs.OpSchema.FormalParameterOption
@@ -144,6 +166,11 @@ def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
             elif isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(value, str)):
                 value = [v.decode() if isinstance(v, bytes) else v for v in value]
             defaults[name] = value
+    functions: tuple[int, ...] = ()
+    if raw.has_function:
+        functions = tuple(raw.function_opset_versions)
+    elif raw.has_context_dependent_function:
+        functions = tuple(raw.context_dependent_function_opset_versions)
     return OpSchema(
         domain,
         op,
@@ -157,4 +184,5 @@ def _from_onnx(domain: str, op: str, version: int) -> OpSchema | None:
         raw.deprecated,
         raw.min_input,
         raw.max_input,
+        functions,
     )

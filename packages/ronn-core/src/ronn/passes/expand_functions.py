@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,27 +72,12 @@ def _build(graph: Graph, node: Node, body: Body, context: PassContext) -> bool:
 def _may_expand(node: Node) -> bool:
     # Bodies are asked for without graphs among the attributes: one that has such is left to providers.
     plain = node.domain in ("", "ai.onnx.preview") and next(node.subgraphs(), None) is None
-    return plain and _versions(node) is not None
+    return plain and bool(_versions(node))
 
 
-def _versions(node: Node) -> tuple[int, ...] | None:
+def _versions(node: Node) -> tuple[int, ...]:
     schema = schema_of(node)
-    return None if schema is None else _body_versions(node.domain, node.op, schema.since)
-
-
-@cache
-def _body_versions(domain: str, op: str, since: int) -> tuple[int, ...] | None:
-    import onnx
-
-    try:
-        raw = onnx.defs.get_schema(op, since, domain)
-    except onnx.defs.SchemaError:
-        return None
-    if raw.has_function:
-        return tuple(raw.function_opset_versions)
-    if raw.has_context_dependent_function:
-        return tuple(raw.context_dependent_function_opset_versions)
-    return None
+    return () if schema is None else schema.functions
 
 
 def _expand(graph: Graph, node: Node, context: PassContext, depth: int) -> list[Node] | None:
