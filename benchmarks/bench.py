@@ -2,13 +2,14 @@
 
 All contestants are open in one process and run in bursts of about 0.1 s, A B C A B C; before each burst come a pause
 of 80 ms and two uncounted runs, because a peer's threads go on spinning after a run and would tax the next one.
-Peak memory and load time are measured apart, each contestant alone in a fresh process.
+Peak memory and start-up are measured apart, each contestant alone in a fresh process: see `benchmarks.alone`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import bench_report
+from benchmarks.alone import write_job
 from benchmarks.contestants import CONTESTANTS, Run, installed, open_for, symbol_sizes
 from benchmarks.machine import describe
 from benchmarks.tolerance import compare_outputs, worst_of
@@ -115,39 +117,30 @@ def time_model(name: str, size_number: int, threads: int, quick: bool) -> dict[s
     return answer
 
 
-def _memory_bytes(field: str) -> int:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith(field + ":"):
-                return int(line.split()[1]) * 1024
-    import psutil
+def measure_alone(model: ZooModel, size_number: int, threads: int, contestant: str) -> dict[str, Any]:
+    """What a contestant takes in a process of its own, imports included, and the MiB of the model's files."""
+    path, feed = model_path(model.name), make_feed(model, model.sizes[size_number])
+    with tempfile.TemporaryDirectory() as scratch:
+        job = Path(scratch) / "job.pickle"
+        sizes = symbol_sizes(path, feed)
+        write_job({"contestant": contestant, "path": str(path), "threads": threads, "feed": feed, "sizes": sizes}, job)
+        found = run_worker("benchmarks.alone", [str(job)], threads, WORKER_TIMEOUT_S)
+    if "error" in found:
+        return {"alone_error": found["error"]}
+    return {**found, "weights_mib": weights_bytes(path) / 2**20}
 
-    return int(psutil.Process().memory_info().rss)
 
+def weights_bytes(path: Path) -> int:
+    """Bytes of the model's file and of its external data: near enough to those of its weights."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo
 
-def measure_alone(name: str, size_number: int, threads: int, contestant: str) -> dict[str, Any]:
-    """Runs in a worker process of its own: load time, first run, peak memory above what importing took."""
-    import importlib
-
-    model = load_manifest().models[name]
-    path, feed = model_path(name), make_feed(model, model.sizes[size_number])
-    sizes = symbol_sizes(path, feed)
-    importlib.import_module(contestant)
-    gc.collect()
-    before = _memory_bytes("VmRSS")
-    started = time.perf_counter()
-    run = open_for(contestant, path, threads, feed, sizes)
-    loaded = time.perf_counter()
-    run(feed)
-    ran = time.perf_counter()
-    for _ in range(UNCOUNTED_RUNS):
-        run(feed)
-    peak = _memory_bytes("VmHWM")
-    return {
-        "load_s": loaded - started, "first_run_s": ran - loaded,
-        "peak_memory_mib": peak / 2**20, "added_memory_mib": (peak - before) / 2**20,
-    }  # fmt: skip
+    names = {
+        ExternalDataInfo(tensor).location
+        for tensor in onnx.load(str(path), load_external_data=False).graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+    return sum(file.stat().st_size for file in (path, *(path.parent / name for name in sorted(names))))
 
 
 def bench_model(model: ZooModel, size_number: int, threads: int, quick: bool) -> dict[str, Any]:
@@ -163,8 +156,7 @@ def bench_model(model: ZooModel, size_number: int, threads: int, quick: bool) ->
     entry.update(run_worker("benchmarks.bench", timed, threads, WORKER_TIMEOUT_S))
     for contestant, figures in entry.get("contestants", {}).items():
         if "error" not in figures:
-            alone = run_worker("benchmarks.bench", [*arguments, "--alone", contestant], threads, WORKER_TIMEOUT_S)
-            figures.update({"alone_error": alone["error"]} if "error" in alone else alone)
+            figures.update(measure_alone(model, size_number, threads, contestant))
     for peer in ("onnxruntime", "openvino"):
         pair = [entry.get("contestants", {}).get(each, {}).get("median_ms") for each in (peer, "ronn")]
         entry[f"{peer}_over_ronn"] = pair[0] / pair[1] if None not in pair else None
@@ -181,15 +173,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to quote")
     parser.add_argument("--output", type=Path, default=bench_report.RESULTS, help="folder for JSON and PNG")
-    parser.add_argument("--alone", help=argparse.SUPPRESS)
     parser.add_argument("--worker-result", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker_result is not None:
         name = options.name[0]
-        if options.alone is not None:
-            write_result(options.worker_result, measure_alone(name, options.size, options.threads[0], options.alone))
-        else:
-            write_result(options.worker_result, time_model(name, options.size, options.threads[0], options.quick))
+        write_result(options.worker_result, time_model(name, options.size, options.threads[0], options.quick))
         return 0
     try:
         models = load_manifest().select(options.name, options.small)

@@ -54,8 +54,8 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for peer in PEERS:
         table.add_column(f"{CONTESTANT_NAMES[peer]} / RONN", justify="right")
-    table.add_column("load s", justify="right")
-    table.add_column("added MiB", justify="right")
+    table.add_column("start s", justify="right")
+    table.add_column("MiB", justify="right")
     notes = []
     for entry in result["models"]:
         cells = [entry["name"], entry["size"]]
@@ -79,7 +79,7 @@ def print_table(result: dict[str, Any]) -> None:
         for peer in PEERS:
             ratio = entry.get(f"{peer}_over_ronn")
             cells.append("-" if ratio is None else f"{ratio:.2f}")
-        for field, form in (("load_s", "{:.2f}"), ("added_memory_mib", "{:.0f}")):
+        for field, form in (("start_s", "{:.2f}"), ("taken_memory_mib", "{:.0f}")):
             values = [contestants.get(name, {}).get(field) for name in CONTESTANT_NAMES]
             cells.append(" / ".join("-" if value is None else form.format(value) for value in values))
         table.add_row(*cells)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.zoo.feeds import Feed
+if TYPE_CHECKING:
+    from benchmarks.zoo.feeds import Feed
 
-Run = Callable[[Feed], dict[str, Any]]
+Run = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 
 def symbol_sizes(path: Path, feed: Feed) -> dict[str, int]:
@@ -111,6 +110,8 @@ CONTESTANTS: dict[str, Callable[[Path, int], Run]] = {
 
 
 def installed(name: str) -> bool:
+    import importlib.util
+
     return importlib.util.find_spec(name) is not None
 
 
@@ -121,6 +122,8 @@ def detached(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def placement_counts(session: Any) -> tuple[dict[str, int], list[str]]:
     """Nodes per provider in the compiled plan, and the operators that `reference` runs."""
+    from collections import Counter
+
     entries = list(session.placement())
     counts = Counter(str(entry.provider) for entry in entries)
     on_reference = sorted({str(entry.op) for entry in entries if entry.provider == "reference"})

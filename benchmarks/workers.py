@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,11 @@ def _environment(threads: int) -> dict[str, str]:
 
 def run_worker(module: str, arguments: list[str], threads: int, timeout_s: float) -> dict[str, Any]:
     """What `python -m module --worker-result FILE arguments` writes to FILE, or {"error": why there is nothing}."""
+    # Imported here: a worker that measures what a runtime takes needs none of it.
+    import signal
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory() as scratch:
         result = Path(scratch) / "result.json"
         command = [sys.executable, "-m", module, "--worker-result", str(result), *arguments]
