@@ -11,7 +11,7 @@ from ronn_codegen.simd import ops
 from ronn_codegen.simd.activation import activate
 from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.tile import Terms
-from ronn_codegen.templates.conv_plan import BLOCKS, DEPTHWISE, PLAIN, WORDS
+from ronn_codegen.templates.conv_plan import DEPTHWISE, PLAIN, WORDS
 from ronn_codegen.templates.conv_tile import conv_tile, sizes_of, words_reader
 
 _row_words = words_reader(WORDS, "kind edge column_taps lead trail left stride dilation wide x_column y_step")
@@ -56,7 +56,7 @@ def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., Non
     tile; the input of the next tile, ``next_row`` bytes beyond the row's after its last tile.
     """
     tile = conv_tile(lanes, most, terms)
-    _, _, *middle, half, _ = sizes_of(most, 1)
+    _, _, *middle, half, _ = sizes_of(most, 0)
     few = middle[0] if middle else half
 
     @njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
@@ -73,7 +73,7 @@ def row_of(lanes: int, most: int, terms: Terms, depth: int) -> Callable[..., Non
             rest = trail - at
             if at < lead or rest <= 0:
                 pixels = min(edge, (lead if at < lead else width) - at)
-            elif family == BLOCKS:
+            elif family:
                 tiles = (rest + most - 1) // most
                 pixels = (rest + tiles - 1) // tiles
             else:

@@ -208,8 +208,8 @@ def _emit(lanes: int, pixels: int, blocks: int, depthwise: bool, terms: Terms) -
 
 
 def sizes_of(most: int, blocks: int) -> tuple[int, ...]:
-    """The pixels of the tiles that there are: all up to ``most`` with ``BLOCKS`` blocks, else a few."""
-    if blocks == BLOCKS:
+    """The pixels of the tiles that there are: all up to ``most``, but a few for depthwise convolutions."""
+    if blocks:
         return tuple(range(1, most + 1))
     return (1, 2, 4, 7, 14) if most == 14 else (1, 2, 3, 6)
 

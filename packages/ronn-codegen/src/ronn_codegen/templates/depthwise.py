@@ -120,7 +120,7 @@ def _strip(lanes: int, most: int) -> Callable[..., None]:
         number = builder.add(builder.mul(values[0], t.i64(most)), builder.sub(values[1], t.i64(1)))
 
         def case(kind: tuple[int, int], pixels: int) -> None:
-            if pixels in sizes_of(most, 1):
+            if pixels in sizes_of(most, 0):
                 name = f"strip_{lanes}_{pixels}_{kind[0]}_{kind[1]}"
                 function = t.function_of(builder, name, [k[0] for k in kinds], _emit(lanes, pixels, *kind))
                 function.attributes.add("optsize")  # no loop is worth a second copy
@@ -141,7 +141,7 @@ def depthwise_f32(target: Target) -> Callable[..., None]:
     """As ``conv_f32``, for a plan whose ``strip_kind`` is ``kind``."""
     lanes, most = target.lanes(32), pixels_of(target)
     strip, ending = _strip(lanes, most), ending_of(lanes)
-    _, _, *middle, half, _ = sizes_of(most, 1)
+    _, _, *middle, half, _ = sizes_of(most, 0)
     few = middle[0] if middle else half
     vector_bytes = 4 * lanes
 

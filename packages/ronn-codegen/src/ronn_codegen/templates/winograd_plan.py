@@ -34,6 +34,7 @@ _SHARES = 8  # at most
 _MOST_WEIGHTS = 16 << 20  # bytes of transformed weights
 _BYTES_PER_CYCLE = 5.0  # of weights, from memory
 _TRANSFORM = 220.0  # cycles for one vector of a tile, one way
+_REGISTER_TILE = 100.0  # cycles for one register tile beyond its products
 
 
 def weight_transform() -> np.ndarray:
@@ -116,6 +117,7 @@ class WinogradPlan:
         tiles = shape.n * self.tiles
         return (
             1.1 * POINTS * tiles * shape.c * shape.k / self.lanes
+            + POINTS * shape.n * self.blocks * _register_tiles(self.products) * _REGISTER_TILE
             + tiles * _TRANSFORM * (self.products.channel_blocks + self.products.out_blocks)
             + 4 * self.packed_size / _BYTES_PER_CYCLE
         )
@@ -182,8 +184,15 @@ def winograd(plan: ConvPlan) -> WinogradPlan | None:
     weights = 4 * made.packed_size
     if weights > _MOST_WEIGHTS:
         return None
-    direct = shape.n * shape.out[1] * shape.out[2] * 9 * shape.c * shape.k / plan.lanes + weights / 4 / _BYTES_PER_CYCLE
+    products = shape.n * shape.out[1] * shape.out[2] * 9 * shape.c * shape.k / plan.lanes
+    direct = products + weights / 4 / _BYTES_PER_CYCLE + shape.n * _register_tiles(plan) * _REGISTER_TILE
     return made if made.cycles < 0.8 * direct else None
+
+
+def _register_tiles(plan: ConvPlan) -> int:
+    """Those of one image, for each group of output blocks."""
+    _, high, wide = plan.shape.out
+    return high * ceil_div(wide, plan.pixels) * len(plan.groups)
 
 
 def pack_winograd(plan: WinogradPlan, weights: np.ndarray) -> np.ndarray:
