@@ -1,16 +1,18 @@
 """Discovery is isolated, deterministic, and remembers why something is unusable."""
 
+import os
 import shutil
 import sys
 import types
 from importlib import metadata
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint as StandardEntryPoint
 
 import pytest
 
 import ronn
+from ronn.entry_points import EntryPoint, entry_points
 from ronn.errors import ProviderError
-from ronn.plugins import Registry, installed
+from ronn.plugins import Registry
 from ronn.provider import Device, KernelProvider, Provider, Unavailable, kernel
 
 
@@ -70,7 +72,7 @@ def discover(monkeypatch):
     monkeypatch.setitem(sys.modules, "fake_dist", module)
 
     def make(**points):
-        return Registry([EntryPoint(name, target, "ronn") for name, target in points.items()])
+        return Registry([StandardEntryPoint(name, target, "ronn") for name, target in points.items()])
 
     return make
 
@@ -164,17 +166,23 @@ def environment(tmp_path, monkeypatch):
 
 
 def vendor_points():
-    return [(f.point.name, f.point.value, f.distribution, f.version) for f in installed() if "vendor" in f.distribution]
+    found = [p for p in entry_points("ronn") if "vendor" in p.value]
+    return [(p.name, p.value, p.distribution, p.version) for p in found]
+
+
+def of_the_standard_library():
+    return [(p.name, p.value, p.dist.name, p.dist.version) for p in metadata.entry_points(group="ronn")]
 
 
 def test_installed_entry_points_are_those_of_the_standard_library(environment):
     first, second = environment
-    install(first, "vendor-a", "1.0", "[console_scripts]\nx = y:z\n\n[ronn]\na = vendor_a:Provider\n")
-    install(second, "vendor-b", "2.0", "  [ronn]\nb = vendor_b:Provider [extra]\nc=vendor_b:Other\n")
+    install(first, "vendor-a", "1.0", "[console_scripts]\nx = y:z\n\n[ronn]\na = vendor_a:Provider\n[other]\nb = c:d\n")
+    install(second, "vendor-b", "2.0", "  [ronn]\nb = vendor_b:Provider [extra]\n# c = d:e\nc=vendor_b:Other\n")
     install(second, "vendor-c", "3.0", "[ronnier]\nd = vendor_c:Provider\n")
-    standard = [(p.name, p.value, p.dist.name, p.dist.version) for p in metadata.entry_points(group="ronn")]
-    assert len([p for p in standard if "vendor" in p[2]]) == 3
-    assert sorted((f.point.name, f.point.value, f.distribution, f.version) for f in installed()) == sorted(standard)
+    install(second, "vendor-d", "3.0", "")
+    assert len(vendor_points()) == 3
+    found = [(p.name, p.value, p.distribution, p.version) for p in entry_points("ronn")]
+    assert sorted(found) == sorted(of_the_standard_library())
 
 
 def test_what_is_installed_or_removed_is_noticed(environment):
@@ -186,18 +194,48 @@ def test_what_is_installed_or_removed_is_noticed(environment):
     assert vendor_points() == []
 
 
-@pytest.mark.parametrize("shadow", ["[ronn]\na = other:Provider\n", "[console_scripts]\nx = y:z\n", ""])
+@pytest.mark.parametrize("shadow", ["[ronn]\na = vendor_other:Provider\n", "[console_scripts]\nx = y:z\n", ""])
 def test_the_first_distribution_of_a_name_counts(environment, shadow):
     first, second = environment
-    install(second, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n")
+    install(second, "Vendor.A", "1.0", "[ronn]\na = vendor_a:Provider\n")
     install(first, "vendor-a", "2.0", shadow)
-    expected = [("a", "other:Provider", "vendor-a", "2.0")] if "other" in shadow else []
+    expected = [("a", "vendor_other:Provider", "vendor-a", "2.0")] if "other" in shadow else []
     assert vendor_points() == expected
-    found = [p.value for p in metadata.entry_points(group="ronn") if p.dist.name == "vendor-a"]
-    assert found == [value for _, value, _, _ in expected]
+    assert [f for f in of_the_standard_library() if "vendor" in f[1]] == expected
 
 
 def test_a_distribution_that_does_not_tell_its_name_is_found(environment):
     first, _ = environment
     install(first, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n", metadata="NOTHING")
-    assert [(f.point.value, f.version) for f in installed() if f.distribution == "?"] == [("vendor_a:Provider", "?")]
+    assert vendor_points() == [("a", "vendor_a:Provider", "?", "?")]
+
+
+@pytest.mark.parametrize("way", ["archive", "finder"])
+def test_what_is_not_in_folders_is_asked_of_the_standard_library(environment, monkeypatch, tmp_path, way):
+    first, _ = environment
+    info = install(first, "vendor-a", "1.0", "[ronn]\na = vendor_a:Provider\n")
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(first)])
+    if way == "archive":
+        shutil.make_archive(str(tmp_path / "packed"), "zip", first)
+        monkeypatch.syspath_prepend(str(tmp_path / "packed.zip"))
+    else:
+
+        class Finder(metadata.DistributionFinder):
+            def find_spec(self, name, path=None, target=None):
+                return None
+
+            def find_distributions(self, context):
+                return [metadata.Distribution.at(info)]
+
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    assert vendor_points() == [("a", "vendor_a:Provider", "vendor-a", "1.0")]
+
+
+def test_entry_points_load_what_they_name():
+    assert EntryPoint("x", "os.path:join").load() is os.path.join
+    assert EntryPoint("x", "os : path.join [extra]").load() is os.path.join
+    assert EntryPoint("x", "os.path").load() is os.path
+    with pytest.raises(ValueError, match="'a b' is no entry point"):
+        EntryPoint("x", "a b").load()
+    with pytest.raises(ModuleNotFoundError):
+        EntryPoint("x", "no_such_module:x").load()

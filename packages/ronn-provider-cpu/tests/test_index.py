@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import onnx
+
 from ronn_provider_cpu import lowering
 from ronn_provider_cpu.index import KERNELS, LOWERINGS
 from ronn_provider_cpu.lowering import lowerings, table
@@ -46,3 +48,17 @@ def test_the_index_lists_every_operator_where_it_is() -> None:
 def test_an_operator_that_the_index_lacks_is_found(monkeypatch) -> None:
     monkeypatch.setattr(lowering._families, "_homes", {})
     assert lowering.lowerings.__wrapped__("", "MaxPool")
+
+
+def test_a_run_needs_nothing_that_is_slow_to_import(tmp_path) -> None:
+    header = '<ir_version: 9, opset_import: ["": 17]>'
+    model = onnx.parser.parse_model(header + "g (float[N] x) => (float[N] y) { y = Relu(x) }")
+    onnx.save(model, tmp_path / "model.onnx")
+    text = (
+        "import sys, numpy, ronn\n"
+        "ronn.Session(sys.argv[1], [('cpu', {'kernels': 'numpy'})]).run(numpy.float32([1]))\n"
+        "print(*{'onnx', 'numba', 'importlib.metadata', 'email', 'logging', 'subprocess'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", text, str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 from ronn import hookspecs, knobs
 from ronn.debug import say
+from ronn.entry_points import UNKNOWN, EntryPoint, entry_points
 from ronn.errors import ProviderError, nearest
 from ronn.records import dataclass, field
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from ronn.provider import Device, Provider
 
 GROUP = "ronn"
-UNKNOWN = "?"
 
 
 @dataclass(slots=True)
@@ -58,65 +56,41 @@ class Record:
         return self._devices
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entry point of group ``ronn``, and the distribution that has it."""
-
-    point: metadata.EntryPoint
-    distribution: str = UNKNOWN
-    version: str = UNKNOWN
+class Loadable(Protocol):
+    """What the registry needs of an entry point. One of ``importlib.metadata`` tells its distribution as ``dist``."""
 
     @property
-    def order(self) -> tuple[str, str, str]:
-        return self.point.name, self.distribution, self.point.value
+    def name(self) -> str: ...
+
+    @property
+    def value(self) -> str: ...
+
+    def load(self) -> Any: ...
 
 
-def installed() -> Iterator[Found]:
-    """The entry points of group ``ronn`` of all installed distributions. Of several with one name the first on the path
-    counts. As ``metadata.entry_points``, but the files of distributions that have none of the group are not parsed."""
-    for distribution in metadata.distributions():
-        text = distribution.read_text("entry_points.txt")
-        if text is None or not _SECTION.search(text):
-            continue
-        name, version = _name_and_version(distribution)
-        if name == UNKNOWN or metadata.distribution(name).read_text("entry_points.txt") == text:
-            for point in distribution.entry_points.select(group=GROUP):
-                yield Found(point, name, version)
-
-
-_SECTION = re.compile(rf"^\s*\[{GROUP}\]", re.M)
-_NAME, _VERSION = (re.compile(rf"^{field}: *(\S+)", re.M) for field in ("Name", "Version"))
-
-
-def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str]:
-    for file in ("METADATA", "PKG-INFO"):
-        text = distribution.read_text(file)
-        if text is not None and (name := _NAME.search(text)) and (version := _VERSION.search(text)):
-            return name[1], version[1]
-    return UNKNOWN, UNKNOWN
-
-
-def _given(point: metadata.EntryPoint) -> Found:
-    return Found(point) if point.dist is None else Found(point, point.dist.name, point.dist.version)
+def _distribution(point: Loadable) -> tuple[str, str]:
+    if isinstance(point, EntryPoint):
+        return point.distribution, point.version
+    dist = getattr(point, "dist", None)
+    return (UNKNOWN, UNKNOWN) if dist is None else (dist.name, dist.version)
 
 
 class Registry:
     """The providers and plugins of this environment, or of the entry points that are given."""
 
-    def __init__(self, entry_points: Iterable[metadata.EntryPoint] | None = None) -> None:
+    def __init__(self, points: Iterable[Loadable] | None = None) -> None:
         self.manager = pluggy.PluginManager("ronn")
         self.manager.add_hookspecs(hookspecs)
         self.records: list[Record] = []
-        points = dict.fromkeys(installed()) if entry_points is None else [_given(p) for p in entry_points]
         allowed = knobs.words(knobs.PROVIDERS.get())
-        for found in sorted(points, key=lambda f: f.order):
-            if not allowed or found.point.name in allowed or found.point.name == "reference":
-                self._load(found)
+        found = [(p.name, *_distribution(p), p) for p in (entry_points(GROUP) if points is None else points)]
+        for name, distribution, version, point in sorted(found, key=lambda f: (f[0], f[1], f[3].value)):
+            if not allowed or name in allowed or name == "reference":
+                self._load(point, Record(name, distribution, version, point.value))
 
-    def _load(self, origin: Found) -> None:
-        record = Record(origin.point.name, origin.distribution, origin.version, origin.point.value)
+    def _load(self, point: Loadable, record: Record) -> None:
         try:
-            target = origin.point.load()
+            target = point.load()
             found = self._accept(target, record)
         except BaseException as e:
             if isinstance(e, (KeyboardInterrupt, GeneratorExit)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -13,7 +12,6 @@ from ronn_codegen.native.library import Progress
 
 _PATIENCE = 2.0  # seconds
 _WIDTH = 28
-_log = logging.getLogger("ronn")
 
 
 class _Bar:
@@ -69,7 +67,9 @@ def compile_progress() -> Iterator[Progress]:
             bar.update(done, total)
         elif not told:
             told = True
-            _log.info("compiling %d kernel modules, once for this machine", total)
+            import logging
+
+            logging.getLogger("ronn").info("compiling %d kernel modules, once for this machine", total)
 
     try:
         yield progress

@@ -8,14 +8,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +23,9 @@ from ronn_codegen.native.cache import CodeCache, code_folder
 from ronn_codegen.native.declare import Signature
 from ronn_codegen.native.image import Image, Mapped, link
 from ronn_codegen.native.machine import Machine, machine
+
+if TYPE_CHECKING:
+    import subprocess
 
 Progress = Callable[[int, int, str], None]
 """Called as ``(done, total, module)`` while modules are compiled."""
@@ -208,6 +210,8 @@ class Library:
                 self.build_here(module)
 
     def _start(self, modules: list[str]) -> subprocess.Popen[str]:
+        import subprocess
+
         level = self.machine.level
         command = [sys.executable, "-m", "ronn_codegen.native.build", level, *modules]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

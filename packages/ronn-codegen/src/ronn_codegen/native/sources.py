@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from functools import lru_cache
-from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -80,8 +79,16 @@ def digest(module: str) -> str:
 @lru_cache(maxsize=1)
 def _compilers() -> str:
     """What tells one version of the compilers from another."""
-    texts = [_text(f"{name}._version") for name in ("numba", "llvmlite")]
-    return " ".join(t if t is not None else metadata.version(name) for name, t in zip(("numba", "llvmlite"), texts))
+    return " ".join(map(_version, ("numba", "llvmlite")))
+
+
+def _version(package: str) -> str:
+    text = _text(f"{package}._version")
+    if text is not None:
+        return text
+    from importlib import metadata
+
+    return metadata.version(package)
 
 
 @lru_cache(maxsize=256)
