@@ -174,7 +174,7 @@ LOWERINGS = {
         Compress NonMaxSuppression NonZero Unique
     """,
     "detection": """
-        AffineGrid Col2Im GridSample RoiAlign
+        AffineGrid Col2Im DeformConv GridSample MaxRoiPool RoiAlign
     """,
     "einsum": """
         Einsum
@@ -221,7 +221,7 @@ LOWERINGS = {
         com.microsoft::FastGelu com.microsoft::Gelu com.microsoft::QuantizeLinear com.microsoft::QuickGelu
     """,
     "pool": """
-        AveragePool GlobalAveragePool GlobalMaxPool MaxPool
+        AveragePool GlobalAveragePool GlobalMaxPool MaxPool MaxUnpool
     """,
     "quantised_pointwise": """
         com.microsoft::NhwcMaxPool com.microsoft::QLinearAdd com.microsoft::QLinearAveragePool

@@ -100,6 +100,10 @@ class Temporary:
     index: int
     nbytes: int
 
+    @property
+    def data(self) -> None:
+        """It is no constant."""
+
     def at(self, offset: int) -> Scratch:
         """Its address, ``offset`` bytes on."""
         return Scratch(self.index, offset)

@@ -76,7 +76,7 @@ def cubic(t: Single, which: int) -> Single:
     return ((a + _TWO) * d - (a + np.float32(3))) * d * d + _ONE
 
 
-def _gather_known(lanes: int) -> Any:
+def gather_known(lanes: int) -> Any:
     """``(address, places)``: the floats there; 0 for places below 0, which are not read."""
     of, vec = Vec("i32", lanes), Vec("f32", lanes)
 
@@ -104,7 +104,7 @@ def grid_sample(target: Target) -> Callable[..., None]:
     lanes = target.lanes(32)
     places, values = VectorType("i32", lanes), VectorType("f32", lanes)
     load_places, load_values, splat, put = places.load, values.load, values.splat, values.store_first
-    gather = _gather_known(lanes)
+    gather = gather_known(lanes)
 
     @_jit
     def position(g: Single, n: int, taps: int, padding: int, align: int) -> Single:

@@ -23,7 +23,7 @@ from ronn_codegen.templates.gemm_shape import (
 )
 from ronn_provider_cpu.lower import _bf16 as bf16
 from ronn_provider_cpu.lower._right_operand import pack_right
-from ronn_provider_cpu.lowering import F32, F64, Lowering, Operand
+from ronn_provider_cpu.lowering import F32, F64, Lowering, Operand, Temporary
 
 _PACK, _DOT = (f"ronn_codegen.templates.{name}" for name in ("gemm_pack", "gemv"))
 _GEMM = ("ronn_codegen.templates.gemm", "gemm_f32")
@@ -39,7 +39,7 @@ _STREAMED = 1 << 19  # bytes of a B that few rows of A pass over once
 class Matrix:
     """An operand as matrices ``rows x columns``, one for each index of ``batch``; strides in elements."""
 
-    operand: Operand
+    operand: Operand | Temporary
     rows: int
     columns: int
     row: int

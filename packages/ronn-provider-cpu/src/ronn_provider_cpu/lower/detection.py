@@ -1,4 +1,4 @@
-"""GridSample, RoiAlign, AffineGrid, Col2Im."""
+"""GridSample, RoiAlign, MaxRoiPool, AffineGrid, Col2Im, DeformConv."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ronn_codegen.templates.jobs import REDUCTION_KINDS
 from ronn_provider_cpu.lower._copies import fill, item, known, wanted
+from ronn_provider_cpu.lower._products import Epilogue, Matrix, Source, product
 from ronn_provider_cpu.lowering import F32, I32, I64, Lowering, lower
 
 _DETECTION = "ronn_codegen.templates.detection"
@@ -54,6 +55,50 @@ def roi_align(c: Lowering) -> None:
         largest=int(c.attr("mode", "avg") == "max"), chunks=regions * -(-channels // 32),
         cost=y.size * max(samples, 2) ** 2 * 2.5, flops=8 * y.size * max(samples, 2) ** 2, bytes=x.nbytes + y.nbytes,
     )  # fmt: skip
+
+
+@lower("MaxRoiPool")
+def max_roi_pool(c: Lowering) -> None:
+    """MaxRoiPool."""
+    x, rois, y = wanted(c.inputs[0]), wanted(c.inputs[1]), wanted(c.outputs[0])
+    c.require(x.dtype == rois.dtype == F32, "only float32")
+    regions, channels, down, across = y.shape
+    c.call(
+        "ronn_codegen.templates.windows", "max_roi_pool", x=x, rois=rois, y=y,
+        status=c.status(f"{c.node.label}: an image's number lies outside 0..{x.shape[0] - 1}"), batches=x.shape[0],
+        channels=channels, high=x.shape[2], wide=x.shape[3], regions=regions, down=down, across=across,
+        scale=float(c.attr("spatial_scale", 1.0)), chunks=regions * channels,
+        cost=y.size * 20 + regions * x.size / x.shape[0] * 0.5, bytes=x.nbytes + y.nbytes,
+    )  # fmt: skip
+
+
+@lower("DeformConv")
+def deform_conv(c: Lowering) -> None:
+    """DeformConv of two spatial dims: columns at moved positions, then a matrix product."""
+    x, w, offset, y = (wanted(v) for v in (*c.inputs[:3], c.outputs[0]))
+    bias, mask = c.input(3), c.input(4)
+    c.require(x.dtype == F32, "only float32")
+    c.require(x.rank == 4, f"{x.rank - 2} spatial dims")
+    n, channels, h, wide = x.shape
+    filters, per_group, kh, kw = w.shape
+    groups, parts = int(c.attr("group", 1)), int(c.attr("offset_group", 1))
+    c.require(bias is None or groups == 1, "a bias and several groups")
+    down, across = y.shape[2:]
+    strides, dilations = c.attr("strides", [1, 1]), c.attr("dilations", [1, 1])
+    table = [h, wide, kh, kw, down, across, *strides, *dilations, *c.attr("pads", [0, 0])[:2]]
+    taps, positions = kh * kw, down * across
+    shares = min(n * parts * taps * -(-positions // _PIXELS), _SHARES)
+    columns = c.temp(4 * n * channels * taps * positions)
+    c.call(
+        "ronn_codegen.templates.deform", "deform_columns", x=x, offset=offset, mask=0 if mask is None else mask,
+        y=columns, room=c.temp(1024 * shares), batches=n, channels=channels, parts=parts,
+        table=np.array(table, np.int64), chunks=shares, cost=n * taps * positions * (30 * parts + 3.0 * channels),
+        bytes=x.nbytes + columns.nbytes,
+    )  # fmt: skip
+    k = per_group * taps
+    left = Matrix(w, filters // groups, k, k, 1, (groups,))
+    right = Matrix(columns, k, positions, positions, 1, (n, groups))
+    product(c, left, right, y, Epilogue(source=None if bias is None else Source(bias, 1, 0)))
 
 
 @lower("AffineGrid")

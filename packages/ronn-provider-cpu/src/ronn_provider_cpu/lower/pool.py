@@ -1,4 +1,5 @@
-"""MaxPool, AveragePool and the global ones, in float32, on plain planes and on blocked channels."""
+"""MaxPool, AveragePool and the global ones, in float32, on plain planes and on blocked channels; MaxPool of bytes and
+with indices, and MaxUnpool."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from ronn.records import dataclass
 from ronn_codegen.templates.pool_sizes import scratch_width
-from ronn_provider_cpu.kernels._common import is_set
+from ronn_provider_cpu.kernels._common import ints, is_set
 from ronn_provider_cpu.kernels.pool import Window
-from ronn_provider_cpu.lowering import F32, Lowering, Operand, lower
+from ronn_provider_cpu.lower._copies import fill, item, steps, wanted
+from ronn_provider_cpu.lowering import F32, I8, I64, U8, Lowering, Operand, lower
 
 _MODULE = "ronn_codegen.templates.pool"
+_WINDOWS = "ronn_codegen.templates.windows"
 _SHARES = 32  # at most, of a kernel that needs scratch for each
 
 
@@ -28,8 +31,10 @@ def global_pool(c: Lowering) -> None:
 @lower("MaxPool")
 @lower("AveragePool")
 def pool(c: Lowering) -> None:
-    x, y = _operands(c)
-    c.require(len(c.outputs) == 1 or c.outputs[1] is None, "indices are not made natively")
+    maximum = c.node.op == "MaxPool"
+    at = c.outputs[1] if len(c.outputs) > 1 else None
+    located = maximum and (at is not None or wanted(c.inputs[0]).dtype in (I8, U8))
+    x, y = (wanted(c.inputs[0]), c.outputs[0]) if located else _operands(c)
     spatial = x.shape[2:]
     c.require(1 <= len(spatial) <= 3, f"{len(spatial)} spatial axes")
     window = Window(
@@ -37,8 +42,12 @@ def pool(c: Lowering) -> None:
         c.attr("ceil_mode"),
     )  # fmt: skip
     c.require(all(b >= 0 and e >= 0 for b, e in window.pads), "negative pads")
-    c.require(y.shape[2:] == tuple(window.sizes), "the output has another size than the windows")
-    maximum = c.node.op == "MaxPool"
+    made = wanted(y if y is not None else at)
+    c.require(made.shape[2:] == tuple(window.sizes), "the output has another size than the windows")
+    if located:
+        _located(c, x, y, at, window)
+        return
+    y = wanted(y)
     if tuple(window.kernel) == spatial and not any(map(any, window.pads)) and y.size == x.shape[0] * x.shape[1]:
         _whole(c, x, y, maximum)
         return
@@ -54,6 +63,45 @@ def pool(c: Lowering) -> None:
         _blocked(c, x, y, axes[:2], maximum)
     else:
         _plain(c, x, y, axes, maximum, lanes)
+
+
+def _located(c: Lowering, x: Operand, y: Operand | None, at: Operand | None, window: Window) -> None:
+    """Maxima with their places, or of bytes."""
+    c.require(x.dtype in (F32, I8, U8), f"maxima of {x.dtype} with indices")
+    size = math.prod(window.sizes) * x.shape[0] * x.shape[1]
+    dims = [(1, 1, 1, 1, 1, 0)] * (3 - len(window.sizes)) + [
+        (n, out, k, stride, dilation, before)
+        for n, out, k, stride, dilation, (before, _) in zip(
+            x.shape[2:], window.sizes, window.kernel, window.strides, window.dilations, window.pads, strict=True
+        )
+    ]
+    c.call(
+        _WINDOWS, "max_pool_at", x=x, y=c.temp(size * item(x)) if y is None else y, at=0 if at is None else at,
+        kind=(F32, I8, U8).index(x.dtype), planes=x.shape[0] * x.shape[1], table=np.array(dims, np.int64),
+        columns=int(is_set(c.attr("storage_order"))), chunks=size, cost=size * math.prod(window.kernel) * 2.0,
+        bytes=x.nbytes,
+    )  # fmt: skip
+
+
+@lower("MaxUnpool")
+def max_unpool(c: Lowering) -> None:
+    """MaxUnpool of up to three spatial dims: indices count in the shape that the windows imply."""
+    x, indices, y = wanted(c.inputs[0]), wanted(c.inputs[1]), wanted(c.outputs[0])
+    rank = x.rank - 2
+    c.require(rank <= 3, f"{rank} spatial axes")
+    c.require(indices.dtype == I64 and indices.size == x.size, "indices of another type or number")
+    kernel, strides, pads = c.attr("kernel_shape"), ints(c.attr("strides"), rank, 1), ints(c.attr("pads"), 2 * rank, 0)
+    implied = [(n - 1) * strides[i] - pads[i] - pads[rank + i] + int(kernel[i]) for i, n in enumerate(x.shape[2:])]
+    before = [1] * (5 - x.rank)
+    table = np.array(
+        [[*before, *x.shape[:2], *implied], [*before, *y.shape], [*before, *(s // item(y) for s in steps(y))]]
+    )
+    fill(c, y, np.zeros(1, y.dtype))
+    c.call(
+        _WINDOWS, "max_unpool", x=x, indices=indices, y=y,
+        status=c.status(f"{c.node.label}: an index lies outside the output"), n=x.size, size=item(x),
+        table=np.ascontiguousarray(table, np.int64), cost=x.size * 10.0, bytes=2 * x.nbytes + indices.nbytes,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,3 +89,22 @@ def center_crop_pad(c: InferContext) -> None:
     for axis, d in zip(where, target, strict=True):
         out[axis] = d
     c.set(0, c.dtype(0), out)
+
+
+@rule("MaxUnpool")
+def max_unpool(c: InferContext) -> None:
+    shape = c.shape(0)
+    if shape is None:
+        c.set(0, c.dtype(0), None)
+        return
+    if c.node.input(2) is not None:
+        target = c.dims(2)
+        c.set(0, c.dtype(0), unknown(len(shape)) if target is None else target)
+        return
+    rank = len(shape) - 2
+    kernel, strides, pads = c.attr("kernel_shape", [1] * rank), c.attr("strides"), c.attr("pads")
+    strides, pads = [1] * rank if strides is None else strides, [0] * 2 * rank if pads is None else pads
+    out: list[Dim | None] = list(shape[:2])
+    for i, n in enumerate(shape[2:]):
+        out.append((n - 1) * strides[i] - pads[i] - pads[rank + i] + kernel[i] if isinstance(n, int) else None)
+    c.set(0, c.dtype(0), out)
