@@ -53,6 +53,8 @@ def split(graph: Graph, given: bool = True) -> Split | None:
 
     ``given``: whether values of the graph's inputs alone are reason enough.
     """
+    if not any(_of_unknown_size(node) or _wanted_operands(node) for node in graph):
+        return None  # the usual case, found out quickly
     head, tail, wanted = _sort(graph)
     short = len(tail) < LEAST_TAIL or not head
     if short:
@@ -84,7 +86,7 @@ def _sort(graph: Graph, given: Container[Value] = ()) -> tuple[list[Node], list[
     open_: set[Value] = set()  # values that only the tail may use
     wanted: set[Value] = set()
     for node in graph:
-        operands = [v for v in map(node.input, _shape_operands(node)) if v is not None and not v.is_const]
+        operands = _wanted_operands(node)
         if any(v in open_ for v in _needs(node)):
             tail.append(node)
             open_.update(node.outputs)
@@ -136,19 +138,27 @@ def _with_makers(
     return kept[::-1], [node for node in graph if node in inside], leaves
 
 
-def _shape_operands(node: Node) -> tuple[int, ...]:
-    return _SHAPE_OPERANDS.get(node.op, ()) if node.domain == "" else ()
+def _wanted_operands(node: Node) -> list[Value]:
+    """The operands that are no constants whose values sizes hang on."""
+    places = _SHAPE_OPERANDS.get(node.op) if node.domain == "" else None
+    if places is None:
+        return []
+    return [v for v in map(node.input, places) if v is not None and v.data is None]
 
 
 def _needs(node: Node) -> Iterable[Value]:
-    yield from (v for v in node.inputs if v is not None)
+    found = [v for v in node.inputs if v is not None]
     for sub in node.subgraphs():
-        yield from sub.captures()
+        found += sub.captures()
+    return found
 
 
 def _of_unknown_size(node: Node) -> bool:
     """Whether an output is a tensor whose size is not known (or may be one)."""
-    return any(v.name and (v.type is None or _open(v)) for v in node.outputs)
+    for v in node.outputs:  # noqa: SIM110  # asked for every node of every plan
+        if v.name and (v.type is None or _open(v)):
+            return True
+    return False
 
 
 def _open(value: Value) -> bool:

@@ -366,8 +366,9 @@ class Graph:
         """Every node, those of subgraphs too, outer before inner."""
         for node in self:
             yield node
-            for sub in node.subgraphs():
-                yield from sub.all_nodes()
+            if node in self._nested:
+                for sub in node.subgraphs():
+                    yield from sub.all_nodes()
 
     def captures(self) -> list[Value]:
         """The values of graphs around this one that it or its subgraphs use, each once, in order of first use."""
