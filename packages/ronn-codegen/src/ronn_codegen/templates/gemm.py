@@ -22,10 +22,10 @@ from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import FACTORS, Terms
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
-from ronn_codegen.templates.gemm_tile import CLAMPED, STREAMED, combine_call, tile_call
+from ronn_codegen.templates.gemm_tile import CLAMPED, LINE, STREAMED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
-ROWS = 32  # tiles of a block of rows: with 512 steps they take less than half of the second-level cache
+ROWS = 32  # tiles of a block of rows at most: with 1024 steps they take three quarters of the second-level cache
 
 MEMORY = 12 << 20  # bytes from which on a B is taken not to lie in any cache
 CACHE = 1 << 19  # bytes from which on it does not lie in the second-level cache
@@ -52,7 +52,7 @@ def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> C
     mr, nr, narrow = shape.rows, shape.columns, shape.vectors // 2 * shape.lanes
     multiply, combine = tile_call(shape, elem, terms), combine_call(shape.lanes, elem)
     offset, size = peek("i64"), SIZES[elem]
-    half = nr * size // 2
+    lines = max(nr * size // LINE, 1)
 
     @njit(error_model="numpy", nogil=True)
     def run(
@@ -65,10 +65,12 @@ def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> C
         most = 2 * mr if n <= narrow else mr
         tiles = (m + most - 1) // most
         # A small B stays in the cache however C is written: row after row is best for large ones.
-        block = 1 if panels > 1 and size * k * n <= CACHE // 2 else ROWS
+        blocks = tiles if panels > 1 and size * k * n <= CACHE // 2 else (tiles + ROWS - 1) // ROWS
+        block = (tiles + blocks - 1) // blocks
         even, odd = m // tiles, m % tiles  # the first tiles have a row more
         product = panels * tiles
-        # One tile of rows reads B from memory itself. Else the first two fetch the panel that comes next.
+        # One tile of rows reads B from memory itself. Else the first ones fetch the panel that comes next, each a line
+        # of its rows.
         far = size * k * n > (MEMORY if tiles == 1 else CACHE)
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
@@ -114,11 +116,11 @@ def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> C
                         added = es + size * (row * source_row + (0 if source_kind == ROW_ELEMENTS else j))
                         left = ea + size * (row * a_row + p * a_step)
                         turn = tile - t0
-                        fetch = AHEAD if tiles == 1 else beyond + turn * half
+                        fetch = AHEAD if tiles == 1 else beyond + turn * LINE
                         multiply(
                             rows, columns, steps, guarded, left, a_row, a_step, panel, step, to, c_row,
                             to if p > 0 else added, c_row if p > 0 else source_row,
-                            flags | (STREAMED if far and turn < 2 else 0), fetch, half if tiles == 1 else 0, p0, p1,
+                            flags | (STREAMED if far and turn < lines else 0), fetch, LINE if tiles == 1 else 0, p0, p1,
                         )  # fmt: skip
                         if done:
                             if not simple:

@@ -12,7 +12,7 @@ from ronn_codegen.simd.vectors import Vector, largest, smallest
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
 CLAMPED, STREAMED = 2, 4  # flags of a tile, beside ROW_VECTORS
-_LINE = 64  # bytes of a line of the caches
+LINE = 64  # bytes of a line of the caches
 _TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
 _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
 
@@ -25,9 +25,9 @@ def tile_call(tile: Tile, elem: str, terms: t.Terms = t.FACTORS) -> Any:
     low, high)``
 
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
-    between low and high, STREAMED fetch into the second-level cache, for each step, what lies
-    ``fetch`` and ``fetch + apart`` bytes beyond B: each time half of a row of a panel. B has whole vectors of columns,
-    but for its last ``tail`` steps. A and B hold what ``terms`` multiply.
+    between low and high, STREAMED fetch into the second-level cache, for each step, the lines
+    ``fetch``, ``fetch + apart`` and so on bytes beyond B, as many as a row of a panel has. B has whole vectors of
+    columns, but for its last ``tail`` steps. A and B hold what ``terms`` multiply.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -73,13 +73,16 @@ def _emit_tile(
     def flag(bit: int) -> Value:
         return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
 
+    for i in range(shape.rows):  # C comes while sums are made
+        line = t.at(builder, c, t.scaled(builder, c_row, i))
+        for offset in range(0, across * shape.vectors, LINE):
+            t.prefetch(builder, t.at(builder, line, offset), write=True)
     rows = Rows(a, a_row, a_step)
     sums = t.zeros(shape)
     if streams:
         streamed = builder.select(flag(STREAMED), builder.sub(steps, tail), t.i64(0))
-        halves = [fetch, builder.add(fetch, apart)]
-        lines = range(0, max(across * shape.vectors // 2, _LINE), _LINE)
-        fetched = [builder.add(half, t.i64(line)) for half in halves for line in lines]
+        lines = max(across * shape.vectors // LINE, 1)
+        fetched = [builder.add(fetch, builder.mul(apart, t.i64(i))) for i in range(lines)]
         sums = t.outer_products(builder, shape, streamed, rows, Panel(b, b_step, fetch=fetched), sums, terms)
         rows, b, steps = _after(builder, rows, b, b_step, streamed, steps)
     # Masked loads and stores cost a tenth of the time of short sums.
