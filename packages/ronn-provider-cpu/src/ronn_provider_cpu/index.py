@@ -19,6 +19,9 @@ KERNELS = {
         ronn.cpu::Block ronn.cpu::BlockedConv ronn.cpu::BlockedConvTranspose ronn.cpu::Regroup
         ronn.cpu::Unblock
     """,
+    "byte_matmul": """
+        ronn.cpu::ByteMatMul
+    """,
     "cast": """
         BitCast Cast CastLike
     """,
@@ -166,6 +169,9 @@ LOWERINGS = {
     """,
     "blocked_transpose": """
         ronn.cpu::BlockedConvTranspose
+    """,
+    "byte_weights": """
+        ronn.cpu::ByteMatMul
     """,
     "conv": """
         Conv ConvTranspose com.microsoft::FusedConv ronn.cpu::BlockedConv ronn::FusedConv

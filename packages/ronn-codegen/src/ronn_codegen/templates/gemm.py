@@ -21,6 +21,7 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import FACTORS, Terms
+from ronn_codegen.templates.gemm_bytes import bytes_product
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
 from ronn_codegen.templates.gemm_tile import CLAMPED, LINE, STREAMED, combine_call, tile_call
 
@@ -43,6 +44,17 @@ def gemm_f32(target: Target) -> Callable[..., None]:
     one element a row; ``source_row`` may be 0. ``mode``, p0 and p1: see ``ronn_codegen.simd.modes``.
     """
     return product(target, "f32", activate(target.lanes(32)))
+
+
+@native(
+    "gemm_bytes_f32(m, n, k, kc, a, a_row, w, scale, c, c_row, source, source_kind, mode, p0: f32, p1: f32, room,"
+    " apart)"
+)
+def gemm_bytes_f32(target: Target) -> Callable[..., None]:
+    """C[m, n] of A[m, k] and W[k, n]; strides in elements. scale[n], padded to whole vectors; ``source_kind``: 0, or 1
+    for a row of n elements that is added. ``mode``, p0 and p1: see ``ronn_codegen.simd.modes``. room: scratch of
+    ``kc`` rows of a panel for each worker, ``apart`` bytes from one to the next. Work is shared by panels."""
+    return bytes_product(target)
 
 
 def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> Callable[..., None]:

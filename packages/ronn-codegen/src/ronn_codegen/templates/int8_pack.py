@@ -89,8 +89,13 @@ def row_sums(weights: Array, zeros: Array | int = 0) -> Array:
 
 def pack_depthwise(weights: Array, tile: Int8Tile) -> Array:
     """weights[taps, N] (int8), one filter per column, as panels ``[tap, column]``, flat."""
-    taps, n = weights.shape
-    padded = np.zeros((taps, -(-n // tile.lanes) * tile.lanes), np.int8)
+    return pack_rows(weights, tile.lanes, tile.columns)
+
+
+def pack_rows(weights: Array, lanes: int, columns: int) -> Array:
+    """weights[K, N] (int8) as panels ``[K, columns]``, flat; the last as wide as its columns need in whole vectors."""
+    k, n = weights.shape
+    padded = np.zeros((k, -(-n // lanes) * lanes), np.int8)
     padded[:, :n] = weights
-    parts = [padded[:, at : at + tile.columns].reshape(-1) for at in range(0, padded.shape[1], tile.columns)]
+    parts = [padded[:, at : at + columns].reshape(-1) for at in range(0, padded.shape[1], columns)]
     return np.concatenate(parts) if parts else np.empty(0, np.int8)

@@ -20,6 +20,7 @@ CLASSICAL = (
     _about("split-labels", "LinearClassifier SVMClassifier TreeEnsembleClassifier", keeps_types=True),
 )
 LATE = (
+    _about("byte-weights", "DequantizeLinear", keeps_types=True, late=True),
     _about("fold-dequantised", "DequantizeLinear", keeps_types=True, late=True),
     _about("block-layout", "Conv FusedConv", keeps_types=True, late=True),
     _about("fuse-residual", "BlockedConv", keeps_types=True, late=True),
