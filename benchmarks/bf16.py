@@ -88,9 +88,9 @@ def kernel(what: str, source: bytes) -> Kernel:
     both = sessions(source)
     feed = {v.name: random(*(int(d) for d in v.shape)) for v in both["float32"].inputs}  # type: ignore[union-attr]
     best, flops = dict.fromkeys(PRECISIONS, math.inf), 0
-    for _ in range(4):
+    for _ in range(12):
         for precision, session in both.items():
-            profile = session.profile(feed, runs=20)
+            profile = session.profile(feed, runs=5)
             used = [k for k in profile.kernels if not k.name.startswith(("block_", "unblock_"))]
             best[precision] = min(best[precision], sum(k.seconds for k in used))
             flops = max(k.flops for k in used)

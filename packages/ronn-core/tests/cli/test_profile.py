@@ -29,3 +29,9 @@ def test_profile_as_json(ronn, classifier):
     ops = "+".join(k["ops"] for k in data["kernels"])
     assert "Conv" in ops and "Gemm" in ops
     assert all(k["seconds"] >= 0 for k in data["kernels"])
+
+
+def test_a_precision_that_is_not_known(ronn, classifier):
+    assert ronn("profile", classifier, "-n", 1, "-p", "reference", "--precision", "bf16").code == 0
+    result = ronn("profile", classifier, "-n", 1, "-p", "reference", "--precision", "int2")
+    assert result.code != 0 and "float32, bf16" in result.err

@@ -36,6 +36,7 @@ def profile(
     ] = None,
     runs: Annotated[int, typer.Option("--runs", "-n", min=1, help="How many runs to measure.")] = 20,
     threads: Annotated[int, typer.Option(min=0, help="Threads that a run may use (0: what this process may).")] = 0,
+    precision: Annotated[str, typer.Option(help="What products may be taken in: float32 or bf16.")] = "float32",
     trace: Annotated[Path | None, typer.Option(help="Write the timeline for chrome://tracing or Perfetto.")] = None,
     html: Annotated[
         Path | None, typer.Option(help="Write one self-contained page: graph, timeline, roofline, table.")
@@ -70,8 +71,9 @@ def profile(
     sizes = parse_dims(dim)
     check_dims(sizes, loaded.inputs)
     options = SessionOptions(
-        optimization=optimization, disabled_passes=tuple(disable_pass or ()), dimensions=sizes, threads=threads
-    )
+        optimization=optimization, disabled_passes=tuple(disable_pass or ()), dimensions=sizes, threads=threads,
+        precision=precision,
+    )  # fmt: skip
     session = Session(loaded, providers=provider, options=options)
     given = read_inputs(input or (), session.inputs, "unit")
     missing = [i for i in session.inputs if i.name not in given]
