@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from native_support import native_nodes, one_node, run_one
+from native_support import native_nodes, numpy_nodes, one_node, run_one
 from test_lower_pointwise import check, floats, integers
+
+import ronn
 
 SHAPES = [(4,), (3, 100), (2, 3, 40), (2, 3, 4, 5), (1, 17, 33)]
 
@@ -137,3 +139,28 @@ def test_normalizations_of_a_sum(op: str) -> None:
         total.var(-1, keepdims=True) if op == "SkipLayerNormalization" else np.square(total).mean(-1, keepdims=True)
     )
     np.testing.assert_allclose(np.ravel(got[2]), np.ravel(1 / np.sqrt(spread + 1e-5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Sum", "Prod", "Max", "Min", "Mean", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_reductions_of_nothing(op: str, dtype: Any) -> None:
+    if dtype == np.int32 and op in ("Mean", "L2", "LogSum", "LogSumExp"):
+        return  # no integer stands for what they give
+    x = np.zeros((3, 0, 2), dtype)
+    for axes, keepdims in (([1], 1), ([0, 1], 0)):
+        constants = {"a": np.array(axes)}
+        model = one_node("Reduce" + op, {"x": x}, constants=constants, opset=20, keepdims=keepdims)
+        (got,), session = run_one(model, {"x": x})
+        plain = ronn.Session(model, providers=[("cpu", {"kernels": "numpy"})]).run({"x": x})["y0"]
+        assert native_nodes(session) == ["Reduce" + op] and got.dtype == plain.dtype
+        np.testing.assert_array_equal(got, plain)
+
+
+@pytest.mark.parametrize("op", ["Sum", "Prod", "Max", "Min", "Mean"])
+def test_reductions_along_no_axis(op: str) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    for constants in ({}, {"a": np.zeros(0, np.int64)}):
+        model = one_node("Reduce" + op, {"x": x}, constants=constants, opset=18, noop_with_empty_axes=1)
+        (got,), session = run_one(model, {"x": x})
+        assert numpy_nodes(session) == []
+        np.testing.assert_array_equal(got, x)
