@@ -110,7 +110,7 @@ def max_pool(
     return run
 
 
-def _counts(spatial: Sequence[int], window: Window, include_pad: bool, dtype: np.dtype) -> np.ndarray:
+def counts_of(spatial: Sequence[int], window: Window, include_pad: bool, dtype: np.dtype) -> np.ndarray:
     """How many elements each window averages over, broadcastable to the output."""
     total = np.ones((1,) * len(spatial), dtype)
     for i, n in enumerate(spatial):
@@ -142,7 +142,7 @@ def average_pool(
     def run(x: np.ndarray) -> np.ndarray:
         window = Window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
         total = window.reduce(pad_spatial(x, window.padded), np.add)
-        return total / _counts(x.shape[2:], window, is_set(count_include_pad), x.dtype)
+        return total / counts_of(x.shape[2:], window, is_set(count_include_pad), x.dtype)
 
     return run
 

@@ -18,6 +18,7 @@ CLASSICAL = (
     _about("fuse-text", "TfIdfVectorizer", keeps_types=True),
     _about("fuse-distances", "Scan", keeps_types=True),
     _about("split-labels", "LinearClassifier SVMClassifier TreeEnsembleClassifier", keeps_types=True),
+    _about("expand-lp-pools", "LpPool GlobalLpPool", keeps_types=True),
 )
 LATE = (
     _about("byte-weights", "DequantizeLinear", keeps_types=True, late=True),
