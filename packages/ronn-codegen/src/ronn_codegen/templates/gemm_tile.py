@@ -11,7 +11,7 @@ from ronn_codegen.simd.tile import Panel, Rows, TileShape, Value
 from ronn_codegen.simd.vectors import Vector, largest, smallest
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile
 
-CLAMPED, STREAMED = 2, 4  # flags of a tile, beside ROW_VECTORS
+CLAMPED, STREAMED, DISTANT = 2, 4, 8  # flags of a tile, beside ROW_VECTORS
 LINE = 64  # bytes of a line of the caches
 _TILE = "i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 f32 f32"
 _COMBINE = "i64 i64 i64 i64 i64 i64 i64 f32 f32"
@@ -27,7 +27,8 @@ def tile_call(tile: Tile, elem: str, terms: t.Terms = t.FACTORS) -> Any:
     (addresses, strides in elements): C = clamp(A @ B + source). flags: ROW_VECTORS there is a source, CLAMPED clamp
     between low and high, STREAMED fetch into the second-level cache, for each step, the lines
     ``fetch``, ``fetch + apart`` and so on bytes beyond B, as many as a row of a panel has. B has whole vectors of
-    columns, but for its last ``tail`` steps. A and B hold what ``terms`` multiply.
+    columns, but for its last ``tail`` steps. DISTANT fetches C while sums are made. A and B hold what ``terms``
+    multiply.
     """
     cases = [
         TileShape(rows, vectors, tile.lanes, elem)
@@ -73,10 +74,11 @@ def _emit_tile(
     def flag(bit: int) -> Value:
         return builder.icmp_signed("!=", builder.and_(flags, t.i64(bit)), t.i64(0))
 
-    for i in range(shape.rows):  # C comes while sums are made
-        line = t.at(builder, c, t.scaled(builder, c_row, i))
-        for offset in range(0, across * shape.vectors, LINE):
-            t.prefetch(builder, t.at(builder, line, offset), write=True)
+    with builder.if_then(flag(DISTANT)):
+        for i in range(shape.rows):
+            line = t.at(builder, c, t.scaled(builder, c_row, i))
+            for offset in range(0, across * shape.vectors, LINE):
+                t.prefetch(builder, t.at(builder, line, offset), write=True)
     rows = Rows(a, a_row, a_step)
     sums = t.zeros(shape)
     if streams:
