@@ -7,7 +7,6 @@ damaged is noticed by its length and checksum, and made again.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +63,8 @@ class CodeCache:
 
     def store(self, name: str, image: Image) -> Mapped:
         """Writes the image and maps it."""
+        import tempfile
+
         temporary = None
         try:
             self._make_folder()

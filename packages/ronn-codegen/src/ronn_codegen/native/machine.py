@@ -74,7 +74,7 @@ def machine(level: str = "native") -> Machine:
     identity = hashlib.sha256(" ".join(sorted(flags)).encode()).hexdigest()[:16]
     native = of_features(flags)
     if level == "native":
-        return Machine(native, arch, identity=f"{platform.processor()}|{identity}")
+        return Machine(native, arch, identity=identity)
     if level not in _MASKED:
         raise ValueError(f"there is no level {level!r}; one of {', '.join(LEVELS)}")
     target, cpu, features = _MASKED[level]

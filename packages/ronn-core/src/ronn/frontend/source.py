@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import warnings
-import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Union
@@ -215,6 +214,8 @@ def identify(data: bytes) -> str | None:
 
 
 def _zip_kind(data: bytes) -> str:
+    import zipfile
+
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             names = archive.namelist()

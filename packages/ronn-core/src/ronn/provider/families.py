@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
@@ -29,6 +28,8 @@ class Families:
 
     def all(self) -> list[ModuleType]:
         """Every module, by name."""
+        import pkgutil
+
         names = sorted(info.name for info in pkgutil.iter_modules(import_module(self._package).__path__))
         return [self._module(name) for name in names if not name.startswith("_")]
 
