@@ -23,7 +23,7 @@ from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import FACTORS, Terms
 from ronn_codegen.templates.gemm_bytes import bytes_product
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
-from ronn_codegen.templates.gemm_tile import CLAMPED, LINE, STREAMED, combine_call, tile_call
+from ronn_codegen.templates.gemm_tile import CLAMPED, DISTANT, LINE, STREAMED, combine_call, tile_call
 
 SIZES = {"f32": 4, "f64": 8}  # bytes
 ROWS = 32  # tiles of a block of rows at most: with 1024 steps they take three quarters of the second-level cache
@@ -86,6 +86,7 @@ def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> C
         far = size * k * n > (MEMORY if tiles == 1 else CACHE)
         simple = alpha == 1 and (source_kind == 0 or (source_kind == ROW_VECTORS and beta == 1))
         start_flags = source_kind if simple else 0
+        distant = DISTANT if size * m * n > CACHE // 2 else 0
         clamped = CLAMPED if simple and mode == CLAMP else 0
         rest = 0 if clamped else mode
         end = batch * product * (worker + 1) // workers
@@ -107,7 +108,7 @@ def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> C
             while p == 0 or p < k:
                 steps = min(kc, k - p)
                 done = p + steps >= k
-                flags = (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
+                flags = distant | (start_flags if p == 0 else ROW_VECTORS) | (clamped if done else 0)
                 i = at - first
                 while i < stop - first:
                     q = i // height
