@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_support import latest_plan, native_nodes, one_node, run_one
 
+import ronn
 from ronn_codegen.native.machine import machine
 from ronn_provider_cpu.compiling import level
 
@@ -181,3 +182,17 @@ def test_without_the_instruction(
     np.testing.assert_array_equal(got, run("MatMul", x, "b", "float32")[0])
     assert "bf16" not in "".join(kernels)
     assert "float32: this processor has no dot of bfloat16" in capsys.readouterr().err
+
+
+@dot
+def test_sessions_of_one_model_keep_to_their_own_precision() -> None:
+    x, w = random(40, 64), random(64, 48, seed=1)
+    model = ronn.Model.load(one_node("MatMul", {"x": x}, constants={"w": w}))
+    wide, halved = (
+        ronn.Session(model, providers=["cpu"], options={"precision": precision}) for precision in ("float32", "bf16")
+    )
+    exact, near = x.astype(np.float64) @ w, rounded(x) @ rounded(w)
+    for _ in range(2):
+        np.testing.assert_allclose(wide.run({"x": x})[0], exact, atol=1e-4)
+        np.testing.assert_allclose(halved.run({"x": x})[0], near, atol=1e-4)
+    assert np.abs(exact - near).max() > 1e-3
