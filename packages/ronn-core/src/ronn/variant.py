@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ronn.compile import Experiences, Request, Signature, to_assigned, to_plan, 
 from ronn.errors import RonnError
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
+from ronn.plan.pause import collector_paused
 from ronn.plan.plan import Plan
 from ronn.usage import distinct_bytes, in_memory
 
@@ -86,22 +88,28 @@ class Variant:
             self._check_open()
             plan = self._plans.get(signature)
             if plan is None:
-                graph = self._specialised(signature)
-                plan = to_plan(to_assigned(graph, self.request), self.request, self._experiences)
-                shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
-                self.request.model.give_files_back()
-                self._admit(plan)
-                self._make_room()
-                self._plans[signature] = plan
-                self.planned += 1
-                self.compiles += plan.compiles
-                if self._unplanned is not None:
-                    forget_constants(self._unplanned)
-                    self._unplanned = None
-                self._latest = graph
+                # The first plan comes with folded weights, which should not wait for the collector.
+                with nullcontext() if self.planned == 0 else collector_paused():
+                    plan = self._make(signature)
             else:
                 plan.used = True
             return plan
+
+    def _make(self, signature: Signature) -> Plan:
+        graph = self._specialised(signature)
+        plan = to_plan(to_assigned(graph, self.request), self.request, self._experiences)
+        shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
+        self.request.model.give_files_back()
+        self._admit(plan)
+        self._make_room()
+        self._plans[signature] = plan
+        self.planned += 1
+        self.compiles += plan.compiles
+        if self._unplanned is not None:
+            forget_constants(self._unplanned)
+            self._unplanned = None
+        self._latest = graph
+        return plan
 
     def _check_open(self) -> None:
         # A thread may have found the session open, and then waited for the lock while it was closed.
