@@ -118,6 +118,51 @@ def test_graph_given_twice_is_merged_as_protobuf_does() -> None:
     assert data_of(both, "w0").tolist() == A.tolist() and data_of(both, "w1").tolist() == B.tolist()
 
 
+def constants_model(*arrays: np.ndarray) -> bytes:
+    """Constant nodes, in an order that does not run, one inside a branch."""
+    nodes = [
+        helper.make_node("Constant", [], [f"c{i}"], value=numpy_helper.from_array(a), name=f"n{i}")
+        for i, a in enumerate(arrays)
+    ]
+    inner = helper.make_node("Constant", [], ["inner"], value=numpy_helper.from_array(A))
+    branch = helper.make_graph([inner], "b", [], [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [100])])
+    nodes.append(helper.make_node("If", ["b"], ["y"], then_branch=branch, else_branch=branch))
+    info = helper.make_tensor_value_info("b", TensorProto.BOOL, [])
+    first = helper.make_node("Identity", ["c0"], ["z"])  # before what it uses
+    graph = helper.make_graph(
+        [first, *nodes], "g", [info], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [100])]
+    )
+    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
+    return data
+
+
+def test_tensors_of_nodes_are_left_out_too(tmp_path: Path) -> None:
+    data = constants_model(A, B)
+    parts = split(data, len(data))
+    assert parts is not None
+    stripped, kept = parts
+    nodes = onnx.load_from_string(stripped).graph.node
+    assert [n.attribute[0].t.HasField("raw_data") for n in nodes[1:3]] == [False, False]
+    assert nodes[3].attribute[0].g.node[0].attribute[0].t.raw_data == A.tobytes()
+    first, second = kept.take((1, 0)), kept.take((2, 0))
+    assert first is not None and first.tobytes() == A.tobytes()
+    assert second is not None and second.tobytes() == B.tobytes()
+    (tmp_path / "m.onnx").write_bytes(data)
+    for source in (data, tmp_path / "m.onnx"):
+        found = {n.name: n.attributes["value"] for n in load(source).graph if n.op == "Constant"}
+        assert found["n0"].tolist() == A.tolist() and found["n1"].tolist() == B.tolist()
+
+
+def test_a_tensor_given_twice_in_an_attribute_is_left_to_protobuf() -> None:
+    one = onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=numpy_helper.from_array(A))
+    node = onnx.NodeProto(op_type="Constant", output=["c"]).SerializeToString()
+    twice = one.SerializeToString() + onnx.AttributeProto(t=numpy_helper.from_array(A)).SerializeToString()
+    node += b"".join(weights._field(b"\x2a", twice))
+    graph = b"".join(weights._field(b"\x0a", node))
+    whole = b"".join(weights._field(b"\x3a", graph))
+    assert split(whole, len(whole)) is None
+
+
 def test_wrong_size_is_a_model_error() -> None:
     proto = onnx.load_from_string(model(A))
     proto.graph.initializer[0].dims[0] = 99
@@ -125,8 +170,9 @@ def test_wrong_size_is_a_model_error() -> None:
         load(proto.SerializeToString())
 
 
-def test_broken_files_give_the_same_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    data = model(A, B)
+@pytest.mark.filterwarnings("ignore::ronn.errors.ModelWarning")
+@pytest.mark.parametrize("data", [model(A, B), constants_model(A, B)], ids=["initializers", "attributes"])
+def test_broken_files_give_the_same_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes) -> None:
     rng = random.Random(0)
 
     def verdict(source: object) -> str:

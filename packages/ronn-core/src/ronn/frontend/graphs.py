@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,8 @@ class GraphReader:
                 value = Value(name, read_type(info.type))
             self._define(value, scope)
             graph.inputs.append(value)
-        self._nodes(graph, proto.node, scope, declared, imports, refs)
+        weights = self.weights if scope.depth == 0 else None
+        self._nodes(graph, proto.node, scope, declared, imports, refs, weights)
         for info in proto.output:
             name = text(info.name)
             found = scope.find(name)
@@ -170,6 +171,7 @@ class GraphReader:
         declared: dict[str, Type | None],
         imports: dict[str, int],
         refs: frozenset[str] | None,
+        weights: Weights | None = None,
     ) -> None:
         self.node_count += len(protos)
         if self.node_count > limits.MAX_NODES:
@@ -180,7 +182,8 @@ class GraphReader:
             names = " -> ".join(repr(_label(nodes[i])) for i in loop[:8]) + (" ..." if len(loop) > 8 else "")
             raise self.error(f"nodes wait for one another in a circle: {names}")
         for i in order:
-            graph.append(self._node(nodes[i], scope, declared, imports, refs))
+            stored = None if weights is None else partial(_taken, weights, i)
+            graph.append(self._node(nodes[i], scope, declared, imports, refs, stored))
 
     def _node(
         self,
@@ -189,7 +192,9 @@ class GraphReader:
         declared: dict[str, Type | None],
         imports: dict[str, int],
         refs: frozenset[str] | None,
+        stored: Callable[[int], np.ndarray | None] | None = None,
     ) -> Node:
+        """``stored`` gives the raw data of the tensor that attribute ``n`` of a parsed node lacks."""
         domain, op, overload = canonical_domain(text(proto.domain)), text(proto.op_type), text(proto.overload)
         local = (domain, op, overload) in self.functions
         try:
@@ -204,11 +209,12 @@ class GraphReader:
                 name=text(proto.name),
                 overload=overload,
             )
-            for attribute in proto.attribute:
+            for n, attribute in enumerate(proto.attribute):
                 key = text(attribute.name)
                 if key in node.attributes:
                     raise ValueError(f"attribute {key!r} is given twice")
-                node.attributes[key] = self.attribute(attribute, scope, imports, refs)
+                raw = None if stored is None else partial(stored, n)
+                node.attributes[key] = self.attribute(attribute, scope, imports, refs, raw)
         except ValueError as e:
             raise self._node_error(proto, str(e)) from e
         if not local:
@@ -248,9 +254,15 @@ class GraphReader:
     # --- attributes
 
     def attribute(
-        self, proto: onnx.AttributeProto, scope: Scope, imports: dict[str, int], refs: frozenset[str] | None
+        self,
+        proto: onnx.AttributeProto,
+        scope: Scope,
+        imports: dict[str, int],
+        refs: frozenset[str] | None,
+        raw: Callable[[], np.ndarray | None] | None = None,
     ) -> Attr:
-        """The value of an attribute. ``refs`` are the attributes that it may refer to: None outside of functions."""
+        """The value of an attribute. ``refs`` are the attributes that it may refer to: None outside of functions.
+        ``raw`` gives a tensor's data where the proto was parsed without it."""
         if not proto.name:
             raise ValueError("has an attribute without a name")
         if proto.ref_attr_name:
@@ -266,7 +278,7 @@ class GraphReader:
         try:
             match kind:
                 case 4:
-                    return self.tensors.read(proto.t)
+                    return self.tensors.read(proto.t) if raw is None else self.tensors.read(proto.t, raw)
                 case 9:
                     return [self.tensors.read(t) for t in proto.tensors]
                 case 11:
@@ -319,6 +331,10 @@ def _string(data: bytes) -> str | bytes:
         return data.decode()
     except UnicodeDecodeError:
         return data
+
+
+def _taken(weights: Weights, node: int, attribute: int) -> np.ndarray | None:
+    return weights.take((node, attribute))
 
 
 _LONG = 1000

@@ -1,7 +1,8 @@
 """Large constants of a model file: views of the mapped file, or read straight into arrays of their own.
 
 protobuf would copy the whole file once more, and holds no message of 2 GiB. So the large ``raw_data`` fields of the
-main graph's initializers are left out of what protobuf parses, and taken from the file when their tensor is.
+main graph's initializers, and of tensors among the attributes of its nodes, are left out of what protobuf parses, and
+taken from the file when their tensor is.
 """
 
 from __future__ import annotations
@@ -16,26 +17,30 @@ from ronn.mapped import MIN_MAPPED, MappedFile
 MIN_MODEL = 2**20  # bytes; a smaller model is parsed whole
 MIN_RAW = 4096  # bytes of a raw_data field worth leaving out
 
-_GRAPH_OF_MODEL, _INITIALIZER_OF_GRAPH, _RAW_OF_TENSOR = 7, 5, 9
+_GRAPH_OF_MODEL, _NODE_OF_GRAPH, _INITIALIZER_OF_GRAPH, _RAW_OF_TENSOR = 7, 1, 5, 9
+_ATTRIBUTE_OF_NODE, _TENSOR_OF_ATTRIBUTE = 5, 5
 _BYTES = 2  # the wire type of strings, bytes and messages
 
 Stored = BinaryIO | MappedFile | bytes
 """What a model is read from."""
 
+Place = int | tuple[int, int]
+"""Which tensor of the main graph: the number of an initializer, or of a node and of its attribute."""
+
 
 class Weights:
-    """The bytes of initializers, by their index in the main graph, that were left out of the parsed model."""
+    """The bytes of tensors of the main graph that were left out of the parsed model."""
 
-    def __init__(self, source: Stored, ranges: dict[int, tuple[int, int]]) -> None:
+    def __init__(self, source: Stored, ranges: dict[Place, tuple[int, int]]) -> None:
         self._source = source
         self._ranges = ranges
 
-    def take(self, index: int) -> np.ndarray | None:
-        """The raw data of initializer ``index`` as uint8; None when the parsed model has it.
+    def take(self, place: Place) -> np.ndarray | None:
+        """The raw data of a tensor as uint8; None when the parsed model has it.
 
         OSError when the file cannot be read any more.
         """
-        found = self._ranges.get(index)
+        found = self._ranges.get(place)
         if found is None:
             return None
         offset, length = found
@@ -64,7 +69,7 @@ class Weights:
 
 
 def split(source: Stored, size: int) -> tuple[bytes, Weights] | None:
-    """The model without its large initializers, and those. None for what does not look like a plain model file."""
+    """The model without its large tensors, and those. None for what does not look like a plain model file."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         splitter = _Splitter(file, size)
@@ -85,8 +90,8 @@ class _Splitter:
         self.file = file
         self.size = size
         self.at = 0
-        self.count = 0
-        self.ranges: dict[int, tuple[int, int]] = {}
+        self.nodes = self.initializers = 0
+        self.ranges: dict[Place, tuple[int, int]] = {}
 
     def model(self) -> bytes:
         out: list[bytes] = []
@@ -103,14 +108,49 @@ class _Splitter:
         while self.at < end:
             tag, head = self._varint()
             if tag == _INITIALIZER_OF_GRAPH << 3 | _BYTES:
-                out += _field(head, self._tensor(self._end(end)))
-                self.count += 1
+                out += _field(head, self._tensor(self._end(end), self.initializers))
+                self.initializers += 1
+            elif tag == _NODE_OF_GRAPH << 3 | _BYTES:
+                out += _field(head, self._node(self._end(end), self.nodes))
+                self.nodes += 1
             else:
                 out += [head, self._copy(tag & 7, end)]
         self._check(end)
         return b"".join(out)
 
-    def _tensor(self, end: int) -> bytes:
+    def _node(self, end: int, number: int) -> bytes:
+        if end - self.at < MIN_RAW:
+            return self._read(end - self.at, end)
+        out: list[bytes] = []
+        attributes = 0
+        while self.at < end:
+            tag, head = self._varint()
+            if tag == _ATTRIBUTE_OF_NODE << 3 | _BYTES:
+                out += _field(head, self._attribute(self._end(end), (number, attributes)))
+                attributes += 1
+            else:
+                out += [head, self._copy(tag & 7, end)]
+        self._check(end)
+        return b"".join(out)
+
+    def _attribute(self, end: int, place: Place) -> bytes:
+        if end - self.at < MIN_RAW:
+            return self._read(end - self.at, end)
+        out: list[bytes] = []
+        tensors = 0
+        while self.at < end:
+            tag, head = self._varint()
+            if tag == _TENSOR_OF_ATTRIBUTE << 3 | _BYTES:
+                tensors += 1
+                out += _field(head, self._tensor(self._end(end), place))
+            else:
+                out += [head, self._copy(tag & 7, end)]
+        self._check(end)
+        if tensors > 1:
+            raise _NotPlain  # protobuf knows how to merge them
+        return b"".join(out)
+
+    def _tensor(self, end: int, place: Place) -> bytes:
         out: list[bytes] = []
         raw = 0
         while self.at < end:
@@ -120,7 +160,7 @@ class _Splitter:
                 start = self.at
                 stop = self._end(end)
                 if stop - self.at >= MIN_RAW:
-                    self.ranges[self.count] = (self.at, stop - self.at)
+                    self.ranges[place] = (self.at, stop - self.at)
                     self.file.seek(stop)
                     self.at = stop
                     continue
