@@ -62,7 +62,7 @@ def test_passes_about_other_operators_are_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert "ronn.passes.fuse_conv_bn" in done.stdout.split()
     deferred = {p.module for p in all_passes().values() if isinstance(p, DeferredPass)}
-    assert len(deferred) == 5
+    assert len(deferred) == 6
     assert not deferred & set(done.stdout.split())
 
 

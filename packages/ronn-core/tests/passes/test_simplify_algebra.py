@@ -102,6 +102,21 @@ def test_stacks(apply: Any, body: str, ops: list[str] | None) -> None:
     assert done.ops == ops if ops is not None else not done.changed
 
 
+SCATTERED = "%i: i64[2,1] = const {1, -2}\n%s: i64[2] = const {2, 3}\n%e = Expand(%i, %s)\n%u = Neg(%x)\n"
+ROWS = {
+    "added": ("%y = ScatterElements(%x, %e, %u) {reduction=\"add\"}", ["Neg", "ScatterND"]),
+    "stored": ("%y = ScatterElements(%x, %e, %u) {axis=-2}", ["Neg", "ScatterND"]),
+    "columns": ("%y = ScatterElements(%x, %e, %u) {axis=1}", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "ops"), ROWS.values(), ids=ROWS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_scattered_rows(apply: Any, body: str, ops: list[str] | None) -> None:
+    done = apply(simplify_algebra, text(SCATTERED + body), feeds={"x": SPECIAL})
+    assert done.ops == ops if ops is not None else not done.changed
+
+
 INTS = {
     "zero": ("%c: i32[] = const {0}\n%y = Add(%c, %x)", ["Identity"]),
     "sum of constants": (

@@ -8,6 +8,7 @@ checked as in ``gather``. Updates of one place are applied in their order: share
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -15,9 +16,11 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from ronn_codegen.native.declare import native
+from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.emit import Builder, llvm_call
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.copy import copy_run
 from ronn_codegen.templates.gather import coordinates, index_at, move, row_start
 from ronn_codegen.templates.jobs import REDUCTION_KINDS, REDUCTIONS
@@ -26,14 +29,16 @@ from ronn_codegen.templates.transpose import load, store
 _flag, _at, _at32 = poke("i64"), peek("i64"), peek("i32")
 
 
-def _reduced(builder: Builder, reduction: str, kind: str, old: Any, new: Any) -> Any:
+def _reduced(builder: Builder, reduction: str, kind: str, old: Any, new: Any, wide: str = "") -> Any:
+    """``wide``: the name of a vector type of floats, where the operands are such."""
     floating, signed = kind[0] == "f", kind[0] == "i"
     if reduction == "add":
         return builder.fadd(old, new) if floating else builder.add(old, new)
     if reduction == "mul":
         return builder.fmul(old, new) if floating else builder.mul(old, new)
     name = {"max": "maximum", "min": "minimum"}[reduction] if floating else f"{'s' if signed else 'u'}{reduction}"
-    return llvm_call(builder, f"llvm.{name}.{kind[0] if floating else 'i'}{kind[1:]}", old.type, old, new)
+    of = wide if wide else f"{kind[0] if floating else 'i'}{kind[1:]}"
+    return llvm_call(builder, f"llvm.{name}.{of}", old.type, old, new)
 
 
 @intrinsic
@@ -57,6 +62,28 @@ def update(typing: Any, how: Any, x: Any, y: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), generate
+
+
+def _update_vectors(lanes: int) -> Any:
+    """``fn(reduction, x, y, count)``: ``count`` vectors of float32 at y become their reduction with those at x."""
+    vec, wide = Vec("f32", lanes), f"v{lanes}f32"
+
+    def emit(builder: Builder, number: Any, x: Any, y: Any, count: Any) -> None:
+        start, to = t.pointer(builder, x), t.pointer(builder, y)
+
+        def reduce(reduction: str) -> None:
+            def one(i: Any, carried: Any) -> Any:
+                offset = t.scaled(builder, i, 4 * lanes)
+                place = t.at(builder, to, offset)
+                old, new = t.load(builder, vec, place), t.load(builder, vec, t.at(builder, start, offset))
+                t.store(builder, vec, _reduced(builder, reduction, "f32", old, new, wide), place)
+                return carried
+
+            t.loop(builder, count, [], one)
+
+        t.choose(builder, number, [partial(reduce, r) for r in REDUCTIONS])
+
+    return t.emitted("update_vectors", "i64 i64 i64 i64", emit)
 
 
 @native(
@@ -92,6 +119,8 @@ def scatter_nd(target: Target) -> Callable[..., None]:
     """The row of y at the coordinates indices[r, depth] takes row r of the updates: ``inner`` elements of ``size``
     bytes, of which each share takes a range."""
     runs, place = copy_run(target), coordinates()
+    lanes = target.lanes(32)
+    update_vectors, floats = _update_vectors(lanes), REDUCTION_KINDS.index("f32")
 
     def run(
         updates: int, indices: int, y: int, status: int, wide: int, how: int, size: int, depth: int, table: int,
@@ -105,8 +134,11 @@ def scatter_nd(target: Target) -> Callable[..., None]:
             elif how == 0:
                 runs(updates + (row * inner + first) * size, 0, y + found + first * size, 0, 1, (last - first) * size)
             else:
-                for j in range(first, last):
-                    update(how, updates + (row * inner + j) * size, y + found + j * size)
+                whole = (last - first) // lanes if how & 15 == floats else 0
+                source, to = updates + (row * inner + first) * size, y + found + first * size
+                update_vectors((how >> 4) - 1, source, to, whole)
+                for j in range(whole * lanes, last - first):
+                    update(how, source + j * size, to + j * size)
 
     return njit(error_model="numpy", nogil=True)(run)
 

@@ -21,7 +21,6 @@ from ronn.passes.fuse_bias_activation import fuse_bias_activation
 from ronn.passes.fuse_conv_bn import fuse_conv_bn
 from ronn.passes.fuse_silu import fuse_silu
 from ronn.passes.inline_functions import inline_functions
-from ronn.passes.keep_bytes import keep_bytes
 from ronn.passes.lift_constants import lift_constants
 from ronn.passes.lower_fused import lower_fused
 from ronn.passes.manager import Group, Pass
@@ -68,7 +67,7 @@ _PIPELINES: dict[str, dict[Stage, Pipeline]] = {
         "specialised": (TIDY, *REQUIRED, TIDY),
     },
     "full": {
-        "portable": (inline_functions, lift_constants, keep_bytes, SIMPLIFY, FUSE),
+        "portable": (inline_functions, lift_constants, _about("keep-bytes", "Cast"), SIMPLIFY, FUSE),
         "specialised": (SIMPLIFY, FUSE, expand_functions, lift_constants, SIMPLIFY, *OFFER, lower_fused, TIDY),
     },
 }

@@ -250,11 +250,27 @@ def _before_unsqueeze(value: Value, axis: int, rank: int) -> Value | None:
     return node.input(0) if axes is not None and [int(a) % rank for a in axes] == [axis] else None
 
 
+@rule(Op("ScatterElements", X, Op("Expand", Var("index"), Var("shape"), shared=True, name="expand"), Var("updates")))
+def scatter_rows(b: Builder, m: Match) -> Replacement:
+    """ScatterElements of whole rows, each to one place, is ScatterND."""
+    x, index, updates = (m[name].tensor.shape for name in ("x", "index", "updates"))
+    if x is None or index is None or updates is None or not len(x) == len(index) == len(updates) == 2:
+        return None
+    if int(attr(m.root, "axis", 0)) not in (0, -2) or m.root.version < 11 or m["index"].dtype is not DType.INT64:
+        return None
+    if index[1] != 1 or index[0] != updates[0] or m.named["expand"].output.tensor.shape != updates:
+        return None
+    if x[1] is None or x[1] != updates[1] or index[0] is None:
+        return None
+    given = {k: v for k, v in m.root.attributes.items() if k == "reduction"}
+    return b.node("ScatterND", [m["x"], m["index"], m["updates"]], given).output
+
+
 RULES = RuleSet(
     [
         add_zero, subtract_zero, multiply_by_one, divide_by_one, divide_by_power_of_two, power, double_negation,
         double_not, idempotent, and_true, or_false, where_constant, add_constants, multiply_constants, add_negated,
-        exact_cast_chain, largest_of_stack,
+        exact_cast_chain, largest_of_stack, scatter_rows,
     ]
 )  # fmt: skip
 simplify_algebra = RULES.as_pass("simplify-algebra")
