@@ -57,6 +57,6 @@ def test_debug_ladder_tells_more_the_higher_it_is(monkeypatch, capfd):
         ops()
         told.append(capfd.readouterr().err)
     assert told[0] == ""
-    assert all(len(a) <= len(b) for a, b in itertools.pairwise(told))
+    assert all(len(a.splitlines()) <= len(b.splitlines()) for a, b in itertools.pairwise(told))
     assert "ms" in told[2] and "assignment" in told[3]
     assert "--- assigned" in told[5] and "after eliminate-identity" in told[6]
