@@ -29,8 +29,9 @@ _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Unsqueeze": (1,), "CenterCropPad": (1,), "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,),
     "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,),
     "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,), "HannWindow": (0,),
-    "HammingWindow": (0,), "SplitToSequence": (1,), "DFT": (1, 2), "STFT": (1, 2, 3), "Col2Im": (1, 2), "MaxUnpool": (2,),
-    "Dropout": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "MatMulInteger": (3,),
+    "HammingWindow": (0,), "SplitToSequence": (1,), "DFT": (1, 2), "STFT": (1, 2, 3), "Col2Im": (1, 2),
+    "MaxUnpool": (2,), "Dropout": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4), "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "MatMulInteger": (3,),
 }  # fmt: skip
 
 

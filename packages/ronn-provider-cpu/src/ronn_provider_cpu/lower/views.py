@@ -8,10 +8,10 @@ from ronn_provider_cpu.lower._copies import fill, known, steps, strided, wanted
 from ronn_provider_cpu.lowering import Lowering, lower
 
 
-@lower("Reshape")
+@lower("Reshape", empty=True)
 @lower("Flatten")
-@lower("Squeeze")
-@lower("Unsqueeze")
+@lower("Squeeze", empty=True)
+@lower("Unsqueeze", empty=True)
 @lower("Identity")
 def same_bytes(c: Lowering) -> None:
     """The input by another shape."""

@@ -20,6 +20,7 @@ CLASSICAL = (
     _about("split-labels", "LinearClassifier SVMClassifier TreeEnsembleClassifier", keeps_types=True),
     _about("expand-lp-pools", "LpPool GlobalLpPool", keeps_types=True),
     _about("expand-spectra", "DFT STFT", keeps_types=True),
+    _about("expand-einsum", "Einsum", keeps_types=True),
 )
 LATE = (
     _about("byte-weights", "DequantizeLinear", keeps_types=True, late=True),
