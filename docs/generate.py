@@ -13,7 +13,8 @@ from typing import Any
 
 DOCS = Path(__file__).parent
 MARK = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
-INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
+CPU_INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
+RULES_INDEX = "../packages/ronn-core/src/ronn/ops/rules_index.py"
 
 
 def knobs_page() -> str:
@@ -162,23 +163,36 @@ def decisions_page() -> str:
 
 def cpu_index() -> str:
     """The module of the CPU provider that says which of its modules are for which operators."""
-    from ronn.provider.families import word
+    from ronn.families import word
     from ronn.provider.kernels import marked
     from ronn_provider_cpu.lowering import table
     from ronn_provider_cpu.provider import NUMPY_KERNELS
 
-    kernels = {m.__name__: {word(k.domain, k.op) for k in marked(m)} for m in NUMPY_KERNELS.all()}
-    lowerings: dict[str, set[str]] = {}
-    for (domain, op), entries in table().items():
-        for entry in entries:
-            lowerings.setdefault(entry.fn.__module__, set()).add(word(domain, op))
+    kernels = [(word(k.domain, k.op), m.__name__) for m in NUMPY_KERNELS.all() for k in marked(m)]
+    lowerings = [(word(*key), entry.fn.__module__) for key, entries in table().items() for entry in entries]
+    return _index("``kernels/`` and ``lower/``", KERNELS=kernels, LOWERINGS=lowerings)
+
+
+def rules_index() -> str:
+    """The module of the core that says which modules of shape rules are for which operators."""
+    from ronn.families import word
+    from ronn.ops.infer import all_rules
+
+    homes = [(word(*key), found.__module__) for key, found in all_rules().items()]
+    return _index("``rules/``", RULES=[(w, m) for w, m in homes if m.startswith("ronn.ops.rules.")])
+
+
+def _index(folders: str, **tables: list[tuple[str, str]]) -> str:
     lines = [
-        '"""Which modules of ``kernels/`` and ``lower/`` are for which operators: the others need not be imported.',
+        f'"""Which modules of {folders} are for which operators: the others need not be imported.',
         "",
         "Written by docs/generate.py: do not edit. An operator that is not here is looked for in all of them.",
         '"""',
     ]
-    for name, homes in (("KERNELS", kernels), ("LOWERINGS", lowerings)):
+    for name, pairs in tables.items():
+        homes: dict[str, set[str]] = {}
+        for operator, module in pairs:
+            homes.setdefault(module, set()).add(operator)
         lines += ["", f"{name} = {{"]
         for module, operators in sorted(homes.items()):
             lines.append(f'    "{module.rpartition(".")[2]}": """')
@@ -228,13 +242,14 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,
-    INDEX: cpu_index,
+    CPU_INDEX: cpu_index,
+    RULES_INDEX: rules_index,
 }
 
 
 def render(name: str) -> str:
     """The text that a page should have."""
-    return ("" if name == INDEX else MARK) + PAGES[name]().rstrip() + "\n"
+    return ("" if name.endswith(".py") else MARK) + PAGES[name]().rstrip() + "\n"
 
 
 def stale() -> list[str]:

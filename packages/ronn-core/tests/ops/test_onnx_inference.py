@@ -21,7 +21,7 @@ def infer(text: str) -> Graph:
 
 @pytest.fixture(autouse=True)
 def _rules_are_loaded() -> None:
-    inference._load_rules()
+    inference.all_rules()
 
 
 def test_symbols_pass_through_and_come_back() -> None:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
+from ronn.families import Families
 from ronn.ir.types import TensorType
 from ronn.mapped import give_back
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
-from ronn.provider.families import Families
 from ronn.provider.native import At, Counted, KernelCall, NativeWork, Scratch, Status, Word
 from ronn.records import dataclass, field
 from ronn_codegen.native.library import Generated, Library, word

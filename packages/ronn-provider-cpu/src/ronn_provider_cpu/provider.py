@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ronn.families import Families
 from ronn.provider.contract import CachedFile, CompiledPart, Device, Part, Progress
-from ronn.provider.families import Families
 from ronn.provider.kernels import KernelProvider, KernelSet
 from ronn_provider_cpu.index import KERNELS
 

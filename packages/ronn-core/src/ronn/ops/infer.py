@@ -12,14 +12,17 @@ Inference never raises for what it cannot know: an unknown dim is None, an unkno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from ronn.errors import ModelError, RonnError
+from ronn.families import Families
 from ronn.ir.dims import Dim, Shape
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType, OptionalType, SequenceType, TensorType, Type
+from ronn.ops.rules_index import RULES
 from ronn.ops.schema import OpSchema, schema_of
 
 if TYPE_CHECKING:
@@ -234,20 +237,30 @@ def infer_types(graph: Graph, known: Inferred | None = None) -> None:
 
 
 _ONNX_DOMAINS = frozenset(("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"))
-_loaded = False
+_families = Families("ronn.ops.rules", RULES)
 
 
-def _load_rules() -> None:
-    global _loaded
-    import ronn.ops.rules  # noqa: F401  (registers the rules)
+def all_rules() -> Mapping[tuple[str, str], Rule]:
+    """Every rule, by domain and operator."""
+    _families.all()
+    return _rules
 
-    _loaded = True
+
+@cache
+def _look_for(domain: str, op: str) -> None:
+    _families.modules(domain, op)
+
+
+def _rule_of(node: Node) -> Rule | None:
+    found = _rules.get((node.domain, node.op))
+    if found is None and node.domain in _ONNX_DOMAINS:
+        _look_for(node.domain, node.op)
+        found = _rules.get((node.domain, node.op))
+    return found
 
 
 def _can_tell(node: Node) -> bool:
-    if not _loaded:
-        _load_rules()
-    return (node.domain, node.op) in _rules or (node.domain in _ONNX_DOMAINS and schema_of(node) is not None)
+    return _rule_of(node) is not None or (node.domain in _ONNX_DOMAINS and schema_of(node) is not None)
 
 
 def infer_node(node: Node) -> None:
@@ -255,11 +268,9 @@ def infer_node(node: Node) -> None:
 
     ModelError where they contradict the operator, or where its attributes make no sense.
     """
-    if not _loaded:
-        _load_rules()
     schema = schema_of(node)
     context = InferContext(node, schema)
-    found = _rules.get((node.domain, node.op))
+    found = _rule_of(node)
     if found is None:
         if schema is None or node.domain not in _ONNX_DOMAINS:
             return

@@ -1,5 +1,6 @@
 """What a provider author imports: the contract, and the kernel door. Imports neither onnx nor numba."""
 
+from ronn.families import Families
 from ronn.provider.contract import (
     API_VERSION,
     Allocator,
@@ -14,7 +15,6 @@ from ronn.provider.contract import (
     Unavailable,
     Yes,
 )
-from ronn.provider.families import Families
 from ronn.provider.kernels import Kernel, KernelContext, KernelProvider, KernelSet, kernel, without
 from ronn.provider.native import At, Ceilings, Engine, KernelCall, NativeWork, Scratch, Status
 

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ronn.families import Families
 from ronn.ops.schema import OpSchema, schema_of
 from ronn.provider.contract import Call, CompiledPart, Device, No, Part, Provider, Support, Yes
-from ronn.provider.families import Families
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
