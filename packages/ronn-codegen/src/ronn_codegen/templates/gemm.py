@@ -21,7 +21,7 @@ from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.scalar import peek
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import FACTORS, Terms
-from ronn_codegen.templates.gemm_bytes import bytes_product
+from ronn_codegen.templates.gemm_bytes import narrow_product
 from ronn_codegen.templates.gemm_shape import ROW_ELEMENTS, ROW_VECTORS, tile_of
 from ronn_codegen.templates.gemm_tile import CLAMPED, DISTANT, LINE, STREAMED, combine_call, tile_call
 
@@ -54,7 +54,16 @@ def gemm_bytes_f32(target: Target) -> Callable[..., None]:
     """C[m, n] of A[m, k] and W[k, n]; strides in elements. scale[n], padded to whole vectors; ``source_kind``: 0, or 1
     for a row of n elements that is added. ``mode``, p0 and p1: see ``ronn_codegen.simd.modes``. room: scratch of
     ``kc`` rows of a panel for each worker, ``apart`` bytes from one to the next. Work is shared by panels."""
-    return bytes_product(target)
+    return narrow_product(target, "i8")
+
+
+@native(
+    "gemm_halves_f32(m, n, k, kc, a, a_row, w, scale, c, c_row, source, source_kind, mode, p0: f32, p1: f32, room,"
+    " apart)"
+)
+def gemm_halves_f32(target: Target) -> Callable[..., None]:
+    """As ``gemm_bytes_f32`` with weights of bfloat16; ``scale`` is 0."""
+    return narrow_product(target, "bf16")
 
 
 def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> Callable[..., None]:

@@ -93,9 +93,9 @@ def pack_depthwise(weights: Array, tile: Int8Tile) -> Array:
 
 
 def pack_rows(weights: Array, lanes: int, columns: int) -> Array:
-    """weights[K, N] (int8) as panels ``[K, columns]``, flat; the last as wide as its columns need in whole vectors."""
+    """weights[K, N] as panels ``[K, columns]``, flat; the last as wide as its columns need in whole vectors."""
     k, n = weights.shape
-    padded = np.zeros((k, -(-n // lanes) * lanes), np.int8)
+    padded = np.zeros((k, -(-n // lanes) * lanes), weights.dtype)
     padded[:, :n] = weights
     parts = [padded[:, at : at + columns].reshape(-1) for at in range(0, padded.shape[1], columns)]
-    return np.concatenate(parts) if parts else np.empty(0, np.int8)
+    return np.concatenate(parts) if parts else np.empty(0, weights.dtype)
