@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Container, Hashable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import numpy as np
@@ -56,7 +56,7 @@ class Refused(Exception):
     """A lowering does not take a node; the text says why."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Operand:
     """A value as kernels see it: a tensor of known size in C order, at an address that the plan fills in."""
 
@@ -145,6 +145,8 @@ class Lowering:
         self.pending: list[_Pending] = []
         self.notes: list[str] = []  # what people may want to know of a native node
         self.packs: list[Packing] = []
+        self._inputs: list[Operand | None] | None = None
+        self._outputs: list[Operand | None] | None = None
         self._scratch: list[int] = []
         self._keep: list[Any] = []
         self._alias: dict[int, tuple[int, int]] = {}
@@ -158,17 +160,23 @@ class Lowering:
     def machine(self) -> Machine:
         return self.context.library.machine
 
-    @cached_property
+    @property
     def inputs(self) -> list[Operand | None]:
         """The node's inputs; None for an omitted one."""
-        operand = self.context.operand
-        return [None if v is None else operand(v) for v in self.node.inputs]
+        found = self._inputs
+        if found is None:
+            operand = self.context.operand
+            found = self._inputs = [None if v is None else operand(v) for v in self.node.inputs]
+        return found
 
-    @cached_property
+    @property
     def outputs(self) -> list[Operand | None]:
         """The node's outputs; None for one that nobody wants."""
-        operand = self.context.operand
-        return [operand(v) if v.name else None for v in self.node.outputs]
+        found = self._outputs
+        if found is None:
+            operand = self.context.operand
+            found = self._outputs = [operand(v) if v.name else None for v in self.node.outputs]
+        return found
 
     def input(self, index: int) -> Operand | None:
         """An input; None when it is omitted or beyond the last."""
