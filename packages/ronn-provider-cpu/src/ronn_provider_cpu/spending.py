@@ -33,12 +33,17 @@ class Spending:
         """Says that these were lowered, or will run on NumPy kernels."""
         for each in made:
             kept = isinstance(each, Node)
-            if isinstance(each, Lowering):
+            nodes = (each,) if isinstance(each, Node) else each.nodes
+            large = [
+                v
+                for node in nodes
+                for v in node.inputs
+                if v is not None and v.data is not None and v.data.nbytes >= LEAST
+            ]
+            if large and isinstance(each, Lowering):
                 self._kept.update(_read(each))
-            for node in (each,) if isinstance(each, Node) else each.nodes:
-                for value in node.inputs:
-                    if value is not None and value.data is not None and value.data.nbytes >= LEAST:
-                        self._use(value, kept)
+            for value in large:
+                self._use(value, kept)
 
     def _use(self, value: Value, kept: bool) -> None:
         if kept:
