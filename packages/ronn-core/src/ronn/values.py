@@ -256,16 +256,21 @@ def type_of(value: Any, declared: Type | None) -> Type | None:
 
 def own(values: Sequence[Any], foreign: Sequence[Any]) -> list[Any]:
     """The outputs as the caller's own: copied where they are read-only, or share memory with inputs or each other."""
-    bases = {id(_base(f)) for f in _arrays(foreign)}
-    return [_own(v, bases) for v in values]
+    taken: set[int] = set()
+    for f in foreign:
+        if type(f) is np.ndarray:
+            taken.add(id(f if f.base is None else _base(f)))
+        else:
+            taken.update(id(_base(a)) for a in _arrays((f,)))
+    return [_own(v, taken) for v in values]
 
 
 def _own(value: Any, taken: set[int]) -> Any:
     if isinstance(value, np.ndarray):
-        base = _base(value)
-        if id(base) in taken or not value.flags.writeable:
+        base = id(value if value.base is None else _base(value))
+        if base in taken or not value.flags.writeable:
             return value.copy()
-        taken.add(id(base))
+        taken.add(base)
         return value
     if isinstance(value, list):
         # Maps hold numbers and strings.
