@@ -83,7 +83,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     made: list[Lowering | Node] = []
     report: list[Lowered] = []
     spending = Spending(part)
-    for group in fuse.groups(part):
+    for group in fuse.groups(part, context):
         lowered = _lower(group, context, report)
         spending.done(lowered)
         made += lowered

@@ -15,7 +15,7 @@ from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
 from ronn_provider_cpu.lower._loops import nowhere, pointwise, run_pointwise, type_name
 from ronn_provider_cpu.lower._rows import frame, run_rows
-from ronn_provider_cpu.lowering import GroupLowering, Lowering, Operand, Refused, group_interface
+from ronn_provider_cpu.lowering import Context, GroupLowering, Lowering, Operand, Refused, group_interface
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
@@ -46,17 +46,18 @@ class _Group:
     values: set[Value] = field(default_factory=set)
 
 
-def groups(part: Part) -> list[tuple[Node, ...]]:
-    """The nodes of a part in groups, in an order that can run; most groups are one node."""
-    grouping = _Grouping()
+def groups(part: Part, context: Context | None = None) -> list[tuple[Node, ...]]:
+    """The nodes of a part in groups, in an order that can run; most groups are one node. ``context``: that in which
+    they will be lowered."""
+    grouping = _Grouping(nowhere() if context is None else context)
     for node in part.nodes:
         grouping.take(node)
     return grouping.ordered()
 
 
 class _Grouping:
-    def __init__(self) -> None:
-        self.context = nowhere()
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self.of: dict[Node, _Group] = {}
         self.all: dict[int, _Group] = {}
         self.made: dict[Value, Node] = {}
@@ -136,7 +137,7 @@ def _alone(node: Node, bit: int, operand: Callable[[Value], Operand]) -> _Group:
         return lone
     try:
         output = operand(node.outputs[0])
-        if output.size == 0 or any(v is not None and operand(v).size == 0 for v in node.inputs):
+        if output.size == 0 or 0 in [operand(v).size for v in node.inputs if v is not None]:
             return lone
         lone.values = {v for v in (*node.inputs, *node.outputs) if v is not None and not v.is_const}
         if key in RULES:
