@@ -165,13 +165,17 @@ def test_resize_to_the_same_size_is_no_work() -> None:
     np.testing.assert_array_equal(agree("Resize", x, constants={"s": np.ones(4, np.float32)}, order=["x", "", "s"]), x)
 
 
-def test_resize_of_a_crop_is_for_numpy() -> None:
-    roi = np.array([0, 0, 0.2, 0.1, 1, 1, 0.8, 1.4], np.float32)
-    constants = {"roi": roi, "sizes": np.array([1, 1, 4, 4], np.int64)}
-    agree(
-        "Resize", floats(1, 1, 6, 6), native=False, constants=constants, order=["x", "roi", "", "sizes"],
-        mode="linear", coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=3.0,
-    )  # fmt: skip
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("low, high", [((0.2, 0.1), (0.8, 1.4)), ((-0.5, 0.3), (1.2, 0.3)), ((0.9, 0.0), (0.1, 1.0))])
+def test_resize_of_a_crop(mode: str, low: tuple[float, float], high: tuple[float, float]) -> None:
+    roi = np.array([0, 0, *low, 1, 1, *high], np.float32)
+    x = floats(2, 3, 6, 7)
+    for size in ((4, 5), (9, 7), (1, 12)):
+        constants = {"roi": roi, "sizes": np.array([2, 3, *size], np.int64)}
+        agree(
+            "Resize", x, constants=constants, order=["x", "roi", "", "sizes"], mode=mode,
+            coordinate_transformation_mode="tf_crop_and_resize", extrapolation_value=3.0,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("nhwc", [0, 1])

@@ -25,7 +25,7 @@ _SMALL = 512
 
 _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Range": (0, 1, 2), "Tile": (1,), "ConstantOfShape": (0,),
-    "Pad": (1, 3), "Resize": (2, 3), "Upsample": (1,), "TopK": (1,), "Split": (1,), "OneHot": (1,), "Squeeze": (1,),
+    "Pad": (1, 3), "Resize": (1, 2, 3), "Upsample": (1,), "TopK": (1,), "Split": (1,), "OneHot": (1,), "Squeeze": (1,),
     "Unsqueeze": (1,), "CenterCropPad": (1,), "ReduceSum": (1,), "ReduceMean": (1,), "ReduceMax": (1,),
     "ReduceMin": (1,), "ReduceProd": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,),
     "ReduceLogSumExp": (1,), "ReduceSumSquare": (1,), "AffineGrid": (1,), "BlackmanWindow": (0,), "HannWindow": (0,),

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from ronn.records import dataclass
+from ronn_codegen.templates.jobs import Copies, Side, contiguous
 from ronn_provider_cpu.kernels.resize import Settings, nearest, output_sizes, places, weighted_taps
+from ronn_provider_cpu.lower._copies import emit, known, runs
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, lower
 
 _MODULE = "ronn_codegen.templates.resize"
@@ -16,12 +18,14 @@ _SHARES = 32  # at most, of a kernel that needs scratch for each
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Where the elements of an output axis come from: ``at[taps, out]`` and the weights of the taps."""
+    """Where the elements of an output axis come from: ``at[taps, out]`` and the weights of the taps. ``outside``: the
+    elements that come from nowhere."""
 
     size: int
     out: int
     at: np.ndarray
     weights: np.ndarray
+    outside: np.ndarray | None = None
 
     @property
     def taps(self) -> int:
@@ -63,6 +67,19 @@ def resize(c: Lowering) -> None:
         planes, inner = math.prod(shape[:first]), math.prod(shape[last + 1 :])
         _step(c, source, target, planes, two, inner)
         shape, source = done, target
+    _fill_outside(c, y, axes)
+
+
+def _fill_outside(c: Lowering, y: Operand, axes: list[_Axis | None]) -> None:
+    """The value of what lies outside of the part that is resized (tf_crop_and_resize)."""
+    copies, strides = Copies(), contiguous(y.shape, 4)
+    for a, axis in enumerate(axes):
+        for _, count, at, step in [] if axis is None or axis.outside is None else runs(axis.outside):
+            shape = (math.prod(y.shape[:a]), count, math.prod(y.shape[a + 1 :]))
+            to = (strides[a] * y.shape[a], strides[a] * step, 4)
+            copies.add(shape, 4, Side(0, 0, (0, 0, 0)), Side(1, strides[a] * at, to))
+    if copies.rows:
+        emit(c, copies, [np.full(1, Settings(c).outside, np.float32), y])
 
 
 def _still(size: int) -> _Axis:
@@ -72,19 +89,23 @@ def _still(size: int) -> _Axis:
 def _axes(c: Lowering, x: Operand, y: Operand) -> list[_Axis | None]:
     """The axes that are resized; None for one that is not."""
     settings = Settings(c)
-    c.require(settings.coordinates != "tf_crop_and_resize", "tf_crop_and_resize")
+    crop = settings.coordinates == "tf_crop_and_resize"
+    roi = known(c, 1, "the part that is resized") if crop else None
+    c.require(not crop or roi is not None, "the part that is resized is missing")
     rank = len(x.shape)
     given = list(range(rank)) if settings.axes is None else [int(a) % rank for a in settings.axes]
     scales, sizes = _scales_and_sizes(c)
     c.require(scales is not None or sizes is not None, "the scales are not constant")
     counts, ratios = output_sizes(x.shape, given, sizes, scales, settings.policy)
     found: list[_Axis | None] = [None] * rank
-    for axis, count, ratio in zip(given, counts, ratios, strict=True):
+    for i, (axis, count, ratio) in enumerate(zip(given, counts, ratios, strict=True)):
         size = x.shape[axis]
+        start, end = (0.0, 1.0) if roi is None else (float(roi[i]), float(roi[len(given) + i]))
         c.require(count == y.shape[axis], "the output has another size than the scales say")
-        if count == size and ratio == 1.0:
+        if count == size and ratio == 1.0 and (start, end) == (0.0, 1.0):
             continue
-        place = places(settings.coordinates, count, size, ratio, 0.0, 1.0)
+        place = places(settings.coordinates, count, size, ratio, start, end)
+        outside = np.flatnonzero((place < 0) | (place > size - 1)) if crop else None
         if settings.mode == "nearest":
             at = np.clip(nearest(place, settings.nearest, ratio < 1), 0, size - 1).astype(np.int64)[None]
             weights = np.ones(at.shape)
@@ -96,7 +117,7 @@ def _axes(c: Lowering, x: Operand, y: Operand) -> list[_Axis | None]:
             at, weights = where[:, used].T, by[:, used].T
             if len(at) == 1 and not (weights == 1).all():  # the weight of a single tap is not read
                 at, weights = np.concatenate([at, at]), np.concatenate([weights, np.zeros(weights.shape)])
-        found[axis] = _Axis(size, count, at, weights)
+        found[axis] = _Axis(size, count, at, weights, outside)
     return found
 
 
