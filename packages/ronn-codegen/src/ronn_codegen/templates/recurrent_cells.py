@@ -188,12 +188,14 @@ class _Gates:
 
 def _cell(name: str, params: str, cells: Cells, defaults: tuple[str, ...], body: Any, plain: bool) -> Any:
     """An intrinsic (*params, acts, clip) that runs ``body(gates, u, *arguments)`` for each vector of units."""
-    vec = Vec("f32", cells.lanes)
+    # Two vectors at once: what an activation does waits for what it did before, and the other one fills the gaps.
+    together = min(cells.vectors, 2)
+    vec = Vec("f32", cells.lanes * together)
 
     def emit(b: Any, *arguments: Any) -> None:
         *own, acts, clip = arguments
         gates = _Gates(b, vec, acts, clip, defaults, plain)
-        for u in range(cells.vectors):
+        for u in range(0, cells.vectors, together):
             body(gates, 4 * cells.lanes * u, *own)
 
     return emitted(f"{name}_{'plain' if plain else 'any'}", f"{params} i64 f32", emit)
