@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ronn.ir.graph import Node, Value
-from ronn.ops.infer import InferContext, infer_node, rule
+from ronn.ops.infer import InferContext, infer_as, rule
 from ronn.ops.schema import Formal, OpSchema, find_schema
 
 if TYPE_CHECKING:
@@ -59,14 +59,9 @@ def find(op: str) -> OpSchema | None:
 
 @rule(*BASES, domain=DOMAIN)
 def fused(c: InferContext) -> None:
+    """The rule of the plain operator: further inputs and attributes are nothing to it."""
     op, version = BASES[c.node.op]
-    inputs = c.node.inputs[:2] if c.node.op == "FusedMatMul" else c.node.inputs
-    base = Node(op, inputs, [Value("")], base_attributes(c.node), version=version, name=c.node.name)
-    try:
-        infer_node(base)
-    finally:
-        base.set_inputs(())
-    c.set_type(0, base.output.type)
+    infer_as(op, InferContext(c.node, find_schema("", op, version)))
 
 
 def base_attributes(node: Node) -> dict[str, object]:

@@ -213,6 +213,13 @@ def _seen_of(node: Node) -> list[Any]:
     return seen
 
 
+def infer_as(op: str, context: InferContext) -> None:
+    """Runs the rule of another operator of ONNX's own domain on a node."""
+    found = _rule_of("", op)
+    assert found is not None
+    found(context)
+
+
 def infer_types(graph: Graph, known: Inferred | None = None) -> None:
     """Gives every value of ``graph`` and its subgraphs the best type that is known, in one walk in order.
 
@@ -251,16 +258,16 @@ def _look_for(domain: str, op: str) -> None:
     _families.modules(domain, op)
 
 
-def _rule_of(node: Node) -> Rule | None:
-    found = _rules.get((node.domain, node.op))
-    if found is None and node.domain in _ONNX_DOMAINS:
-        _look_for(node.domain, node.op)
-        found = _rules.get((node.domain, node.op))
+def _rule_of(domain: str, op: str) -> Rule | None:
+    found = _rules.get((domain, op))
+    if found is None and domain in _ONNX_DOMAINS:
+        _look_for(domain, op)
+        found = _rules.get((domain, op))
     return found
 
 
 def _can_tell(node: Node) -> bool:
-    return _rule_of(node) is not None or (node.domain in _ONNX_DOMAINS and schema_of(node) is not None)
+    return _rule_of(node.domain, node.op) is not None or (node.domain in _ONNX_DOMAINS and schema_of(node) is not None)
 
 
 def infer_node(node: Node) -> None:
@@ -270,7 +277,7 @@ def infer_node(node: Node) -> None:
     """
     schema = schema_of(node)
     context = InferContext(node, schema)
-    found = _rule_of(node)
+    found = _rule_of(node.domain, node.op)
     if found is None:
         if schema is None or node.domain not in _ONNX_DOMAINS:
             return
