@@ -36,7 +36,7 @@ def _declare(cls: type, frozen: bool, slots: bool, eq: bool) -> type:
     own = [_own_field(cls, n) for n, t in get_annotations(cls).items() if not _is_class_var(t)]
     inherited = [f for base in reversed(cls.__mro__[1:]) for f in base.__dict__.get(_TABLE, {}).values()]
     table = {f.name: f for f in (*inherited, *own)}
-    members: dict[str, Any] = {"__init__": _init(cls, table, frozen), "__repr__": _repr}
+    members: dict[str, Any] = {"__init__": _init(cls, table, frozen), "__repr__": _repr, "__replace__": replace}
     if eq:
         key = _key([f.name for f in table.values() if f.compare])
         members["__eq__"] = _equal(key)
