@@ -12,6 +12,7 @@ from native_support import native_nodes
 from onnx import TensorProto, helper, numpy_helper
 
 import ronn
+from ronn.frontend.weights import _field
 from ronn.ir.graph import Value
 from ronn_codegen.native.library import library
 from ronn_codegen.templates.gemm_shape import packed_size, tile_of
@@ -224,3 +225,48 @@ def test_packing_bytes_takes_little_besides(monkeypatch: pytest.MonkeyPatch) -> 
     given = Differences(w, np.zeros((), np.int8), lambda v: v[None])
     assert peak(given.facts) < 0.8 * w.nbytes
     assert peak(lambda: given.packed(1, tile)) < 2 * w.nbytes
+
+
+def packed_ids(session: ronn.Session) -> set[int]:
+    return {id(a) for _, p in session._base.plans() for a in p.packed() if a.nbytes >= 2**16}
+
+
+def folding(dim: object) -> bytes:
+    """Two convolutions with a BatchNormalization each, one with the weights of the file, one with a fill."""
+    c = 64
+    rng = np.random.default_rng(11)
+    values = {f"{n}{i}": np.abs(rng.standard_normal(c, np.float32)) + 0.5 for n in "abmv" for i in (0, 1)}
+    fill = helper.make_tensor("f", F, [1], [0.25])
+    nodes = [
+        helper.make_node("ConstantOfShape", ["s"], ["w1"], value=fill),
+        helper.make_node("Conv", ["x", "w0"], ["h"], pads=[1] * 4),
+        helper.make_node("BatchNormalization", ["h", "a0", "b0", "m0", "v0"], ["i"]),
+        helper.make_node("Conv", ["i", "w1"], ["j"], pads=[1] * 4),
+        helper.make_node("BatchNormalization", ["j", "a1", "b1", "m1", "v1"], ["y"]),
+    ]
+    w = rng.standard_normal((c, c, 3, 3), np.float32)
+    return build(nodes, [info("x", dim, c, 9, 9)], [info("y", dim, c, 9, 9)], w0=w, s=np.array([c, c, 3, 3]), **values)
+
+
+@pytest.mark.parametrize("dim", [2, "N"])
+def test_sessions_of_a_file_share_what_is_packed(tmp_path: Path, dim: object) -> None:
+    path = put(tmp_path, b"".join([folding(dim), *_field(b"\x32", b" " * 2**20)]))  # small files are not mapped
+    x = np.random.default_rng(0).standard_normal((2, 64, 9, 9), np.float32)
+    first, second = ronn.Session(path), ronn.Session(path)
+    assert np.array_equal(first.run({"x": x})["y"], second.run({"x": x})["y"])
+    assert len(packed_ids(first)) == 2 and packed_ids(first) == packed_ids(second)
+
+
+def test_sessions_of_another_file_do_not(tmp_path: Path) -> None:
+    large = rng.standard_normal((K, 2048), np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    sessions = []
+    for i in range(2):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        sessions.append(
+            ronn.Session(put(folder, build(nodes, [info("x", 3, K)], [info("y", 3, 2048)], w=large * (i + 1))))
+        )
+    close(sessions[0].run({"x": X})["y"], X @ large)
+    close(sessions[1].run({"x": X})["y"], X @ large * 2)
+    assert not packed_ids(sessions[0]) & packed_ids(sessions[1])

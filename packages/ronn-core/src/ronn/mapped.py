@@ -29,6 +29,7 @@ class MappedFile(mmap.mmap):
     _fd: int
     _name: str
     _state: tuple[int, int]
+    _key: tuple[int, ...]
 
     @classmethod
     def of(cls, fd: int, name: str) -> MappedFile:
@@ -39,7 +40,9 @@ class MappedFile(mmap.mmap):
             os.close(fd)
             raise
         made._fd, made._name = fd, name
+        info = os.fstat(fd)
         made._state = _state(fd)
+        made._key = (info.st_dev, info.st_ino, *made._state)
         if made._state[0] < len(made):
             raise OSError("the file became shorter while it was read")
         return made
@@ -57,6 +60,16 @@ class MappedFile(mmap.mmap):
                 hint="load it anew; a file that is replaced (written elsewhere, then renamed) does no harm, and "
                 "RONN_MAP_FILES=0 reads files whole",
             )
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Which file this is, in the state that it was loaded in."""
+        return self._key
+
+    def offset_of(self, array: np.ndarray) -> int:
+        """Where in the file the first element of a view of it lies."""
+        start: int = np.frombuffer(self, np.uint8, 1).ctypes.data
+        return int(array.ctypes.data) - start
 
     def view(self, offset: int, length: int) -> np.ndarray:
         """Bytes of the file as a read-only uint8 array."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import numpy as np
 
 from ronn.families import Families
+from ronn.identity import identity
 from ronn.ir.types import TensorType
 from ronn.mapped import give_back
 from ronn.ops.schema import schema_of
@@ -404,20 +405,27 @@ def operand(value: Value) -> Operand:
 
 # --- packed constants
 
-_packed: dict[tuple[int, Hashable], tuple[weakref.ref[np.ndarray], weakref.ref[np.ndarray]]] = {}
+_packed: dict[tuple[Hashable, Hashable], tuple[weakref.ref[np.ndarray] | None, weakref.ref[np.ndarray]]] = {}
 
 
 def packed(data: np.ndarray, key: Hashable, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """``fn(data)``; the same array again while both it and ``data`` are alive."""
-    place = (id(data), key)
+    """``fn(data)``; the same array again while it is alive, for ``data`` or what is known to be equal."""
+    known = identity(data)
+    place = (id(data) if known is None else known, key)
     found = _packed.get(place)
     if found is not None:
-        source, result = found[0](), found[1]()
-        if source is data and result is not None:
+        source, result = found[0], found[1]()
+        if result is not None and (source is None or source() is data):
             return result
     made = fn(data)
     give_back(data)
-    _packed[place] = (weakref.ref(data), weakref.ref(made, lambda _: _packed.pop(place, None)))
+
+    def forget(ref: weakref.ref[np.ndarray]) -> None:
+        held = _packed.get(place)
+        if held is not None and held[1] is ref:
+            del _packed[place]
+
+    _packed[place] = (weakref.ref(data) if known is None else None, weakref.ref(made, forget))
     return made
 
 

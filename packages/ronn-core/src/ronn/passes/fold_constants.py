@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 
+from ronn.identity import made_of
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import attr, is_pure, is_used, may_hold_graphs, replace_value, walk
@@ -17,6 +19,7 @@ MAX_GROWTH = 1 << 20  # bytes that a result may be larger than the constants tha
 MAX_WEIGHT = 1 << 28
 MAX_STRINGS = 4096
 _LARGE_FILL = 1 << 16  # bytes from which an array of one repeated element is kept as that
+_FEW = 16  # elements of a list among the attributes of a node that is known by what it computes
 _UNKNOWN_SIZE_INPUT = 1 << 16  # bytes of inputs up to which a node of unknown result size is tried
 
 # Providers want to see these with their quantised operands.
@@ -78,13 +81,32 @@ def _fold(graph: Graph, node: Node, context: PassContext) -> bool:
         context.refuse(node, "its result is no tensor of the inferred type, or too large")
         return False
     made = []
-    for out, array in zip(node.outputs, arrays, strict=True):
+    recipe = _recipe(node)
+    for i, (out, array) in enumerate(zip(node.outputs, arrays, strict=True)):
         if array is not None and is_used(out, graph):
             value = graph.constant(array, context.fresh(graph, out.name))
+            if recipe is not None and array.nbytes >= _LARGE_FILL:
+                made_of(value, [v for v in node.inputs if v is not None], *recipe, i)
             made.append(replace_value(graph, out, value, context))
     graph.remove(node)
     context.rewrote([n for n in made if n is not None], detail=f"folded {node.label}")
     return True
+
+
+def _recipe(node: Node) -> tuple[Hashable, ...] | None:
+    """What a node computes, inputs apart; None where its attributes are more than a few numbers and words."""
+    attributes: list[tuple[str, Hashable]] = []
+    for name, value in sorted(node.attributes.items()):
+        if isinstance(value, np.ndarray) and value.size == 1 and value.dtype != object:
+            attributes.append((name, (value.dtype, value.shape, value.tobytes())))
+        elif isinstance(value, (int, float, str, bytes)):
+            attributes.append((name, value))
+        elif isinstance(value, list) and len(value) <= _FEW and all(isinstance(v, (int, float, str)) for v in value):
+            attributes.append((name, tuple(value)))
+        else:
+            return None
+    given = tuple(v is not None for v in node.inputs)
+    return (node.domain, node.op, node.version, given, tuple(attributes))
 
 
 def _filled(node: Node) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from ronn.identity import made_of
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import attr, const, is_used, let_go, remove_dead, replace_value, walk
 from ronn.passes.manager import PassContext, define_pass
@@ -162,8 +163,10 @@ def _scaled(
         with np.errstate(all="ignore"):
             factor = _along(base, weight, scale.astype(wide))
             array = np.multiply(weight, factor, dtype=wide).astype(weight.dtype, copy=False)
-        fits = _finite(array)
-        shared[key] = graph.constant(array, context.fresh(graph, weights.name)) if fits else None
+        shared[key] = None
+        if _finite(array):
+            value = shared[key] = graph.constant(array, context.fresh(graph, weights.name))
+            made_of(value, [weights], "scaled", *key[2:])
     return shared[key]
 
 
