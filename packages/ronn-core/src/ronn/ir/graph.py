@@ -362,6 +362,10 @@ class Graph:
     def _returns(self, value: Value) -> bool:
         return self.is_output(value) or any(s._returns(value) for n in self._nested for s in n.subgraphs())
 
+    def is_nested(self, node: Node) -> bool:
+        """Whether ``node`` stands in this graph and holds graphs itself."""
+        return node in self._nested
+
     def all_nodes(self) -> Iterator[Node]:
         """Every node, those of subgraphs too, outer before inner."""
         for node in self:

@@ -33,7 +33,7 @@ def walk(graph: Graph, context: PassContext) -> Iterator[tuple[Graph, Node]]:
         if place not in settled:
             context.at, context.place = node, place
             yield graph, node
-        if may_hold_graphs(node) and node.graph is graph:
+        if graph.is_nested(node):
             for sub in node.subgraphs():
                 yield from walk(sub, context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections.abc import Sequence
 
 from ronn.errors import MemoryLimitError
@@ -22,20 +23,21 @@ def place(storages: Sequence[Storage], margin: int = 0) -> int:
     the strategy that Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), find best.
     """
     total = 0
-    placed: list[Storage] = []
+    placed: list[tuple[int, int, int, int]] = []  # where it starts and ends, its first and last call; by start
     for s in sorted(storages, key=lambda s: (-(s.size or 0), s.first)):
-        size = align(max(s.size or 0, 1)) + 2 * margin
-        overlapping = sorted((p for p in placed if p.first <= s.last and s.first <= p.last), key=lambda p: p.offset)
+        first, last, bytes_ = s.first, s.last, align(max(s.size or 0, 1))
+        size = bytes_ + 2 * margin
         best, best_gap, cursor = -1, -1, 0
-        for other in overlapping:
-            gap = other.offset - margin - cursor
-            if gap >= size and (best < 0 or gap < best_gap):
-                best, best_gap = cursor, gap
-            cursor = max(cursor, other.offset + align(max(other.size or 0, 1)) + margin)
-        start = cursor if best < 0 else best
-        s.offset = start + margin
-        total = max(total, start + size)
-        placed.append(s)
+        for start, end, since, until in placed:
+            if since <= last and first <= until:
+                gap = start - margin - cursor
+                if gap >= size and (best < 0 or gap < best_gap):
+                    best, best_gap = cursor, gap
+                if end + margin > cursor:
+                    cursor = end + margin
+        s.offset = (cursor if best < 0 else best) + margin
+        total = max(total, s.offset + size - margin)
+        insort(placed, (s.offset, s.offset + bytes_, first, last))
     return total
 
 
