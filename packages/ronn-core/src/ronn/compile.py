@@ -260,9 +260,8 @@ def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
             t = value.type
             if binding and isinstance(t, TensorType) and t.shape is not None and not t.is_static:
                 value.type = TensorType(t.dtype, tuple(substitute(d, binding) for d in t.shape))
-    for node in graph:
-        for sub in node.subgraphs():
-            _substitute(sub, binding)
+    for sub in graph.inner_graphs():
+        _substitute(sub, binding)
 
 
 # --- stages
@@ -271,9 +270,8 @@ def _substitute(graph: Graph, binding: Mapping[str, Dim]) -> None:
 def _names(graph: Graph) -> frozenset[str]:
     """Names of all values of a graph and its subgraphs."""
     found = {v.name for v in graph.values()}
-    for node in graph:
-        for sub in node.subgraphs():
-            found |= _names(sub)
+    for sub in graph.inner_graphs():
+        found |= _names(sub)
     return frozenset(found - {""})
 
 

@@ -41,9 +41,8 @@ def walk(graph: Graph, context: PassContext) -> Iterator[tuple[Graph, Node]]:
 def graphs(graph: Graph) -> Iterator[Graph]:
     """``graph`` and every graph inside it, outer before inner."""
     yield graph
-    for node in graph:
-        for sub in node.subgraphs():
-            yield from graphs(sub)
+    for sub in graph.inner_graphs():
+        yield from graphs(sub)
 
 
 def is_pure(node: Node) -> bool:

@@ -18,9 +18,8 @@ class Names:
         self._scanned = True
         self._used.update(v.name for v in graph.values())
         self._used.update(graph.output_names)
-        for node in graph:
-            for sub in node.subgraphs():
-                self.scan(sub)
+        for sub in graph.inner_graphs():
+            self.scan(sub)
 
     def claim(self, name: str) -> str:
         """``name`` when nothing carries it yet, else ``name`` with a number."""
