@@ -279,13 +279,13 @@ class Lowering:
         """Output 0 may overwrite input ``index``: same bytes, each element read before it is written."""
         self._inplace.append(index)
 
-    def packed(self, given: Operand, key: Hashable, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def packed(self, given: Operand | Temporary, key: Hashable, fn: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """``fn(constant)``, computed once for a constant and key, shared by everybody who holds it.
 
         Refuses an operand that is no constant.
         """
         data = given.data
-        if data is None:
+        if data is None or isinstance(given, Temporary):
             raise Refused("not a constant")
         made = packed(data, key, fn)
         self.packs.append(Packing(given.value, key, fn, made))

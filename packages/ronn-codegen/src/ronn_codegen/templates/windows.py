@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -23,7 +24,7 @@ KINDS = ("f32", "i8", "u8")
 
 
 @_jit
-def _value(x: int, i: int, kind: int) -> float:
+def _value(x: int, i: int, kind: int) -> Any:
     return _float(x, i) if kind == 0 else np.float32(_signed(x, i) if kind == 1 else _byte(x, i))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,14 @@ def _listed(c: Lowering, x: Operand, shape: tuple[int, ...]) -> tuple[Temporary,
     blocks = -(-x.size // COUNTED_BLOCK)
     counts, total = c.temp(8 * blocks), c.temp(8)
     places = c.temp(8 * len(shape) * x.size)
-    of_x = {"x": x, "counts": counts, "n": x.size, "size": item(x), "keep": keep, "chunks": max(blocks, 1)}
+    of_x: dict[str, Any] = {
+        "x": x,
+        "counts": counts,
+        "n": x.size,
+        "size": item(x),
+        "keep": keep,
+        "chunks": max(blocks, 1),
+    }
     c.call(_COUNTED, "count", **of_x, cost=x.nbytes * 0.05, bytes=x.nbytes)
     c.call(
         _COUNTED, "nonzero", **of_x, y=places, total=total, shape=np.array(shape, np.int64), rank=len(shape),
@@ -42,16 +50,20 @@ def nonzero(c: Lowering) -> None:
     c.counted(0, places, (x.rank, None), total)
 
 
+def _along(c: Lowering, x: Operand) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    """The dims before the axis, its size, and the dims behind it; without an axis x is a vector."""
+    if c.node.attributes.get("axis") is None:
+        return (), x.size, ()
+    axis = axis_of(c, x.rank)
+    return x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+
+
 @lower("Compress", empty=True, counted=True)
 def compress(c: Lowering) -> None:
     """Compress."""
     x, condition = wanted(c.inputs[0]), wanted(c.inputs[1])
     c.require(condition.dtype == BOOL, "a condition of another type")
-    if c.node.attributes.get("axis") is None:
-        before, n, behind = (), x.size, ()
-    else:
-        axis = axis_of(c, x.rank)
-        before, n, behind = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    before, n, behind = _along(c, x)
     c.require(condition.size <= n, "a condition longer than the axis")
     places, total = _listed(c, condition, (condition.size,))
     outer, inner = math.prod(before), math.prod(behind)
@@ -70,11 +82,7 @@ def unique(c: Lowering) -> None:
     x = wanted(c.inputs[0])
     infinity = _INFINITY.get(x.dtype.name, 0)
     c.require(x.dtype.kind in "iub" or infinity, f"the order of {x.dtype}")
-    if c.node.attributes.get("axis") is None:
-        before, n, behind = (), x.size, ()
-    else:
-        axis = axis_of(c, x.rank)
-        before, n, behind = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    before, n, behind = _along(c, x)
     y, total = c.temp(x.nbytes), c.temp(8)
     firsts, inverse, counts = (c.temp(8 * n) for _ in range(3))
     c.call(

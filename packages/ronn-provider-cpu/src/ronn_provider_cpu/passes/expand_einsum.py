@@ -40,7 +40,7 @@ def _expand(graph: Graph, node: Node, context: PassContext) -> bool:
     given, result = read
     if any(len(set(t)) != len(t) for t in (*given, result)):
         return False
-    if len(given) == 2 and "->" in equation and "." not in equation and _is_plain(*given, result):
+    if len(given) == 2 and "->" in equation and "." not in equation and _is_plain(given[0], given[1], result):
         return False
     sizes = {i: n for t, v in zip(given, values, strict=True) for i, n in zip(t, v.tensor.static_shape, strict=True)}
     if any(

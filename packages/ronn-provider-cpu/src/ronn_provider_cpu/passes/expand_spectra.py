@@ -75,8 +75,9 @@ def _dft(graph: Graph, node: Node, x: Value, context: PassContext) -> bool:
         length = 2 * (shape[axis] - 1) if inverse and onesided else shape[axis]
     if length is None or length < 1 or axis == rank - 1 or shape[axis] * parts * length * 2 > LARGEST:
         return False
-    matrix = waves(shape[axis], length, parts, inverse, onesided).astype(x.tensor.dtype.numpy)
+    matrix = waves(shape[axis], length, parts, inverse, onesided)
     out = 1 if inverse and onesided else 2
+    matrix = matrix.astype(np.float64 if x.dtype is DType.FLOAT64 else np.float32)
     b = Builder(graph, node, context)
     order = [*(i for i in range(rank - 1) if i != axis), axis, rank - 1]
     back = [order.index(i) for i in range(rank)]
