@@ -66,7 +66,10 @@ def test_products_with_halves(
     tile = tile_of(lib.machine.target)
     w = rng.standard_normal((k, n)).astype(ml_dtypes.bfloat16)
     a, bias = rng.standard_normal((m, k)).astype(np.float32), rng.standard_normal(n).astype(np.float32)
-    packed = pack_rows(w.view(np.uint16), tile.lanes, tile.columns)
+    pairs = np.zeros((k + k % 2, n), ml_dtypes.bfloat16)
+    pairs[:k] = w
+    words = np.ascontiguousarray(np.moveaxis(pairs.reshape(-1, 2, n), 1, 2)).view(np.int32)[..., 0]
+    packed = pack_rows(words, tile.lanes, tile.columns)
     apart = 4 * kc * tile.columns
     y, room = Guarded((m, n), np.float32), Guarded((workers, apart), np.uint8)
     kernel = lib.kernel(MODULE, "gemm_halves_f32")

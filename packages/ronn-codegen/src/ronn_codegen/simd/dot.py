@@ -113,17 +113,16 @@ class PairDot:
     def dot(self, builder: Builder, acc: Any, a: Any, b: Any) -> Any:
         if self.native:
             return llvm_call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", self.floats.llvm, acc, a, b)
-        for half in (self._low, self._high):
-            acc = multiply_add(builder, self.floats, half(builder, a), half(builder, b), acc)
+        for x, y in zip(as_floats(builder, a, self.lanes), as_floats(builder, b, self.lanes), strict=True):
+            acc = multiply_add(builder, self.floats, x, y, acc)
         return acc
 
-    def _low(self, builder: Builder, value: Any) -> Any:
-        bits = builder.shl(value, splat(builder, ir.Constant(ir.IntType(32), 16), self.lanes))
-        return builder.bitcast(bits, self.floats.llvm)
 
-    def _high(self, builder: Builder, value: Any) -> Any:
-        bits = builder.and_(value, splat(builder, ir.Constant(ir.IntType(32), 0xFFFF0000), self.lanes))
-        return builder.bitcast(bits, self.floats.llvm)
+def as_floats(builder: Builder, words: Any, lanes: int) -> list[Any]:
+    """The lower and the higher bfloat16 of each word, as float32."""
+    low = builder.shl(words, splat(builder, ir.Constant(ir.IntType(32), 16), lanes))
+    high = builder.and_(words, splat(builder, ir.Constant(ir.IntType(32), 0xFFFF0000), lanes))
+    return [builder.bitcast(bits, ir.VectorType(ir.FloatType(), lanes)) for bits in (low, high)]
 
 
 @cache

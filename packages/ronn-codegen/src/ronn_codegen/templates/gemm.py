@@ -62,8 +62,8 @@ def gemm_bytes_f32(target: Target) -> Callable[..., None]:
     " apart)"
 )
 def gemm_halves_f32(target: Target) -> Callable[..., None]:
-    """As ``gemm_bytes_f32`` with weights of bfloat16; ``scale`` is 0."""
-    return narrow_product(target, "bf16")
+    """As ``gemm_bytes_f32`` with weights of bfloat16, packed as for ``gemm_bf16``; ``scale`` is 0, ``kc`` even."""
+    return narrow_product(target, "i32")
 
 
 def product(target: Target, elem: str, finish: Any, terms: Terms = FACTORS) -> Callable[..., None]:

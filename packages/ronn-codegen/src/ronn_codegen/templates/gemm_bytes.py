@@ -1,6 +1,7 @@
 """Products of float32 rows with narrow weights: C = activation(A @ (W * scale) + bias).
 
-W is packed as a float32 B is (see ``gemm``), in bytes or as bfloat16, which has no scale. A block of ``kc`` rows of a
+W is packed as a float32 B is (see ``gemm``), in bytes, or as words of two bfloat16 neighbours along k (those of
+``gemm_bf16``), which have no scale. A block of ``kc`` rows of a
 panel is made float32 in scratch that stays in a near cache while all rows of A pass over it: memory gives a quarter or
 half of the bytes, and the products are those of the float32 weights to the bit.
 """
@@ -11,12 +12,12 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from llvmlite import ir
 from numba import njit
 
 from ronn_codegen.simd import tile as t
 from ronn_codegen.simd.activation import activate
-from ronn_codegen.simd.emit import BITS, I32, Builder, splat
+from ronn_codegen.simd.dot import as_floats
+from ronn_codegen.simd.emit import BITS, Builder
 from ronn_codegen.simd.modes import CLAMP
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.types import Vec
@@ -29,9 +30,11 @@ _LINE = 64  # bytes of a line of the caches
 @cache
 def _widener(lanes: int, vectors: int, elem: str) -> Any:
     """``fn(w, scale, to, steps, columns)``: to[steps, columns] (float32) = w[steps, columns] * scale[columns], of 1 to
-    ``vectors`` whole vectors of columns. w is int8, or bf16, which is not scaled."""
+    ``vectors`` whole vectors of columns. w is int8 (``elem`` i8), or words of bfloat16 from rows 2i and 2i + 1 (i32),
+    which are not scaled; then an even number of rows is written."""
     floats, small, ints, size = Vec("f32", lanes), Vec(elem, lanes), Vec("i32", lanes), BITS[elem] // 8
     scaled = elem == "i8"
+    rows = 1 if scaled else 2  # of one row of w
 
     def emit(builder: Builder, w: t.Value, scale: t.Value, to: t.Value, steps: t.Value, columns: t.Value) -> None:
         def rows_of(count: int) -> None:
@@ -44,14 +47,15 @@ def _widener(lanes: int, vectors: int, elem: str) -> Any:
                     given = t.load(builder, small, t.at(builder, source, size * lanes * j))
                     if scaled:
                         value = builder.sitofp(builder.sext(given, ints.llvm), floats.llvm)
-                        value = builder.fmul(value, factors[j])
+                        made = [builder.fmul(value, factors[j])]
                     else:
-                        bits = builder.shl(builder.zext(given, ints.llvm), splat(builder, ir.Constant(I32, 16), lanes))
-                        value = builder.bitcast(bits, floats.llvm)
-                    t.store(builder, floats, value, t.at(builder, target, 4 * lanes * j))
-                return [t.at(builder, source, size * lanes * count), t.at(builder, target, 4 * lanes * count)]
+                        made = as_floats(builder, given, lanes)
+                    for i, value in enumerate(made):
+                        t.store(builder, floats, value, t.at(builder, target, 4 * lanes * (i * count + j)))
+                return [t.at(builder, source, size * lanes * count), t.at(builder, target, 4 * lanes * rows * count)]
 
-            t.loop(builder, steps, [t.pointer(builder, w), t.pointer(builder, to)], step)
+            given_rows = steps if scaled else builder.lshr(builder.add(steps, t.i64(1)), t.i64(1))
+            t.loop(builder, given_rows, [t.pointer(builder, w), t.pointer(builder, to)], step)
 
         which = builder.sub(builder.sdiv(columns, t.i64(lanes)), t.i64(1))
         t.choose(builder, which, [partial(rows_of, i + 1) for i in range(vectors)])
@@ -73,11 +77,11 @@ _fetch_bytes = t.emitted("fetch_bytes", "i64 i64", _fetch)
 
 
 def narrow_product(target: Target, elem: str) -> Callable[..., None]:
-    """What ``gemm.gemm_bytes_f32`` (``i8``) and ``gemm.gemm_halves_f32`` (``bf16``) run."""
+    """What ``gemm.gemm_bytes_f32`` (``i8``) and ``gemm.gemm_halves_f32`` (``i32``: words) run."""
     shape = tile_of(target)
     mr, nr, lanes, narrow = shape.rows, shape.columns, shape.lanes, shape.vectors // 2 * shape.lanes
     multiply, widen, finish = tile_call(shape, "f32"), _widener(lanes, shape.vectors, elem), activate(lanes)
-    size = BITS[elem] // 8
+    size, even_rows = (1, False) if elem == "i8" else (2, True)  # bytes of an element
 
     @njit(error_model="numpy", nogil=True)
     def run(
@@ -86,6 +90,7 @@ def narrow_product(target: Target, elem: str) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         panels = (n + nr - 1) // nr
         room += apart * worker
+        deep = (k + 1) // 2 * 2 if even_rows else k
         clamped = CLAMPED if mode == CLAMP else 0
         for q in range(panels * worker // workers, panels * (worker + 1) // workers):
             j = q * nr
@@ -97,10 +102,10 @@ def narrow_product(target: Target, elem: str) -> Callable[..., None]:
             for p in range(0, k, kc):
                 steps = min(kc, k - p)
                 done = p + steps >= k
-                widen(w + size * (j * k + p * step), scale + 4 * j, room, steps, step)
+                widen(w + size * (j * deep + p * step), scale + 4 * j, room, steps, step)
                 flags = (source_kind if p == 0 else ROW_VECTORS) | (clamped if done else 0)
                 # What comes next is fetched from memory meanwhile, a part by each tile.
-                ahead = w + size * (j * k + (p + steps) * step)
+                ahead = w + size * (j * deep + (p + steps) * step)
                 part = (size * kc * step // tiles + 127) // 64 * 64
                 for tile in range(tiles):
                     _fetch_bytes(ahead + tile * part, part)

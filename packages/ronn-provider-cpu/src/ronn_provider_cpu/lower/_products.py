@@ -124,7 +124,7 @@ def product(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue) -> None:
         _dot(c, b.transposed, a, b.operand, y, e, batch, across=True)
     elif _few_columns(a, b):
         _dot(c, a, b.transposed, _along_k(c, b), y, e, batch, across=False)
-    else:
+    elif not bf16.stored(c, a, b, y, e, batch):
         _general(c, a, b, y, e, batch)
 
 
@@ -167,7 +167,7 @@ def _few_columns(a: Matrix, b: Matrix) -> bool:
     return contiguous and b.columns <= _DOT_COLUMNS and b.rows >= _DOT_STEPS * max(b.columns, 4)
 
 
-def _along_k(c: Lowering, b: Matrix) -> Operand | np.ndarray:
+def _along_k(c: Lowering, b: Matrix) -> Operand | Temporary | np.ndarray:
     """B with columns that are contiguous; those of a constant can be made so."""
     if b.row == 1:
         return b.operand
@@ -176,7 +176,7 @@ def _along_k(c: Lowering, b: Matrix) -> Operand | np.ndarray:
 
 
 def _dot(
-    c: Lowering, matrix: Matrix, vectors: Matrix, b: Operand | np.ndarray, y: Operand, e: Epilogue,
+    c: Lowering, matrix: Matrix, vectors: Matrix, b: Operand | Temporary | np.ndarray, y: Operand, e: Epilogue,
     batch: tuple[int, ...], *, across: bool,
 ) -> None:  # fmt: skip
     """Rows of ``matrix`` by those of ``vectors``; the result has a row for each vector, or (not ``across``) each row
@@ -205,9 +205,7 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
     size, kc = packed_size(k, n, tile), block_of_steps(m, k, tile)
     packed = {"b_step": tile.columns, "b_last": last_step(n, tile), "b_panel": k * tile.columns, "tail": 0}
     if given.operand.data is not None:
-        key = ("gemm bf16" if halved else "gemm", tile, given.rows, given.columns, given.row, given.batch)
-        pack, library = bf16.packed if halved else _packed, c.context.library
-        held: Any = c.packed(given.operand, key, lambda data: pack(library, data, given, tile))
+        held: Any = bf16.constant(c, given, tile) if halved else _constant(c, given, tile)
         place = packed
     elif b.column != 1 or (m >= _PACKED_ROWS and k >= _PACKED_STEPS):
         count = math.prod(b.batch)
@@ -230,6 +228,12 @@ def _general(c: Lowering, a: Matrix, b: Matrix, y: Operand, e: Epilogue, batch: 
         alpha=e.alpha, beta=e.beta, mode=mode, p0=p0, p1=p1,
         chunks=math.prod(batch) * tile.tiles(m, n), **measures,
     )  # fmt: skip
+
+
+def _constant(c: Lowering, b: Matrix, tile: Tile) -> np.ndarray:
+    assert isinstance(b.operand, Operand)
+    key, library = ("gemm", tile, b.rows, b.columns, b.row, b.batch), c.context.library
+    return c.packed(b.operand, key, lambda data: _packed(library, data, b, tile))
 
 
 def _packed(library: Library, data: np.ndarray, b: Matrix, tile: Tile) -> np.ndarray:
