@@ -122,9 +122,10 @@ class IOBinding:
                 f"Actual: (tensor({actual.onnx_name})) , expected: (tensor({expected.onnx_name}))"
             )
         if target.shape != result.shape:
-            bad = misfits(target.shape, result.shape)
-            rank = f"Invalid rank for output: {name} Got: {target.ndim} Expected: {result.ndim}"
-            text = f"Got invalid dimensions for output: {name} {bad}" if bad else rank
+            if target.ndim == result.ndim:
+                text = f"Got invalid dimensions for output: {name} {misfits(target.shape, result.shape)}"
+            else:
+                text = f"Invalid rank for output: {name} Got: {target.ndim} Expected: {result.ndim}"
             raise RuntimeError(f"Error in execution: {text}")
         target[...] = result
         return target

@@ -15,9 +15,10 @@ from ronn.compat.onnxruntime.errors import NotImplemented as NoKernel
 from ronn.compat.onnxruntime.modelmeta import states_version, type_name
 from ronn.compat.onnxruntime.options import SessionOptions
 from ronn.errors import ModelError, RonnError, UnsupportedError
+from ronn.frontend.messages import messages
 from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType, TensorType
-from ronn.ops.schema import find_schema, max_opset
+from ronn.ops.schema import find_schema, is_newer, max_opset
 from ronn.session import Model
 
 if TYPE_CHECKING:
@@ -105,22 +106,21 @@ def _proto(path: str | None, data: bytes | None) -> onnx.ModelProto | None:
 
 def _check_versions(model: Model, options: SessionOptions, path: str | None) -> None:
     """onnxruntime takes no model of an IR or opset that it does not know."""
-    import onnx
-
-    ir = model.metadata.ir_version
-    if ir > onnx.IR_VERSION:
-        raise _failed(Fail, path, f"Unsupported model IR version: {ir}, max supported IR version: {onnx.IR_VERSION}")
+    ir, known = model.metadata.ir_version, messages().IR_VERSION
+    if ir > known:
+        raise _failed(Fail, path, f"Unsupported model IR version: {ir}, max supported IR version: {known}")
     if options._entries.get("session.allow_released_opsets_only", "1") == "0":
         return
     for domain in ("", "ai.onnx.ml"):
         version = model.ir.opset_imports.get(domain, 0)
-        if version > max_opset(domain):
+        if is_newer(domain, version):
             raise _failed(
-                Fail, path,
+                Fail,
+                path,
                 "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. "
                 f"Opset {version} is under development and support for this is limited. Current official support for "
                 f"domain {domain or 'ai.onnx'} is till opset {max_opset(domain)}.",
-            )  # fmt: skip
+            )
 
 
 def _in_node(node: Node, problem: str) -> str:

@@ -20,13 +20,11 @@ from ronn.compat.onnxruntime.options import RunOptions, SessionOptions
 from ronn.compat.onnxruntime.profiling import Profiler
 from ronn.compat.onnxruntime.providers import CPU, chosen
 from ronn.compat.onnxruntime.values import OrtValue, check_device
-from ronn.errors import RonnError
+from ronn.errors import InputError, RonnError
 from ronn.frontend.proto import save_model
 from ronn.ir.types import Type
 from ronn.session import Model
 from ronn.session import Session as RonnSession
-
-_SEEN = 256  # signatures that are known to fit
 
 
 class Session:
@@ -42,7 +40,6 @@ class Session:
         self._outputs_meta: list[NodeArg] = []
         self._overridable_initializers: list[NodeArg] = []
         self._types: dict[str, Type | None] = {}
-        self._seen: set[tuple[Any, ...]] = set()
 
     # --- what the session is about
 
@@ -101,15 +98,15 @@ class Session:
         if run_options is not None:
             _check_run_options(run_options)
         try:
-            values = [input_feed[name] for name in self._input_names]
-            known = (
-                len(input_feed) == len(values) and tuple([(type(v), v.dtype, v.shape) for v in values]) in self._seen
-            )
+            values: Any = [input_feed[name] for name in self._input_names]
         except (AttributeError, KeyError, TypeError):
-            known = False
-        if known and self._profiler is None:
+            values = None
+        plain = values is not None and len(input_feed) == len(values) and self._profiler is None
+        if plain and all([type(v) is np.ndarray for v in values]):  # noqa: C419  # a generator is slower
             try:
                 results = list(self._sess.run(values))
+            except InputError:
+                results = self._run_any(input_feed)  # which says what is wrong as onnxruntime does
             except RonnError as e:
                 raise while_running(e) from e
         else:
@@ -133,15 +130,9 @@ class Session:
             if self._profiler is not None:
                 _, plan, _, _ = self._sess._ready(feed, ())
                 return list(self._profiler.run(plan, lambda: self._sess.run(feed)))
-            results = list(self._sess.run(feed))
+            return list(self._sess.run(feed))
         except RonnError as e:
             raise while_running(e) from e
-        if len(feed) == len(self._input_names) and all(type(v) is np.ndarray for v in input_feed.values()):
-            if all(input_feed[n] is feed[n] for n in self._input_names):
-                if len(self._seen) >= _SEEN:
-                    self._seen.clear()
-                self._seen.add(tuple((np.ndarray, feed[n].dtype, feed[n].shape) for n in self._input_names))
-        return results
 
     def _pick(self, results: list[Any], names: Sequence[str]) -> list[Any]:
         if isinstance(names, str):

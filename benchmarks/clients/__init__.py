@@ -1,0 +1,1 @@
+"""Programs of others that import onnxruntime, run with it and with RONN under its name."""

@@ -1,0 +1,120 @@
+"""RONN under the name onnxruntime: in this process (a child does it), and as ``python -m ronn.compat``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BOTH = """
+import importlib, importlib.metadata, importlib.util, sys
+import ronn.compat
+"""
+
+
+def child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments, "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def compat(*arguments: str, cwd: Path | None = None, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **({} if path is None else {"PATH": path})}
+    command = [sys.executable, "-m", "ronn.compat", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, env=environment)
+
+
+def test_imports_specs_and_metadata() -> None:
+    done = child(
+        BOTH
+        + """
+assert not ronn.compat.installed()
+ronn.compat.install()
+ronn.compat.install()
+assert ronn.compat.installed()
+assert importlib.util.find_spec("onnxruntime") is not None
+assert importlib.util.find_spec("onnxruntime.capi._pybind_state") is not None
+assert importlib.util.find_spec("onnxruntime.training") is None
+import onnxruntime
+import onnxruntime.capi.onnxruntime_pybind11_state as state
+from onnxruntime.capi import _pybind_state
+from onnxruntime.transformers.io_binding_helper import TypeHelper
+import ronn.compat.onnxruntime as own
+assert onnxruntime is own and onnxruntime.InferenceSession is own.InferenceSession
+assert _pybind_state.Fail is state.Fail
+assert own.__spec__.name == "ronn.compat.onnxruntime"
+assert importlib.metadata.version("onnxruntime") == onnxruntime.__version__ == "1.32.0"
+assert importlib.metadata.packages_distributions()["onnxruntime"][0] == "onnxruntime"
+assert importlib.metadata.version("ronn-core")
+assert importlib.util.find_spec("onnxruntime") is not None
+ronn.compat.uninstall()
+assert not any(n.partition(".")[0] == "onnxruntime" for n in sys.modules)
+assert not ronn.compat.installed()
+"""
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_refuses_when_another_one_is_there(tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("__version__ = '9'\n", encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport onnxruntime, ronn.compat\nronn.compat.install()"
+    done = child(code)
+    assert done.returncode == 1
+    assert "ImportError: onnxruntime 9 has been imported already" in done.stderr
+    assert "before anything imports it" in done.stderr
+
+
+def test_what_is_not_offered_is_absent() -> None:
+    done = child(BOTH + "ronn.compat.install()\nfrom onnxruntime import SparseTensor")
+    assert "ImportError: cannot import name 'SparseTensor'" in done.stderr
+
+
+PROGRAM = """
+import sys
+import helper
+import onnxruntime
+print(onnxruntime.__name__, __name__, sys.argv[1:], helper.here)
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    (tmp_path / "helper.py").write_text("here = 'beside it'\n", encoding="utf-8")
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM, encoding="utf-8")
+    return path
+
+
+WANTED = "ronn.compat.onnxruntime __main__ ['a', '-m', 'b'] beside it\n"
+
+
+def test_a_file(program: Path) -> None:
+    done = compat(str(program), "a", "-m", "b")
+    assert (done.stdout, done.returncode) == (WANTED, 0), done.stderr
+
+
+def test_a_module(program: Path) -> None:
+    done = compat("-m", "program", "a", "-m", "b", cwd=program.parent)
+    assert (done.stdout, done.returncode) == (WANTED, 0), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="commands on Windows are not Python files")
+def test_a_command_on_the_path(program: Path) -> None:
+    command = program.with_name("reads-text")
+    command.write_text(f"#!{sys.executable}\n{PROGRAM}", encoding="utf-8")
+    command.chmod(0o755)
+    done = compat("reads-text", "a", "-m", "b", path=f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    assert (done.stdout, done.returncode) == (WANTED, 0), done.stderr
+
+
+def test_the_exit_code_is_the_programs(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text("raise SystemExit(7)\n", encoding="utf-8")
+    assert compat(str(tmp_path / "p.py")).returncode == 7
+
+
+def test_wrong_use() -> None:
+    assert compat().returncode == 2
+    assert "usage: python -m ronn.compat" in compat("--help").stdout
+    done = compat("no-such-program")
+    assert done.returncode == 2 and "there is no program 'no-such-program'" in done.stderr
