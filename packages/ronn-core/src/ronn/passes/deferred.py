@@ -25,6 +25,7 @@ class DeferredPass:
     required: bool = False
     keeps_types: bool = False
     late: bool = False
+    local: bool = False
 
     @cached_property
     def loaded(self) -> FunctionPass:

@@ -41,10 +41,10 @@ _about = partial(about, "ronn.passes", keeps_types=True)
 FUSE = Group(
     "fuse",
     (
-        _about("fuse-layer-norm", "ReduceMean LayerNormalization RMSNormalization"),
-        _about("fuse-gelu", "Erf Tanh"),
+        _about("fuse-layer-norm", "ReduceMean LayerNormalization RMSNormalization", local=True),
+        _about("fuse-gelu", "Erf Tanh", local=True),
         fuse_silu,
-        _about("fuse-attention", "Softmax"),
+        _about("fuse-attention", "Softmax", local=True),
         _about("push-transposes", "Transpose"),
         fuse_conv_bn,
         _about("narrow-gather", "Gather"),
