@@ -186,8 +186,8 @@ LOWERINGS = {
         Einsum
     """,
     "gather": """
-        Gather GatherElements GatherND MaxUnpool ReverseSequence Scatter ScatterElements ScatterND
-        TensorScatter ai.onnx.ml::ArrayFeatureExtractor
+        Gather GatherElements GatherND ReverseSequence Scatter ScatterElements ScatterND TensorScatter
+        ai.onnx.ml::ArrayFeatureExtractor
     """,
     "generate": """
         Constant ConstantOfShape EyeLike OneHot Range Shape Size Trilu

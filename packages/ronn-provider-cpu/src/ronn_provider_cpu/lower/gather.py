@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ronn_codegen.templates.jobs import REDUCTION_KINDS, REDUCTIONS, Copies, Side, contiguous
-from ronn_provider_cpu.lower._copies import axis_of, emit, fill, item, runs, steps, strided, wanted
+from ronn_provider_cpu.lower._copies import axis_of, emit, item, runs, steps, strided, wanted
 from ronn_provider_cpu.lowering import I32, I64, Lowering, Operand, lower
 
 _GATHER = "ronn_codegen.templates.gather"
@@ -232,20 +232,3 @@ def tensor_scatter(c: Lowering) -> None:
             length=length, inner=inner, chunks=batches * outer, cost=_rows_cost(batches * outer * length, inner),
             bytes=2 * updates.nbytes,
         )  # fmt: skip
-
-
-@lower("MaxUnpool")
-def max_unpool(c: Lowering) -> None:
-    """MaxUnpool: zeros, and each element where its index says, counted over the whole tensor."""
-    x, indices, y = wanted(c.inputs[0]), wanted(c.inputs[1]), wanted(c.outputs[0])
-    rank = x.rank - 2
-    strides, pads, kernel = c.attr("strides", [1] * rank), c.attr("pads", [0] * 2 * rank), c.attr("kernel_shape")
-    implied = [(n - 1) * strides[i] - pads[i] - pads[rank + i] + kernel[i] for i, n in enumerate(x.shape[2:])]
-    c.require(list(y.shape[2:]) == implied, "indices count in another shape than the output's")
-    wide = _wide(c, indices)
-    fill(c, y, np.zeros(1, y.dtype))
-    c.call(
-        _SCATTER, "scatter_elements", updates=x, indices=indices, y=y, status=_index_error(c, 0, y.size), wide=wide,
-        how=0, size=item(x), axis=y.size, stride=item(x), table=np.zeros((0, 2), np.int64), rank=0, rows=1, n=x.size,
-        step=0, parts=1, chunks=1, cost=x.size * 2.0, bytes=2 * x.nbytes,
-    )  # fmt: skip
