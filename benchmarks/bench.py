@@ -28,9 +28,9 @@ from benchmarks.zoo.fetch import model_path
 from benchmarks.zoo.manifest import ZooModel, load_manifest
 
 BURST_S, PAUSE_S, UNCOUNTED_RUNS = 0.1, 0.08, 2
-ROUNDS, QUICK_ROUNDS = 15, 4
+ROUNDS, QUICK_ROUNDS = 9, 4
 LEAST_RUNS = 3
-MODEL_BUDGET_S, QUICK_BUDGET_S = 60.0, 15.0
+MODEL_BUDGET_S, QUICK_BUDGET_S = 30.0, 15.0
 WORKER_TIMEOUT_S = 900.0
 
 
