@@ -44,6 +44,9 @@ def test_any_equation(data: st.DataObject, dtype: type, count: int) -> None:
         ("ji", [(3, 4)]),
         ("i,j->ij", [(3,), (4,)]),
         ("i,i", [(5,), (5,)]),
+        ("bthd,bshd->bhts", [(2, 5, 3, 16), (2, 7, 3, 16)]),
+        ("ij,jk->i", [(9, 30), (30, 20)]),
+        ("...ij,jk->...ik", [(2, 9, 30), (30, 20)]),
         ("bhwc,hkc->bhwk", [(2, 3, 4, 5), (3, 6, 5)]),
     ],
 )
