@@ -1,7 +1,8 @@
 """Runs every program with onnxruntime and with RONN, and compares: ``python -m benchmarks.clients.compare [NAME...]``.
 
 Each program gets an environment of its own (below --environments), in which onnxruntime and RONN are both installed.
-Exit status 1 when a program fails or an answer differs. Without names, ``docs/clients.md`` is written.
+The outcomes go to benchmarks/results/clients.json, those of programs that were not named stay, and docs/clients.md is
+made of them all. Exit status 1 when a program fails or an answer differs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from benchmarks.clients.programs import PROGRAMS, Program
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "docs" / "clients.md"
+RESULTS = ROOT / "benchmarks" / "results" / "clients.json"
 PACKAGES = ("ronn-core", "ronn-codegen", "ronn-provider-cpu")
 ORT = "onnxruntime==1.32.0"
 TIMEOUT_S = 1800.0
@@ -34,12 +36,11 @@ class ClientError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one program: the differences (none: equal), how many values were compared, what it found."""
+    """What came of one program: the differences (none: equal), how many values were compared, and how many names RONN
+    has beyond what was wanted."""
 
-    program: Program
     differences: list[str]
     values: int
-    found: dict[str, Any]
     more: int = 0
 
 
@@ -110,11 +111,11 @@ def compare(program: Program, wanted: dict[str, Any], got: dict[str, Any]) -> Ou
         more += len(set(got[name]) - set(wanted[name]))
     plain = [{k: v for k, v in result.items() if k not in program.superset} for result in (wanted, got)]
     found += differences(*plain, program.tolerance)
-    return Outcome(program, found, count(wanted), wanted, more)
+    return Outcome(found, count(wanted), more)
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """The page ``docs/clients.md``."""
+def table(outcomes: dict[str, Outcome], programs: tuple[Program, ...] = PROGRAMS) -> str:
+    """The page ``docs/clients.md``; outcomes by the programs' names."""
     lines = [
         "# Programs that run unchanged",
         "",
@@ -126,47 +127,58 @@ def table(outcomes: list[Outcome]) -> str:
         "| program | what is called | values compared | tolerance | result |",
         "| --- | --- | ---: | ---: | --- |",
     ]
-    for o in outcomes:
-        p = o.program
+    for p in programs:
+        o = outcomes.get(p.name)
+        if o is None:
+            continue
         result = "same" if not o.differences else f"{len(o.differences)} differ: {o.differences[0]}"
         if o.more:
             result += f"; {o.more} more pass with RONN"
         note = f" ({p.why})" if p.why else ""
-        versions = ", ".join(w.replace("==", " ") for w in p.wheels[:3]) or ", ".join(
-            n.replace("==", " ") for n in p.needs if "==" in n
-        )
+        named = p.wheels if p.wheels else tuple(n for n in p.needs if "==" in n)
+        versions = ", ".join(w.replace("==", " ") for w in named[:3])
         lines.append(f"| {p.name} ({versions}) | {p.call} | {o.values} | {p.tolerance:g}{note} | {result} |")
-    same = sum(not o.differences for o in outcomes)
-    lines += ["", f"{same} of {len(outcomes)} programs give the same result.", ""]
-    return "\n".join(lines)
+    same = sum(not o.differences for o in outcomes.values())
+    lines += ["", f"{same} of {len(outcomes)} programs give the same result."]
+    absent = [p.name for p in programs if p.name not in outcomes]
+    if absent:
+        lines += ["", f"Not run yet: {', '.join(absent)}."]
+    return "\n".join(lines) + "\n"
+
+
+def kept(path: Path) -> dict[str, Outcome]:
+    """Outcomes of earlier runs."""
+    return {n: Outcome(**o) for n, o in json.loads(path.read_text(encoding="utf-8")).items()} if path.exists() else {}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="programs (default: all)")
     parser.add_argument("--environments", type=Path, default=ROOT / ".nox" / "client-environments")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results" / "clients.json")
     options = parser.parse_args()
-    known = {p.name: p for p in PROGRAMS} | {p.script: p for p in PROGRAMS}
+    known = {p.name: p for p in PROGRAMS} | {p.script.removeprefix("use_"): p for p in PROGRAMS}
     unknown = [n for n in options.names if n not in known]
     if unknown:
         parser.error(f"no program {unknown[0]!r}; there are {', '.join(p.name for p in PROGRAMS)}")
-    outcomes, failed = [], []
+    bad = 0
     for program in [known[n] for n in options.names] or PROGRAMS:
         print(f"{program.name} ...", flush=True)
         try:
             python = install(program, options.environments)
             wanted, got = (run(program, python, runtime) for runtime in RUNTIMES)
         except (ClientError, subprocess.TimeoutExpired, json.JSONDecodeError) as e:
-            print(f"  failed: {e}")
-            failed.append(program.name)
+            print(f"  failed: {e}", flush=True)
+            bad += 1
             continue
         outcome = compare(program, wanted, got)
-        outcomes.append(outcome)
-        print("  same" if not outcome.differences else "\n".join(f"  {d}" for d in outcome.differences[:10]))
-    if not options.names and not failed:
+        print(
+            "  same" if not outcome.differences else "\n".join(f"  {d}" for d in outcome.differences[:10]), flush=True
+        )
+        bad += bool(outcome.differences)
+        outcomes = {**kept(RESULTS), program.name: outcome}
+        RESULTS.write_text(json.dumps({n: asdict(o) for n, o in sorted(outcomes.items())}, indent=1) + "\n")
         TABLE.write_text(table(outcomes), encoding="utf-8")
-    return 1 if failed or any(o.differences for o in outcomes) else 0
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
