@@ -153,6 +153,17 @@ def test_tensors_of_nodes_are_left_out_too(tmp_path: Path) -> None:
         assert found["n0"].tolist() == A.tolist() and found["n1"].tolist() == B.tolist()
 
 
+def test_attributes_of_other_kinds_are_copied_as_they_are() -> None:
+    node = helper.make_node("X", [], ["c"], numbers=list(range(5000)), words=["a", "bc"] * 500, domain="d")
+    both = onnx.AttributeProto(name="odd", type=onnx.AttributeProto.INTS, ints=range(500), t=numpy_helper.from_array(A))
+    node.attribute.append(both)
+    graph = helper.make_graph([node], "g", [], [])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    data = proto.SerializeToString()
+    parts = split(data, len(data))
+    assert parts is not None and onnx.load_from_string(parts[0]) == proto and parts[1].take((0, 2)) is None
+
+
 def test_a_tensor_given_twice_in_an_attribute_is_left_to_protobuf() -> None:
     one = onnx.AttributeProto(name="value", type=onnx.AttributeProto.TENSOR, t=numpy_helper.from_array(A))
     node = onnx.NodeProto(op_type="Constant", output=["c"]).SerializeToString()

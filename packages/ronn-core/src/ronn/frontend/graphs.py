@@ -339,12 +339,16 @@ def _taken(weights: Weights, node: int, attribute: int) -> np.ndarray | None:
 
 _LONG = 1000
 """Elements of a list from which on equal ones are one object: tree ensembles have lists of a million."""
+_FIRST_INT, _LAST_INT = -5, 256  # of these Python has one object each anyway
 
 
 def _numbers(values: Sequence[Any], dtype: Any) -> list[Any]:
     if len(values) < _LONG:
         return list(values)
-    bits, where = np.unique(np.array(values, dtype).view(np.int64), return_inverse=True)
+    array = np.array(values, dtype)
+    if dtype is np.int64 and array.min() >= _FIRST_INT and array.max() <= _LAST_INT:
+        return array.tolist()
+    bits, where = np.unique(array.view(np.int64), return_inverse=True)
     distinct = np.empty(bits.size, object)
     distinct[:] = bits.view(dtype).tolist()
     shared: list[Any] = distinct[where].tolist()

@@ -19,6 +19,7 @@ MIN_RAW = 4096  # bytes of a raw_data field worth leaving out
 
 _GRAPH_OF_MODEL, _NODE_OF_GRAPH, _INITIALIZER_OF_GRAPH, _RAW_OF_TENSOR = 7, 1, 5, 9
 _ATTRIBUTE_OF_NODE, _TENSOR_OF_ATTRIBUTE = 5, 5
+_ABOUT_ATTRIBUTE = frozenset({1, 13, 20, 21})  # name, description, kind, reference
 _BYTES = 2  # the wire type of strings, bytes and messages
 
 Stored = BinaryIO | MappedFile | bytes
@@ -137,14 +138,19 @@ class _Splitter:
         if end - self.at < MIN_RAW:
             return self._read(end - self.at, end)
         out: list[bytes] = []
-        tensors = 0
+        start, tensors = self.at, 0
         while self.at < end:
             tag, head = self._varint()
             if tag == _TENSOR_OF_ATTRIBUTE << 3 | _BYTES:
                 tensors += 1
                 out += _field(head, self._tensor(self._end(end), place))
-            else:
+            elif tag >> 3 in _ABOUT_ATTRIBUTE:
                 out += [head, self._copy(tag & 7, end)]
+            else:  # of another kind: a list may have a million fields
+                self.ranges.pop(place, None)
+                self.file.seek(start)
+                self.at = start
+                return self._read(end - start, end)
         self._check(end)
         if tensors > 1:
             raise _NotPlain  # protobuf knows how to merge them
