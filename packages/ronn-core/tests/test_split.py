@@ -115,5 +115,11 @@ def test_what_makes_the_values_goes_with_them() -> None:
     assert [n.op for n in halves.tail] == ["Concat", "Reshape"]
     assert sorted(v.name for v in halves.crossing) == ["e", "s"]
     assert halves.crossing[halves.by_value[0]].name == "s"
+    long = """  %k: i64[1] = const {65}
+  %w = Expand(%s, %k)
+  %m = ReduceMax(%w)
+  %e = Exp(%x)
+  %y = Reshape(%e, %m)"""
+    assert split(graph(long, "%x: f32[4,6], %s: i64[1]")) is None  # more than a shape is computed from the input
     halves = split(graph(body.replace("  %u = Neg(%t)\n", ""), "%x: f32[4,6], %s: i64[1]"))
     assert halves is not None and [n.op for n in halves.head] == ["Exp"]

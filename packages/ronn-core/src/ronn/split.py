@@ -22,6 +22,8 @@ LEAST_TAIL = 8
 
 _SMALL = 512
 """Elements of an input at most whose value plans are made for."""
+_TINY, _FEW = 64, 32
+"""Elements of what is computed from such inputs, at most, and nodes that compute it: shapes, not networks."""
 
 _SHAPE_OPERANDS: dict[str, tuple[int, ...]] = {
     "Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Range": (0, 1, 2), "Tile": (1,), "ConstantOfShape": (0,),
@@ -65,7 +67,9 @@ def split(graph: Graph, given: bool = True) -> Split | None:
         head, tail, wanted = _sort(graph, given_values)
         if not wanted or not wanted <= given_values:
             return None
-        head, tail, wanted = _with_makers(graph, head, tail, wanted)
+        head, tail, wanted, makers = _with_makers(graph, head, tail, wanted)
+        if makers > _FEW:
+            return None
     made_in_tail = {v for node in tail for v in node.outputs}
     crossing = list(dict.fromkeys(v for node in tail for v in _needs(node) if not v.is_const and v not in made_in_tail))
     tail_outputs = list(dict.fromkeys(o for o in graph.outputs if o in made_in_tail))
@@ -105,20 +109,25 @@ def _sort(graph: Graph, given: Container[Value] = ()) -> tuple[list[Node], list[
 
 
 def _given(graph: Graph) -> set[Value]:
-    """Small inputs of the graph, and what is computed from them alone."""
-    found = {v for v in graph.inputs if not _open(v) and isinstance(v.type, TensorType) and v.type.size <= _SMALL}
+    """Small inputs of the graph, and what little is computed from them alone."""
+    found = {v for v in graph.inputs if _holds(v, _SMALL)}
     for node in graph:
-        needs = [v for v in _needs(node) if not v.is_const]
-        if needs and all(v in found for v in needs):
+        needs = list(_needs(node))
+        little = all(v in found or (v.is_const and _holds(v, _SMALL)) for v in needs)
+        if little and needs and all(_holds(v, _TINY) for v in node.outputs if v.name):
             found.update(v for v in node.outputs if v.name)
     return found
 
 
+def _holds(value: Value, most: int) -> bool:
+    return isinstance(value.type, TensorType) and value.type.is_static and value.type.size <= most
+
+
 def _with_makers(
     graph: Graph, head: list[Node], tail: list[Node], wanted: set[Value]
-) -> tuple[list[Node], list[Node], set[Value]]:
+) -> tuple[list[Node], list[Node], set[Value], int]:
     """Nodes of the head that do nothing but compute ``wanted`` from inputs go to the tail, where they are constants; so
-    do copies of those that the head needs too. Then sizes hang on the inputs themselves."""
+    do copies of those that the head needs too. Then sizes hang on the inputs themselves. Counts these nodes."""
     makers: set[Node] = set()
     leaves: set[Value] = set()
     todo = list(wanted)
@@ -136,7 +145,7 @@ def _with_makers(
         if node not in makers or any(v in needed for v in node.outputs):
             kept.append(node)
             needed.update(_needs(node))
-    return kept[::-1], [node for node in graph if node in inside], leaves
+    return kept[::-1], [node for node in graph if node in inside], leaves, len(makers)
 
 
 def _wanted_operands(node: Node) -> list[Value]:
