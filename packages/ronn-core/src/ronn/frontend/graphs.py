@@ -347,7 +347,7 @@ def _numbers(values: Sequence[Any], dtype: Any) -> list[Any]:
         return list(values)
     array = np.array(values, dtype)
     if dtype is np.int64 and array.min() >= _FIRST_INT and array.max() <= _LAST_INT:
-        return array.tolist()
+        return list(values)
     bits, where = np.unique(array.view(np.int64), return_inverse=True)
     distinct = np.empty(bits.size, object)
     distinct[:] = bits.view(dtype).tolist()
