@@ -93,6 +93,8 @@ def test_values_matter_where_sizes_are_known_too() -> None:
     body = "  %y: f32[4,6] = ReduceSum(%x, %s) {keepdims=1, noop_with_empty_axes=1}"
     halves = split(graph(body, "%x: f32[4,6], %s: i64[0]"))
     assert halves is not None and halves.by_value == (1,)
+    behind = body.replace("%y:", "%r0:") + "\n" + RELUS
+    assert split(graph(behind, "%x: f32[4,6], %s: i64[0]", "%r8")) is None
 
 
 def test_short_tails_that_hang_on_more_are_left_alone() -> None:

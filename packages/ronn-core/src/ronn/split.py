@@ -64,7 +64,9 @@ def split(graph: Graph, given: bool = True) -> Split | None:
         if not given:
             return None
         given_values = _given(graph)
-        head, tail, wanted = _sort(graph, given_values)
+        wider = _sort(graph, given_values)
+        if len(wider[1]) < LEAST_TAIL:  # more is too much to plan anew where sizes are known
+            head, tail, wanted = wider
         if not wanted or not wanted <= given_values:
             return None
         head, tail, wanted, makers = _with_makers(graph, head, tail, wanted)
