@@ -154,10 +154,13 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md and benchmarks/results/."""
+    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md and
+    benchmarks/results/."""
     session.install(*closure(["ronn", "ronn-testkit"]), *group("test"))
     results = ["--all", "--json", "benchmarks/results/conformance.json", "--markdown", "docs/conformance.md"]
     session.run("python", "-m", "ronn_testkit.onnx_backend", *(session.posargs or results))
+    if not session.posargs:
+        session.run("python", "docs/native.py")
 
 
 @nox.session(python=CURRENT)
@@ -217,6 +220,14 @@ def models(session: nox.Session) -> None:
     """Compares RONN's outputs with ONNX Runtime's on the zoo. ``-- --write`` makes docs/models.md."""
     session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def clients(session: nox.Session) -> None:
+    """Programs that import onnxruntime, each in an environment of its own, with onnxruntime and with RONN in its place;
+    writes docs/clients.md. ``-- magika ddddocr`` for some of them."""
+    session.install("uv>=0.5")
+    session.run("python", "-m", "benchmarks.clients.compare", *session.posargs)
 
 
 @nox.session(python=CURRENT)
