@@ -100,6 +100,10 @@ class Kernel:
         params = inspect.signature(self.fn).parameters.values()
         return tuple(p.name for p in params if p.kind is p.KEYWORD_ONLY and p.name != "out")
 
+    @cached_property
+    def _taken(self) -> Yes:
+        return Yes(note=self.note)
+
     def accepts(self, node: Node, schema: OpSchema | None) -> Support:
         """Yes, or No with the dtype or condition that stands in the way."""
         for variable, allowed in self.dtypes.items():
@@ -114,7 +118,7 @@ class Kernel:
             verdict = self.when(node)
             if verdict is not True:
                 return No(verdict if isinstance(verdict, str) else "the kernel's condition does not hold")
-        return Yes(note=self.note)
+        return self._taken
 
     def bind(self, context: KernelContext) -> Callable[..., Any]:
         """The function of one node: attributes bound, context first; for ``prepare`` kernels, what the factory made."""
@@ -260,7 +264,7 @@ class KernelSet:
             return None, No(f"no kernel for {node.op_id}")
         schema = schema_of(node)
         since = node.version if schema is None else schema.since
-        refusal = No(f"no kernel for {node.op_id} of version {since}")
+        refusal: Support | None = None
         for k in candidates:
             if since < k.since or (k.until is not None and since > k.until):
                 continue
@@ -268,7 +272,7 @@ class KernelSet:
             if isinstance(verdict, Yes):
                 return k, verdict
             refusal = verdict
-        return None, refusal
+        return None, No(f"no kernel for {node.op_id} of version {since}") if refusal is None else refusal
 
 
 def marked(module: Any) -> Iterator[Kernel]:
