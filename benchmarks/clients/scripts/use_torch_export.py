@@ -22,11 +22,16 @@ x, scale = torch.randn(2, 3, 16, 16), torch.tensor(2.0)
 program = torch.onnx.export(net, (x, scale), dynamo=True, verbose=False)
 found = program(x, scale)
 wanted = net(x, scale)
-half = torch.onnx.export(
-    torch.nn.Linear(4, 3).to(torch.bfloat16), (torch.ones(2, 4, dtype=torch.bfloat16),), dynamo=True
-)
+
+
+class Rounded(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to(torch.bfloat16)
+
+
+rounded = torch.onnx.export(Rounded(), (x,), dynamo=True, verbose=False)(x)[0]
 show(
     outputs=[f.detach().flatten().tolist() for f in found],
     difference_is_small=[bool((f - w).abs().max() < 1e-5) for f, w in zip(found, wanted, strict=True)],
-    inputs_of_bfloat16=[i.name for i in half.model.graph.inputs],
+    bfloat16=[str(rounded.dtype), rounded.float().flatten()[:50].tolist()],
 )

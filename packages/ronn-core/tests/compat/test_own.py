@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import pickle
 import sys
 import warnings
@@ -195,6 +196,35 @@ def test_an_output_on_another_device_is_refused_when_bound() -> None:
 def test_custom_operator_libraries_are_refused() -> None:
     with pytest.raises(state.NotImplemented, match="RONN loads no libraries of custom operators"):
         ort.SessionOptions().register_custom_ops_library("x.so")
+
+
+def _dltensor(capsule: Any) -> tuple[int, int, int]:
+    """Address of the data, type code and bits that a DLPack capsule states."""
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    raw = ctypes.string_at(pointer(capsule, b"dltensor"), 24)
+    return int.from_bytes(raw[:8], sys.byteorder), raw[20], raw[21]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "code", "bits"),
+    [
+        (ml_dtypes.bfloat16, 4, 16),
+        (ml_dtypes.float8_e4m3fn, 10, 8),
+        (ml_dtypes.float8_e5m2, 12, 8),
+        (np.float32, 2, 32),
+    ],
+)
+def test_dlpack_of_types_that_numpy_does_not_export(dtype: Any, code: int, bits: int) -> None:
+    value = ort.OrtValue.ortvalue_from_numpy(np.array([1, -2], dtype))
+    assert _dltensor(value.__dlpack__()) == (value.data_ptr(), code, bits)
+    assert _dltensor(value.__dlpack__(copy=True))[0] != value.data_ptr()
+
+
+def test_torch_reads_bfloat16() -> None:
+    torch = pytest.importorskip("torch")
+    value = ort.OrtValue.ortvalue_from_numpy(np.array([1, -2], ml_dtypes.bfloat16))
+    assert torch.from_dlpack(value._get_c_value()).float().tolist() == [1, -2]
 
 
 def test_copy_tensors() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.compat.onnxruntime.dlpack import capsule
 from ronn.compat.onnxruntime.enums import OrtDeviceVendorId
 from ronn.ir.types import DType
 
@@ -186,8 +187,12 @@ class OrtValue:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self._tensor(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **how: Any) -> Any:
-        return self._tensor().__dlpack__(**how)
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None
+    ) -> Any:
+        """A capsule on the tensor's memory, or on a copy where one is asked for."""
+        array = self._tensor()
+        return capsule(array.copy() if copy else array)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
