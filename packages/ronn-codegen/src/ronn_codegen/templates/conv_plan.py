@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from ronn.records import dataclass, replace
+from ronn_codegen.aligned import aligned_zeros
 from ronn_codegen.simd.target import Target
 from ronn_codegen.tuned import tuned
 
@@ -391,7 +392,7 @@ def pack_weights(plan: ConvPlan, weights: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(blocks.transpose(0, 2, 1)).reshape(-1)
     per, out_per = shape.c // shape.group, shape.k // shape.group
     flat = weights.reshape(shape.k, per, plan.taps)
-    packed = np.zeros(plan.packed_size, np.float32)
+    packed = aligned_zeros((plan.packed_size,), np.float32)
     for group in plan.groups:
         first = group.first_block * lanes
         width = group.blocks * lanes

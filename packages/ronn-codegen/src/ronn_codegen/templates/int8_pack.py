@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ronn.records import dataclass
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.simd.target import Target
 
 Array = np.ndarray
@@ -65,7 +66,12 @@ def pack(weights: Array, tile: Int8Tile) -> Array:
     padded[:, :k, :n] = weights
     grouped = padded.reshape(taps, groups, 4, padded_n).transpose(0, 1, 3, 2)
     parts = [grouped[:, :, at : at + tile.columns].reshape(-1) for at in range(0, padded_n, tile.columns)]
-    return np.concatenate(parts) if parts else np.empty(0, np.int8)
+    return _joined(parts, np.int8)
+
+
+def _joined(parts: list[Array], dtype: Any) -> Array:
+    out = aligned_empty((sum(p.size for p in parts),), dtype)
+    return np.concatenate(parts, out=out) if parts else out
 
 
 def pad_columns(values: Array, n: int, tile: Int8Tile, dtype: Any) -> Array:
@@ -98,4 +104,4 @@ def pack_rows(weights: Array, lanes: int, columns: int) -> Array:
     padded = np.zeros((k, -(-n // lanes) * lanes), weights.dtype)
     padded[:, :n] = weights
     parts = [padded[:, at : at + columns].reshape(-1) for at in range(0, padded.shape[1], columns)]
-    return np.concatenate(parts) if parts else np.empty(0, weights.dtype)
+    return _joined(parts, weights.dtype)

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ronn.records import dataclass, replace
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.templates.conv_plan import BLOCKED, ConvPlan, Group, ceil_div
 
 _OF_INPUT = ("x_plane", "x_deep", "x_down", "x_tap", "x_step", "x_image", "x_slice", "x_row", "x_column")
@@ -47,7 +48,7 @@ class PairPlan(ConvPlan):
 
     def pack(self, packed: np.ndarray, row_pairs: Callable[..., None]) -> np.ndarray:
         """Words (int32) from weights packed for ``wide``; ``row_pairs`` is the kernel ``bf16_row_pairs``."""
-        out = np.empty(self.packed_size, np.int32)
+        out = aligned_empty((self.packed_size,), np.int32)
         for group in self.groups:
             rows, columns = group.channel_blocks * self.taps * self.lanes, group.blocks * self.lanes
             source, to = packed.ctypes.data + 8 * group.weights, out.ctypes.data + 4 * group.weights

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from ronn.records import dataclass
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.simd.target import Target
 
 ACTIVATIONS = (
@@ -59,7 +60,7 @@ def pack_gates(w: np.ndarray, cells: Cells) -> np.ndarray:
     """w[directions, gates, hidden, k] as ``[directions, panels, k, gates, units]``."""
     d, g, hidden, k = w.shape
     panels = cells.panels(hidden)
-    out = np.empty((d, panels, k, g, cells.units), np.float32)
+    out = aligned_empty((d, panels, k, g, cells.units), np.float32)
     padded = np.zeros((panels * cells.units, k), np.float32)
     for direction in range(d):
         for gate in range(g):

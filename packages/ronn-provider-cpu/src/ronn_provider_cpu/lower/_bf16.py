@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.native.library import Library
 from ronn_codegen.templates.conv_plan import BLOCKED, ConvPlan
 from ronn_codegen.templates.gemm_shape import ROW_VECTORS, Tile, block_of_steps, packed_size, tile_of
@@ -181,7 +182,7 @@ def _packed(library: Library, data: np.ndarray, b: Matrix, tile: Tile) -> np.nda
         library.kernel(MODULE, "bf16_row_pairs")(
             given.ctypes.data, rounded.ctypes.data, k, n, count, b.row, b.step, pairs * n
         )
-    out = np.empty((count, packed_size(pairs, n, tile)), np.int32)
+    out = aligned_empty((count, packed_size(pairs, n, tile)), np.int32)
     library.kernel(_PACK, "pack_f32")(
         pairs, n, count, rounded.ctypes.data, *strides, pairs * n, out.ctypes.data, out.shape[1]
     )

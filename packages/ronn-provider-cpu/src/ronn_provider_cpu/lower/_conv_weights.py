@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ronn_codegen.aligned import aligned_empty, aligned_zeros
 from ronn_codegen.templates.conv_phases import Phase
 from ronn_codegen.templates.conv_plan import ConvPlan, WeightsOrder, pack_bias, pack_weights, usual_order
 from ronn_codegen.templates.pair_plan import PairPlan
@@ -58,7 +59,7 @@ def _packer(
         return lambda weights: pack_weights(plan, phase.weights(weights, shape.group))
 
     def pack(weights: np.ndarray) -> np.ndarray:
-        given, packed = np.ascontiguousarray(weights), np.empty(plan.packed_size, np.float32)
+        given, packed = np.ascontiguousarray(weights), aligned_empty((plan.packed_size,), np.float32)
         library.kernel(_MODULE, "conv_pack")(
             plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, shape.k, shape.c // shape.group, plan.taps,
             shape.k // shape.group, order.table.ctypes.data, order.group_step, order.out_step, order.in_step,
@@ -77,7 +78,7 @@ def winograd_weights(c: Lowering, plan: WinogradPlan, w: Operand) -> np.ndarray:
         if missing:
             return pack_winograd(plan, weights)
         given = np.ascontiguousarray(weights)
-        packed = np.zeros(plan.packed_size, np.float32)
+        packed = aligned_zeros((plan.packed_size,), np.float32)
         library.kernel(_MODULE, "winograd_pack")(
             plan.words.ctypes.data, given.ctypes.data, packed.ctypes.data, plan.shape.k, plan.shape.c
         )

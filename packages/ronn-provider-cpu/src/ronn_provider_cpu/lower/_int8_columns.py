@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.templates.int8_pack import Int8Tile, pack, pack_depthwise
 from ronn_provider_cpu.lowering import I8
 
@@ -80,7 +81,7 @@ class _Panels:
 
     def __init__(self, rows: int, n: int, tile: Int8Tile) -> None:
         self.rows = rows
-        self.all = np.empty(rows * -(-n // tile.lanes) * tile.lanes, np.int8)
+        self.all = aligned_empty((rows * -(-n // tile.lanes) * tile.lanes,), np.int8)
 
     def put(self, columns: slice, panels: Array) -> None:
         start = self.rows * columns.start

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ronn.mapped import give_back
+from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.native.library import Library
 from ronn_codegen.templates.gemm_shape import Tile, last_step, packed_size
 
@@ -21,7 +22,7 @@ Array = np.ndarray
 def pack_right(library: Library, matrices: Array, tile: Tile) -> Array:
     """The packed form of float32 B[batch, k, n] of any strides: float32[batch, packed elements]."""
     count, k, n = matrices.shape
-    out = np.empty((count, packed_size(k, n, tile)), np.float32)
+    out = aligned_empty((count, packed_size(k, n, tile)), np.float32)
     pack = library.kernel("ronn_codegen.templates.gemm_pack", "pack_f32")
 
     def put(piece: Array, panels: int, columns: int, to: Array, step: int) -> None:
