@@ -144,7 +144,7 @@ def _laid(c: Lowering, known: Written, values: Sequence[Value], over: Callable[[
     return Bound(bound.kernel, {a: values[known.values[cast("str", n)]] for a, n in bound.arrays.items()}, bound.sizes)
 
 
-def _outline(facts: tuple[object, ...]) -> tuple[object, ...]:
+def _outline(facts: tuple[Any, ...]) -> tuple[object, ...]:
     """What nodes are known by, but for their sizes: of shapes, which dims are 1."""
     return tuple([(tuple([d == 1 for d in f[0]]), *f[1:]) if _is_operand(f) else f for f in facts])
 
