@@ -126,6 +126,11 @@ def descriptions_of_containers(ort: Any) -> Any:
 
 
 @case
+def descriptions_of_outputs(ort: Any) -> Any:
+    return args(session(ort, models.declared()).get_outputs())
+
+
+@case
 def node_args_are_read_only(ort: Any) -> Any:
     try:
         session(ort, models.add()).get_inputs()[0].name = "other"

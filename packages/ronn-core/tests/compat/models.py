@@ -118,6 +118,18 @@ def described() -> bytes:
     return raw.SerializeToString()
 
 
+def declared() -> bytes:
+    """Relu of x: z is declared without a shape, t with another symbol, u with a rank only."""
+    nodes = [helper.make_node("Relu", ["x"], [n]) for n in ("z", "t", "u")]
+    outputs = [("z", FLOAT, None), ("t", FLOAT, ["other", 3]), ("u", FLOAT, [None, None])]
+    return model(nodes, [("x", FLOAT, ["batch", 3])], outputs)
+
+
+def wrong_rank() -> bytes:
+    """y = Relu(x) of rank 2, declared with rank 1."""
+    return model([helper.make_node("Relu", ["x"], ["y"])], [("x", FLOAT, ["batch", 3])], [("y", FLOAT, ["seq"])])
+
+
 def unknown_op() -> bytes:
     node = helper.make_node("NoSuchOp", ["x"], ["y"], "odd")
     return model([node], [("x", FLOAT, [1])], [("y", FLOAT, [1])])

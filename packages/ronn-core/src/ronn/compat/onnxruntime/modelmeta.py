@@ -72,8 +72,10 @@ def output_arg(
         return NodeArg(name, type_name(kind), [])
     found = inferred.shape if isinstance(inferred, TensorType) else None
     stated = kind.shape
-    if stated is None or (found is not None and len(found) != len(stated)):
+    if stated is None:
         stated = found
+    elif found is not None and len(found) != len(stated):
+        found = None  # a file may declare another rank than its nodes give: onnxruntime repeats what it declares
     dims: list[int | str | None] = []
     for i, d in enumerate(stated if stated is not None else ()):
         other = found[i] if found is not None else None
