@@ -44,7 +44,7 @@ def test_dft(
 ) -> None:
     if onesided and not inverse and parts == 2:
         parts = 1
-    if onesided and inverse:
+    if inverse:
         parts = 2
     x = np.random.default_rng(0).standard_normal((2, *sizes, parts)).astype(dtype)
     axis = data.draw(st.integers(1, len(sizes)))
