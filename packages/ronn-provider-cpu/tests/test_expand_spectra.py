@@ -45,7 +45,7 @@ def test_dft(
     if onesided and not inverse and parts == 2:
         parts = 1
     if inverse:
-        parts = 2
+        parts, onesided = 2, 1
     x = np.random.default_rng(0).standard_normal((2, *sizes, parts)).astype(dtype)
     axis = data.draw(st.integers(1, len(sizes)))
     length = data.draw(st.one_of(st.none(), st.integers(2, 12)))
