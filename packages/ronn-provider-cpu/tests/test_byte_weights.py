@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from native_support import native_nodes, numpy_nodes
 from onnx import TensorProto, helper, numpy_helper
 
@@ -15,12 +17,15 @@ K, N = 200, 150
 HOW: list[dict[str, Any]] = [{}, {"bias": True}, {"bias": True, "relu": True}, {"scalar": True}, {"zero": 0}]
 
 
-def model(form: str, *, bias: bool = False, relu: bool = False, scalar: bool = False, zero: int | None = None) -> bytes:
-    """x[batch, n, K] times int8 weights [K, N], scaled by ``form``: Mul, DequantizeLinear."""
+def model(
+    form: str, *, bias: bool = False, relu: bool = False, scalar: bool = False, zero: int | None = None, k: int = K,
+    n: int = N,
+) -> bytes:  # fmt: skip
+    """x[batch, rows, k] times int8 weights [k, n], scaled by ``form``: Mul, DequantizeLinear."""
     rng = np.random.default_rng(0)
-    w = rng.integers(-128, 128, (K, N)).astype(np.int8)
-    scale = np.float32(0.02) if scalar else rng.uniform(0.001, 0.02, N).astype(np.float32)
-    constants = {"w": w, "s": np.asarray(scale), "b": rng.standard_normal(N).astype(np.float32)}
+    w = rng.integers(-128, 128, (k, n)).astype(np.int8)
+    scale = np.float32(0.02) if scalar else rng.uniform(0.001, 0.02, n).astype(np.float32)
+    constants = {"w": w, "s": np.asarray(scale), "b": rng.standard_normal(n).astype(np.float32)}
     if form == "Mul":
         nodes = [
             helper.make_node("Cast", ["w"], ["f"], to=TensorProto.FLOAT), helper.make_node("Mul", ["f", "s"], ["r"]),
@@ -40,10 +45,25 @@ def model(form: str, *, bias: bool = False, relu: bool = False, scalar: bool = F
         nodes.append(helper.make_node("Relu", [last], ["u"]))
         last = "u"
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "n", K])],
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "rows", k])],
         [helper.make_empty_tensor_value_info(last)], [numpy_helper.from_array(v, k) for k, v in constants.items()],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+@given(
+    k=st.integers(1, 150), n=st.integers(1, 150), rows=st.integers(1, 40), bias=st.booleans(), relu=st.booleans(),
+    scalar=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=15, deadline=None)
+def test_sizes(k: int, n: int, rows: int, bias: bool, relu: bool, scalar: bool) -> None:
+    data = model("DequantizeLinear", bias=bias, relu=relu, scalar=scalar, k=k, n=n)
+    x = np.random.default_rng(k).standard_normal((1, rows, k)).astype(np.float32)
+    session = ronn.Session(data, providers=["cpu"])
+    got = session.run([x])[0]
+    assert numpy_nodes(session) == []
+    plain = ronn.Session(data, providers=[("cpu", {"kernels": "numpy"})]).run([x])[0]
+    np.testing.assert_allclose(got, plain, rtol=1e-4, atol=1e-4)
 
 
 def x_of(*batch: int) -> np.ndarray:
