@@ -98,6 +98,11 @@ PROGRAMS = (
         ("optimum-onnx==0.1.0",), ("transformers==4.57.6", _TORCH, "accelerate", "onnx", "optimum>=2.1,<2.2"),
     ),
     Program(
+        "optimum-onnx, SmolLM2", "use_smollm2", "the same with SmolLM2-135M: \"What is the capital of France?\"",
+        ("optimum-onnx==0.1.0",),
+        ("transformers==4.57.6", _TORCH, "accelerate", "onnx", "optimum>=2.1,<2.2", "gguf", "platformdirs", "pip"),
+    ),
+    Program(
         "torch.onnx", "use_torch_export", "`torch.onnx.export(net, args, dynamo=True)(*args)`",
         (), (_TORCH, "onnxscript==0.7.2"),
     ),

@@ -94,6 +94,18 @@ def test_a_file(program: Path) -> None:
     assert (done.stdout, done.returncode) == (WANTED, 0), done.stderr
 
 
+def test_the_file_is_known_by_its_whole_path(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text("import sys\nprint(__file__, sys.argv[0])\n", encoding="utf-8")
+    wanted = f"{tmp_path / 'p.py'} p.py\n"
+    plain = subprocess.run([sys.executable, "p.py"], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert compat("p.py", cwd=tmp_path).stdout == plain.stdout == wanted
+
+
+def test_the_file_has_its_own_future_statements(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text("def f(x: 1 + 1): ...\nprint(f.__annotations__)\n", encoding="utf-8")
+    assert compat("p.py", cwd=tmp_path).stdout == "{'x': 2}\n"
+
+
 def test_a_module(program: Path) -> None:
     done = compat("-m", "program", "a", "-m", "b", cwd=program.parent)
     assert (done.stdout, done.returncode) == (WANTED, 0), done.stderr

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import runpy
 import shutil
 import sys
+from types import ModuleType
 
 from ronn.compat.finder import install
 
@@ -33,8 +35,14 @@ def main(arguments: list[str]) -> int:
         return 2
     install()
     sys.argv = [program, *arguments[1:]]
-    sys.path[0] = os.path.dirname(os.path.abspath(program))
-    runpy.run_path(program, run_name="__main__")
+    path = os.path.abspath(program)  # as Python itself names the main file
+    sys.path[0] = os.path.dirname(path)
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec", dont_inherit=True)
+    module = ModuleType("__main__")
+    module.__file__ = path
+    sys.modules["__main__"] = module
+    exec(code, vars(module))
     return 0
 
 
