@@ -77,6 +77,11 @@ PROGRAMS = (
         "silero-vad", "use_silero", "`get_speech_timestamps(wave, load_silero_vad(onnx=True))`, opsets 15 and 16",
         ("silero-vad==6.2.3",), (_TORCH, "soundfile"), tolerance=1e-3,
     ),
+    Program("rapidocr 3", "use_rapidocr3", "`RapidOCR()(page)`", (), ("rapidocr==3.10.0", _CV)),
+    Program(
+        "faster-whisper", "use_faster_whisper", "`get_speech_timestamps(wave)`: its voice activity detection",
+        ("faster-whisper==1.2.1",), ("ctranslate2", "tokenizers", "tqdm", "huggingface_hub", "av"), tolerance=1e-3,
+    ),
     Program(
         "basic-pitch", "use_pitch", "`predict(wav, 'nmp.onnx')`",
         ("basic-pitch==0.4.0",),
