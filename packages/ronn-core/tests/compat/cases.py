@@ -406,4 +406,5 @@ def process_functions(ort: Any) -> Any:
         ort.enable_telemetry_events(),
         ort.set_seed(1),
         ort.has_collective_ops(),
+        ort.preload_dlls(cuda=False),
     ]

@@ -34,6 +34,10 @@ def enable_telemetry_events() -> None:
     """RONN sends nothing anywhere, whatever is enabled."""
 
 
+def preload_dlls(cuda: bool = True, cudnn: bool = True, msvc: bool = True, directory: str | None = None) -> None:
+    """Loads libraries for providers that need some; the CPU needs none."""
+
+
 def set_seed(seed: int) -> None:
     """Accepted: random operators of a model take the seed that their node states."""
 
