@@ -303,6 +303,14 @@ def entry(ort: Any, key: str, value: str) -> Any:
     return options.get_session_config_entry(key)
 
 
+@case
+def sizes_that_differ_in_one_symbol(ort: Any) -> Any:
+    found = session(ort, models.shared_symbol())
+    feed = {"x": np.ones(1, np.float32), "y": np.ones(3, np.float32), "w": np.ones(4, np.float32)}
+    again = {n: np.ones(2, np.float32) for n in "xyw"}
+    return found.run(None, feed), found.run(None, again), found.run(None, feed)
+
+
 many(
     CASES,
     config_entry=lambda o: entry(o, "session.intra_op.allow_spinning", "0"),

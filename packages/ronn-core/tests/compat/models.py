@@ -118,6 +118,13 @@ def described() -> bytes:
     return raw.SerializeToString()
 
 
+def shared_symbol() -> bytes:
+    """z joins x and y, whose only dim has one symbol; s is the rest of a broadcast sum with w of that symbol too."""
+    nodes = [helper.make_node("Concat", ["x", "y"], ["z"], axis=0), helper.make_node("Add", ["x", "w"], ["s"])]
+    inputs = [(n, FLOAT, ["n"]) for n in ("x", "y", "w")]
+    return model(nodes, inputs, [("z", FLOAT, ["m"]), ("s", FLOAT, ["n"])])
+
+
 def declared() -> bytes:
     """Relu of x: z is declared without a shape, t with another symbol, u with a rank only."""
     nodes = [helper.make_node("Relu", ["x"], [n]) for n in ("z", "t", "u")]

@@ -188,6 +188,20 @@ def test_memory_of_another_shape_is_refused() -> None:
     assert not out.any()
 
 
+def test_addresses_are_checked_as_far_as_they_can_be() -> None:
+    binding = ort.InferenceSession(models.identity(TensorProto.FLOAT)).io_binding()
+    with pytest.raises(RuntimeError, match="is null"):
+        binding.bind_input("x", "cpu", 0, np.float32, (2,), 0)
+    with pytest.raises(RuntimeError, match="non-string Tensors"):
+        binding.bind_input("x", "cpu", 0, np.str_, (2,), X.ctypes.data)
+    with pytest.raises(ValueError, match="are to be provided"):
+        binding.bind_output("y", buffer_ptr=X.ctypes.data)
+    binding.bind_input("x", "cpu", 0, np.float32, (0,), 0)  # as empty tensors of other libraries have it
+    binding.bind_output("y")
+    binding._session.run_with_iobinding(binding)
+    assert binding.get_outputs()[0].shape() == [0]
+
+
 def test_an_output_on_another_device_is_refused_when_bound() -> None:
     with pytest.raises(RuntimeError, match="Can't allocate memory on the device"):
         ort.InferenceSession(models.add()).io_binding().bind_output("Z", "cuda")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType, TensorType
 from ronn.ops.schema import find_schema, is_newer, max_opset
 from ronn.session import Model
+from ronn.values import plain_dim
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +43,15 @@ def load(path: str | None, data: bytes | None, options: SessionOptions) -> Model
     if options._by_denotation:
         _fix_denoted(model, path, data, options._by_denotation)
     return model
+
+
+def forget_symbols(model: Model, sizes: Mapping[str, int]) -> None:
+    """Makes the symbolic dims of inputs unknown, those in ``sizes`` fixed: any two may differ then."""
+    for value in model.graph.inputs:
+        shape = value.tensor.shape
+        if shape is not None:
+            plain = [plain_dim(d) for d in shape]
+            value.type = TensorType(value.tensor.dtype, tuple(sizes.get(d) if isinstance(d, str) else d for d in plain))
 
 
 def states_its_version(path: str | None, data: bytes | None) -> bool:

@@ -40,6 +40,7 @@ class Session:
         self._outputs_meta: list[NodeArg] = []
         self._overridable_initializers: list[NodeArg] = []
         self._types: dict[str, Type | None] = {}
+        self._without_symbols: RonnSession | None = None
 
     # --- what the session is about
 
@@ -127,12 +128,23 @@ class Session:
         for name, value in feed.items():
             check_feed(value, self._args[name], self._types[name])
         try:
-            if self._profiler is not None:
-                _, plan, _, _ = self._sess._ready(feed, ())
-                return list(self._profiler.run(plan, lambda: self._sess.run(feed)))
-            return list(self._sess.run(feed))
+            try:
+                return self._run_on(self._sess, feed)
+            except InputError:  # each input fits, so some share a symbol and differ in it, which onnxruntime allows
+                if self._without_symbols is None:
+                    self._without_symbols = self._make_without_symbols()
+                return self._run_on(self._without_symbols, feed)
         except RonnError as e:
             raise while_running(e) from e
+
+    def _run_on(self, session: RonnSession, feed: dict[str, Any]) -> list[Any]:
+        if self._profiler is None:
+            return list(session.run(feed))
+        _, plan, _, _ = session._ready(feed, ())
+        return list(self._profiler.run(plan, lambda: session.run(feed)))
+
+    def _make_without_symbols(self) -> RonnSession:
+        raise NotImplementedError
 
     def _pick(self, results: list[Any], names: Sequence[str]) -> list[Any]:
         if isinstance(names, str):
@@ -274,6 +286,11 @@ class InferenceSession(Session):
             return RonnSession(model, options=self._sess_options._for_ronn(self._disabled_optimizers))
         except RonnError as e:
             raise load.refused(e, model, self._model_path) from e
+
+    def _make_without_symbols(self) -> RonnSession:
+        model = load.load(self._model_path, self._model_bytes, self._sess_options)
+        load.forget_symbols(model, self._sess_options._by_name)
+        return self._made(model)
 
     def _describe(self) -> None:
         model = self._sess.model

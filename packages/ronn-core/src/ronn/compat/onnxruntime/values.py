@@ -52,8 +52,10 @@ def at_address(address: int, dtype: DType, shape: Sequence[int]) -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64))
     if dtype is DType.STRING:
         raise RuntimeError("Only binding of non-string Tensors is currently supported")
-    if size == 0 or address == 0:
+    if size == 0:
         return np.empty(tuple(shape), dtype.numpy)
+    if address == 0:
+        raise RuntimeError(f"The address of {dtype.onnx_name}{list(shape)} is null")
     return np.asarray(_Memory(address, size * dtype.numpy.itemsize)).view(dtype.numpy).reshape(tuple(shape))
 
 
