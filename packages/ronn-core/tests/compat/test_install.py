@@ -130,3 +130,5 @@ def test_wrong_use() -> None:
     assert "usage: python -m ronn.compat" in compat("--help").stdout
     done = compat("no-such-program")
     assert done.returncode == 2 and "there is no program 'no-such-program'" in done.stderr
+    done = compat(sys.executable)
+    assert done.returncode == 2 and "is not a Python program" in done.stderr

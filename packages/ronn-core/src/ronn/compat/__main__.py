@@ -29,16 +29,20 @@ def main(arguments: list[str]) -> int:
         sys.path[0] = os.getcwd()
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return 0
-    program = arguments[0] if os.path.exists(arguments[0]) else shutil.which(arguments[0])
+    program = arguments[0] if os.path.isfile(arguments[0]) else shutil.which(arguments[0])
     if program is None:
         sys.stderr.write(f"ronn.compat: there is no program {arguments[0]!r}\n")
+        return 2
+    with io.open_code(program) as file:
+        source = file.read()
+    if b"\0" in source:
+        sys.stderr.write(f"ronn.compat: {program} is not a Python program\n")
         return 2
     install()
     sys.argv = [program, *arguments[1:]]
     path = os.path.abspath(program)  # as Python itself names the main file
     sys.path[0] = os.path.dirname(path)
-    with io.open_code(path) as file:
-        code = compile(file.read(), path, "exec", dont_inherit=True)
+    code = compile(source, path, "exec", dont_inherit=True)
     module = ModuleType("__main__")
     module.__file__ = path
     sys.modules["__main__"] = module
