@@ -209,7 +209,7 @@ _POWERS: dict[float, Callable[[Value], Value]] = {
     1: lambda x: x,
     2: lambda x: x * x,
     3: lambda x: x * x * x,
-    0.5: lambda x: x.do("sqrt"),  # as NumPy has it: NaN, not infinity, of -infinity
+    0.5: lambda x: where(x.eq(-math.inf), x.const(math.inf), (x + 0.0).do("sqrt")),
     -1: lambda x: 1.0 / x,
     -0.5: lambda x: where(x.eq(-math.inf), x.const(0.0), 1.0 / (x + 0.0).do("sqrt")),
 }

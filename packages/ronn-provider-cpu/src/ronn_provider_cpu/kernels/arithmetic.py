@@ -93,6 +93,9 @@ def power(ctx: KernelContext) -> Binary:
                 return store(np.power(base.astype(np.float64), exp), dtype, out)
             if exp.dtype.kind in "iu":
                 exp = exp.astype(np.float64)
+            # Some versions of NumPy take the root of -infinity and -0, too, where powers are infinity and 0.
+            if exp.size == 1 and exp.ndim <= base.ndim and exp.reshape(()) == 0.5:
+                return store(np.where(np.isneginf(base), np.inf, np.sqrt(base + 0)).astype(base.dtype), dtype, out)
             return store(np.power(base, exp), dtype, out)
 
     return legacy_broadcast(ctx, call)
