@@ -1,6 +1,7 @@
-"""Compiles kernel modules in a process of its own: ``python -m ronn_codegen.native.build LEVEL MODULE ...``.
+"""Compiles kernel modules in a process of its own: ``python -m ronn_codegen.native.build LEVEL``.
 
-numba and LLVM stay out of the caller's process. Prints one line a module: its name, then ``ok`` or the error.
+numba and LLVM stay out of the caller's process. Takes one module a line from standard input, and prints one line for
+each: its name, then ``ok`` or ``failed``.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def build(module: str, for_machine: Machine) -> Image:
 def main(arguments: list[str]) -> int:
     from ronn_codegen.native.library import Library
 
-    level, modules = arguments[0], arguments[1:]
-    library, failed = Library(machine(level)), 0
-    for module in modules:
+    library, failed = Library(machine(arguments[0])), 0
+    for line in sys.stdin:
+        module = line.strip()
         try:
             library.build_here(module)
             sys.stdout.write(f"{module}\tok\n")

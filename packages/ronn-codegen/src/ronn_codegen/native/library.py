@@ -173,21 +173,35 @@ class Library:
         return True
 
     def _build(self, modules: list[str], progress: Progress | None) -> None:
-        """Two processes at a time, each compiling its share; what the cache cannot keep is compiled here."""
-        shares = [modules[i::2] for i in range(min(2, len(modules)))]
-        running = [self._start(share) for share in shares]
+        """Two processes, each of which gets the next module, the longest first, when it is done with one; what the
+        cache cannot keep is compiled here."""
+        waiting = sorted(modules, key=sources.length)
+        running = [self._start() for _ in range(min(2, len(modules)))]
         done, errors = 0, []
         if progress is not None:
-            progress(0, len(modules), modules[0])
+            progress(0, len(modules), waiting[-1])
         threads = []
+
+        def feed(process: subprocess.Popen[str]) -> None:
+            assert process.stdin is not None
+            try:
+                if waiting:
+                    process.stdin.write(waiting.pop() + "\n")
+                    process.stdin.flush()
+                else:
+                    process.stdin.close()
+            except BrokenPipeError:
+                pass  # it died: what it said of it is in its errors
 
         def watch(process: subprocess.Popen[str]) -> None:
             nonlocal done
             assert process.stdout is not None
+            feed(process)
             for line in process.stdout:
                 name, _, verdict = line.strip().partition("\t")
                 if verdict in ("ok", "failed"):
                     done += 1
+                    feed(process)
                     if progress is not None:
                         progress(done, len(modules), name)
 
@@ -209,12 +223,12 @@ class Library:
                     raise BuildError(f"{module} does not compile:\n" + "\n".join(errors))
                 self.build_here(module)
 
-    def _start(self, modules: list[str]) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[str]:
         import subprocess
 
-        level = self.machine.level
-        command = [sys.executable, "-m", "ronn_codegen.native.build", level, *modules]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "ronn_codegen.native.build", self.machine.level]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
     # --- generated kernels
 
