@@ -156,11 +156,11 @@ def nhwc_max_pool(c: Lowering) -> None:
     window = _window(c, x.shape[1:3], c.attr("dilations"))
     c.require(y.shape[1:3] == tuple(window.sizes), "the output has another size than the windows")
     (n, h, w, ch), (oh, ow) = x.shape, y.shape[1:3]
-    taps = math.prod(window.kernel)
+    taps, vectors = math.prod(window.kernel), -(-ch // (4 * c.machine.target.lanes(32)))
     c.call(
         q.CONV, "int8_max_pool", x=x, y=y, n=n, h=h, w=w, c=ch, oh=oh, ow=ow, kh=window.kernel[0], kw=window.kernel[1],
         sh=window.strides[0], sw=window.strides[1], dh=window.dilations[0], dw=window.dilations[1],
-        ph=window.pads[0][0], pw=window.pads[1][0], chunks=n * oh, cost=50 + y.size * taps / 60,
+        ph=window.pads[0][0], pw=window.pads[1][0], chunks=n * oh, cost=50 + n * oh * ow * 4 * (1 + taps * vectors),
         bytes=x.nbytes + y.nbytes,
     )  # fmt: skip
 
