@@ -181,7 +181,7 @@ def planning_row() -> Row:
             marks.append(time.perf_counter())
         costs.append((marks[1] - marks[0]) - (marks[2] - marks[1]))
     milliseconds = statistics.median(costs[2:]) * 1e3
-    text = f"{milliseconds:.0f} ms for {nodes} nodes"
+    text = f"{milliseconds:.1f} ms for {nodes} nodes"
     return Row("planning of a new input size", 1, text, "<= 15 ms for 300 nodes", milliseconds <= 15)
 
 
