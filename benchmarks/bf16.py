@@ -9,21 +9,17 @@ the tables into docs/performance.md and the figures into results/.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 import ronn
-from benchmarks.bench_report import RESULTS
 from benchmarks.kernels import convolution, product, random
 from benchmarks.machine import describe
+from benchmarks.page import publish
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- bf16: begin -->", "<!-- bf16: end -->"
 PRECISIONS = ("float32", "bf16")
 MODELS = ("light-resnet50", "minilm-l6-int8w", "open-nsfw")
 COSINE = 0.999
@@ -154,10 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(made)
     if options.write:
         found = {"machine": describe(), "kernels": [asdict(k) for k in kernels], "models": [asdict(m) for m in models]}
-        (RESULTS / "bf16.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{made}{END}{rest.split(END)[1]}", encoding="utf-8")
+        publish("bf16", found, made)
     return 0 if all(m.cosine > COSINE and m.same_choice for m in models) else 1
 
 

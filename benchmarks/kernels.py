@@ -8,23 +8,19 @@ so Winograd's may pass 100 %. `--write` puts the table into docs/performance.md 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 import ronn
-from benchmarks.bench_report import RESULTS
 from benchmarks.machine import describe
+from benchmarks.page import publish
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- kernels: begin -->", "<!-- kernels: end -->"
 RUNS, TRIES = 30, 8
 GEMM_SIZES = (128, 256, 512, 1024)
 
@@ -166,10 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.write:
         found = {"machine": describe(), "kernels": [asdict(r) for r in rows], "products": [asdict(r) for r in products],
                  "resnet50": [asdict(r) for r in convolutions]}  # fmt: skip
-        (RESULTS / "kernels.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{made}{END}{rest.split(END)[1]}", encoding="utf-8")
+        publish("kernels", found, made)
     return 0
 
 

@@ -19,7 +19,7 @@ carries any nested list of values, so that tiles can be accumulated over several
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -311,6 +311,25 @@ def function_of(builder: Builder, name: str, params: Sequence[Any], emit: Callab
     emit(inner, *function.args)
     inner.ret_void()
     return function
+
+
+def choose_value(builder: Builder, number: Value, cases: Mapping[int, Callable[[], Value]], otherwise: Value) -> Value:
+    """What the case of ``number`` emits, or ``otherwise``."""
+    after = builder.append_basic_block("chosen")
+    switch = builder.switch(number, after)
+    found = [(otherwise, builder.block)]
+    for key, case in cases.items():
+        block = builder.append_basic_block(f"case{key}")
+        switch.add_case(i64(key), block)
+        builder.position_at_end(block)
+        value = case()
+        found.append((value, builder.block))
+        builder.branch(after)
+    builder.position_at_end(after)
+    result = builder.phi(otherwise.type)
+    for incoming in found:
+        result.add_incoming(*incoming)
+    return result
 
 
 def choose(builder: Builder, number: Value, cases: Sequence[Callable[[], None]]) -> None:

@@ -7,6 +7,7 @@ its own results go.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -17,7 +18,9 @@ from ronn_codegen.native.declare import native
 from ronn_codegen.simd.emit import Builder, llvm_call, splat
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import choose_value
 from ronn_codegen.templates.copy import SIZES, copy_run
+from ronn_codegen.templates.counting import before
 from ronn_codegen.templates.jobs import COUNTED_BLOCK
 from ronn_codegen.templates.transpose import by_size, emit_move, load
 
@@ -52,23 +55,13 @@ def _group(typing: Any, x: Any, size: Any, keep: Any) -> Any:
     """A bit for each of 64 elements of ``size`` bytes: whether one of its bits that are set in ``keep`` is set."""
 
     def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-        end = builder.append_basic_block("grouped")
-        choice = builder.switch(args[1], end)
-        found = [(_I64(0), builder.block)]
-        for size in (1, 2, 4, 8):
-            block = builder.append_basic_block(f"group{size}")
-            choice.add_case(_I64(size), block)
-            builder.position_at_end(block)
+        def bits(size: int) -> Any:
             kind = ir.VectorType(ir.IntType(8 * size), _GROUP)
             mask = args[2] if size == 8 else builder.trunc(args[2], kind.element)
-            bits = builder.and_(load(builder, args[0], kind), splat(builder, mask, _GROUP))
-            found.append((builder.bitcast(builder.icmp_signed("!=", bits, ir.Constant(kind, None)), _I64), block))
-            builder.branch(end)
-        builder.position_at_end(end)
-        value = builder.phi(_I64)
-        for incoming in found:
-            value.add_incoming(*incoming)
-        return value
+            kept = builder.and_(load(builder, args[0], kind), splat(builder, mask, _GROUP))
+            return builder.bitcast(builder.icmp_signed("!=", kept, ir.Constant(kind, None)), _I64)
+
+        return choose_value(builder, args[1], {size: partial(bits, size) for size in (1, 2, 4, 8)}, _I64(0))
 
     return types.int64(types.intp, types.intp, types.int64), generate
 
@@ -113,11 +106,7 @@ def nonzero(target: Target) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         blocks = (n + COUNTED_BLOCK - 1) // COUNTED_BLOCK
         first, last = blocks * worker // workers, blocks * (worker + 1) // workers
-        at, whole = 0, 0
-        for block in range(blocks):
-            if block == first:
-                at = whole
-            whole += _at(counts, block)
+        at, whole = before(counts, blocks, first)
         if worker == 0:
             _put(total, 0, whole)
         inner = _at(shape, rank - 1)

@@ -7,7 +7,7 @@ Elements of every type are moved as so many bytes, so each kernel serves all typ
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from llvmlite import ir
@@ -19,6 +19,7 @@ from ronn_codegen.native.declare import native
 from ronn_codegen.simd.emit import Builder
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import choose_value
 from ronn_codegen.templates.copy import SIZES, copy_run
 from ronn_codegen.templates.transpose import by_size, emit_move, load
 
@@ -72,23 +73,9 @@ def line(
         return builder.load(bad, typ=_I64)
 
     def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Any:
-        end = builder.append_basic_block("lined")
         which = builder.add(builder.shl(args[0], _I64(1)), builder.and_(args[1], _I64(1)))
-        choice = builder.switch(which, end)
-        found = [(_I64(0), builder.block)]
-        for s in SIZES:
-            for w in (False, True):
-                block = builder.append_basic_block(f"line{s}")
-                choice.add_case(_I64(2 * s + w), block)
-                builder.position_at_end(block)
-                bad = emit(builder, s, w, args[2:])
-                found.append((bad, builder.block))
-                builder.branch(end)
-        builder.position_at_end(end)
-        value = builder.phi(_I64)
-        for incoming in found:
-            value.add_incoming(*incoming)
-        return value
+        cases = {2 * s + w: partial(emit, builder, s, w, args[2:]) for s in SIZES for w in (False, True)}
+        return choose_value(builder, which, cases, _I64(0))
 
     return types.int64(*[types.intp] * 9), generate
 

@@ -19,6 +19,7 @@ from ronn_codegen.simd.emit import Builder, llvm_call, splat
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.copy import SIZES
+from ronn_codegen.templates.counting import digit_starts
 from ronn_codegen.templates.jobs import ACCUMULATED
 from ronn_codegen.templates.transpose import by_size, emit_move, load, store
 
@@ -78,16 +79,7 @@ def sort(keys: int, places: int, n: int, other: int, counts: int) -> int:
     to, to_places = other, other + 8 * n
     shift = 0
     while shift < 64 and (high - low) >> shift != 0:
-        for d in range(_DIGITS):
-            _put(counts, d, 0)
-        for i in range(n):
-            digit = ((_at(keys, i) - low) >> shift) & (_DIGITS - 1)
-            _put(counts, digit, _at(counts, digit) + 1)
-        total = 0
-        for d in range(_DIGITS):
-            count = _at(counts, d)
-            _put(counts, d, total)
-            total += count
+        digit_starts(keys, n, counts, 0, low, shift, _DIGITS)
         for i in range(n):
             key = _at(keys, i)
             digit = ((key - low) >> shift) & (_DIGITS - 1)

@@ -18,6 +18,7 @@ from ronn_codegen.simd import ops
 from ronn_codegen.simd.memory import VectorType
 from ronn_codegen.simd.scalar import peek, poke
 from ronn_codegen.simd.target import Target
+from ronn_codegen.templates.counting import before, digit_starts
 
 _jit = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True)
 _at, _put = peek("i64"), poke("i64")
@@ -44,16 +45,7 @@ def insert(words: int, n: int) -> None:
 def part(words: int, to: int, n: int, counts: int, low: int, shift: int, digits: int) -> None:
     """Words by the digit of their keys, counted from ``low``, at ``shift``; equal digits keep their order. Leaves the
     end of each digit's words in ``counts``."""
-    for d in range(digits):
-        _put(counts, d, 0)
-    for i in range(n):
-        digit = (((_at(words, i) >> 32) - low) >> shift) & (digits - 1)
-        _put(counts, digit, _at(counts, digit) + 1)
-    total = 0
-    for d in range(digits):
-        count = _at(counts, d)
-        _put(counts, d, total)
-        total += count
+    digit_starts(words, n, counts, 32, low, shift, digits)
     for i in range(n):
         word = _at(words, i)
         digit = ((word >> 32) - low >> shift) & (digits - 1)
@@ -206,11 +198,7 @@ def listed(target: Target) -> Callable[..., None]:
         found: int, kept: int, y: int, total: int, groups: int, classes: int, bound: int, worker: int, workers: int
     ) -> None:
         first, last = groups * worker // workers, groups * (worker + 1) // workers
-        at, whole = 0, 0
-        for g in range(groups):
-            if g == first:
-                at = whole
-            whole += _at(kept, g)
+        at, whole = before(kept, groups, first)
         if worker == 0:
             _put(total, 0, whole)
         for g in range(first, last):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ronn.ir.graph import Graph, Node, Value
-from ronn.passes.edit import Builder, attr, remove_dead, take_over, walk
+from ronn.passes.edit import Builder, attr, walk
 from ronn.passes.fuse_silu import clip_bounds
 from ronn.passes.manager import PassContext, define_pass
-from ronn.passes.offer import offer
-from ronn.passes.rewrite import Refusal
+from ronn.passes.offer import offer_instead
 
 _FUSED = {"Conv": "FusedConv", "Gemm": "FusedGemm", "MatMul": "FusedMatMul"}
 _PLAIN = ("Relu", "Sigmoid", "Tanh", "HardSwish", "Softplus")
@@ -50,7 +49,7 @@ def _bias(graph: Graph, node: Node, context: PassContext) -> bool:
             if bias.data is None:
                 continue
             bias = builder.constant(bias.data.reshape(-1), "bias")
-        return _put(builder, node, [node, base], "FusedMatMul", [*base.inputs[:2], bias], {})
+        return offer_instead(builder, node, [node, base], "FusedMatMul", [*base.inputs[:2], bias], {}, domain="ronn")
     return False
 
 
@@ -74,27 +73,8 @@ def _activation(graph: Graph, node: Node, context: PassContext) -> bool:
     attributes.pop("activation_params", None)
     if params:
         attributes["activation_params"] = params
-    return _put(Builder(graph, node, context), node, [*members, base], op, base.inputs, attributes)
-
-
-def _put(
-    builder: Builder,
-    node: Node,
-    old: Sequence[Node],
-    op: str,
-    inputs: Sequence[Value | None],
-    attributes: dict[str, object],
-) -> bool:
-    graph, context = builder.graph, builder.context
-    made = offer(builder, op, inputs, attributes, version=1, domain="ronn", like=node.output)
-    if isinstance(made, Refusal):
-        builder.discard()
-        context.refuse(node, made.reason)
-        return False
-    take_over(graph, node.output, made)
-    context.rewrote(builder.nodes, detail=node.label)
-    remove_dead(old, graph)
-    return True
+    builder = Builder(graph, node, context)
+    return offer_instead(builder, node, [*members, base], op, base.inputs, attributes, domain="ronn")
 
 
 def activation_of(node: Node, graph: Graph) -> tuple[Value, Activation, list[Node]] | None:

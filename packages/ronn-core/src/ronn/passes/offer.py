@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ronn.ir.graph import Node, Value
-from ronn.passes.edit import Builder
+from ronn.passes.edit import Builder, remove_dead, take_over
 from ronn.passes.rewrite import Refusal
 
 
@@ -32,6 +32,29 @@ def offer(
     b.graph.remove(node)
     b.nodes.remove(node)
     return Refusal(f"no provider takes {node.op_id}")
+
+
+def offer_instead(
+    b: Builder,
+    node: Node,
+    old: Sequence[Node],
+    op: str,
+    inputs: Sequence[Value | None],
+    attributes: Mapping[str, Any],
+    *,
+    domain: str = "",
+) -> bool:
+    """Puts a new node (of version 1) in the place of ``node``, and removes those of ``old`` that nobody uses then.
+    False, and the refusal noted, when no provider takes it."""
+    made = offer(b, op, inputs, attributes, version=1, domain=domain, like=node.output)
+    if isinstance(made, Refusal):
+        b.discard()
+        b.context.refuse(node, made.reason)
+        return False
+    take_over(b.graph, node.output, made)
+    b.context.rewrote(b.nodes, detail=node.label)
+    remove_dead(old, b.graph)
+    return True
 
 
 def _agree(new: Value, old: Value) -> bool:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from ronn.ir.graph import Graph, Node
-from ronn.passes.edit import Builder, attr, const, graphs, remove_dead, take_over
+from ronn.passes.edit import Builder, attr, const, graphs
 from ronn.passes.manager import PassContext, define_pass
-from ronn.passes.offer import offer
-from ronn.passes.rewrite import Refusal
+from ronn.passes.offer import offer_instead
 from ronn_provider_cpu.byte_ops import DOMAIN
 
 _SMALLEST = 1 << 14  # elements of a matrix that lies in the nearest cache as float32 no longer
@@ -58,12 +57,4 @@ def _fuse(graph: Graph, node: Node, context: PassContext) -> bool:
     factors = builder.constant(np.broadcast_to(scale.reshape(-1), (w.shape[1],)).copy(), "scale")
     attributes = {k: v for k, v in node.attributes.items() if k in ("activation", "activation_params")}
     inputs = [x, scaled.input(0), factors, node.input(2)]
-    made = offer(builder, "ByteMatMul", inputs, attributes, domain=DOMAIN, version=1, like=node.output)
-    if isinstance(made, Refusal):
-        builder.discard()
-        context.refuse(node, made.reason)
-        return False
-    take_over(graph, node.output, made)
-    context.rewrote(builder.nodes, detail=node.label)
-    remove_dead([node], graph)
-    return True
+    return offer_instead(builder, node, [node], "ByteMatMul", inputs, attributes, domain=DOMAIN)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ronn.ir.graph import Graph, Node, Value
-from ronn.passes.edit import Builder, attr, remove_dead, take_over, walk
+from ronn.passes.edit import Builder, attr, walk
 from ronn.passes.manager import PassContext, define_pass
-from ronn.passes.offer import offer
-from ronn.passes.rewrite import Refusal
+from ronn.passes.offer import offer_instead
 from ronn_provider_cpu.text_ops import DOMAIN, TEXT_COUNTS
 
 _MS = "com.microsoft"
@@ -57,12 +56,5 @@ def _fuse(graph: Graph, counts: Node, context: PassContext) -> bool:
         texts = reshape.inputs[0]
     for source in (tokenizer, counts):
         attributes |= {n: attr(source, n) for n in TEXT_COUNTS.attributes if attr(source, n) is not None}
-    b = Builder(graph, counts, context)
-    made = offer(b, "TextCounts", [texts], attributes, domain=DOMAIN, version=1, like=counts.output)
-    if isinstance(made, Refusal):
-        context.refuse(counts, made.reason)
-        return False
-    take_over(graph, counts.output, made)
-    context.rewrote(b.nodes, detail=counts.label)
-    remove_dead([counts], graph)
-    return True
+    builder = Builder(graph, counts, context)
+    return offer_instead(builder, counts, [counts], "TextCounts", [texts], attributes, domain=DOMAIN)

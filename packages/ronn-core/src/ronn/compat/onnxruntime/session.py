@@ -144,7 +144,8 @@ class Session:
         return list(self._profiler.run(plan, lambda: session.run(feed)))
 
     def _make_without_symbols(self) -> RonnSession:
-        raise NotImplementedError
+        """A session whose inputs may differ in a symbol: ``InferenceSession`` knows what to make it of."""
+        raise NotImplementedError(f"{type(self).__name__}._make_without_symbols")
 
     def _pick(self, results: list[Any], names: Sequence[str]) -> list[Any]:
         if isinstance(names, str):

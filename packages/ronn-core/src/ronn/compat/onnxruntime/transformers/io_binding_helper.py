@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ronn.compat.onnxruntime.modelmeta import NodeArg
 from ronn.compat.onnxruntime.session import Session
 
 _NUMPY: dict[str, Any] = {
@@ -25,17 +27,11 @@ class TypeHelper:
 
     @staticmethod
     def get_input_type(ort_session: Session, name: str) -> str:
-        for arg in ort_session.get_inputs():
-            if arg.name == name:
-                return arg.type
-        raise ValueError(f"input name {name} not found")
+        return _type_of("input", name, ort_session.get_inputs())
 
     @staticmethod
     def get_output_type(ort_session: Session, name: str) -> str:
-        for arg in ort_session.get_outputs():
-            if arg.name == name:
-                return arg.type
-        raise ValueError(f"output name {name} not found")
+        return _type_of("output", name, ort_session.get_outputs())
 
     @staticmethod
     def ort_type_to_numpy_type(ort_type: str) -> Any:
@@ -52,6 +48,13 @@ class TypeHelper:
         """NumPy types of all inputs and outputs by name."""
         args = (*ort_session.get_inputs(), *ort_session.get_outputs())
         return {arg.name: TypeHelper.ort_type_to_numpy_type(arg.type) for arg in args}
+
+
+def _type_of(kind: str, name: str, args: Sequence[NodeArg]) -> str:
+    for arg in args:
+        if arg.name == name:
+            return arg.type
+    raise ValueError(f"{kind} name {name} not found")
 
 
 def _known(types: dict[str, Any], ort_type: str) -> Any:
