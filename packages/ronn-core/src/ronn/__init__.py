@@ -30,13 +30,14 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from ronn.hookspecs import hookimpl
+    from ronn.model import Model, load
     from ronn.options import SessionOptions
-    from ronn.session import Model, Session, load
+    from ronn.session import Session
     from ronn.values import Outputs, ValueInfo
 
 _HOME = {
-    "load": "session",
-    "Model": "session",
+    "load": "model",
+    "Model": "model",
     "Session": "session",
     "SessionOptions": "options",
     "Outputs": "values",

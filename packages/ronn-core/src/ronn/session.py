@@ -1,4 +1,4 @@
-"""Model and Session: what programs use."""
+"""Session: runs a model."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
-from ronn.frontend.onnx import load as load_onnx
 from ronn.host import give_free_memory_back
-from ronn.ir.graph import Graph, IRModel, Metadata, Value
+from ronn.ir.graph import Graph, Metadata, Value
+from ronn.model import Model, Source
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
-from ronn.partition import Target
 from ronn.placement import Placement
 from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
-from ronn.plugins import registry
+from ronn.targets import ProviderSpec, resolve_targets
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, type_of
 from ronn.variant import Variant, constants_of, forget_constants
@@ -30,13 +29,6 @@ if TYPE_CHECKING:
     import builtins
 
     from ronn.profile import Profile
-
-DEFAULT_PROVIDERS = ("cpu", "reference")
-
-Source = Any
-"""A path, bytes, a binary file object, or an ``onnx.ModelProto``."""
-
-ProviderSpec = str | tuple[str, Mapping[str, Any]]
 
 _Key = tuple["tuple[builtins.type, np.dtype, tuple[int, ...]]", ...]
 
@@ -51,85 +43,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-class Model:
-    """A loaded model: what it takes, gives and says about itself. Make sessions of it to run it."""
-
-    def __init__(self, ir: IRModel) -> None:
-        self._ir = ir
-
-    @classmethod
-    def load(cls, source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
-        """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``.
-
-        Raises ModelError, naming the file and what is wrong with it.
-        """
-        return cls(load_onnx(source))
-
-    @property
-    def graph(self) -> Graph:
-        """The imported graph. Sessions work on copies; editing it changes sessions made later."""
-        return self._ir.graph
-
-    @property
-    def ir(self) -> IRModel:
-        """The whole imported model: graph, opset imports, functions, metadata."""
-        return self._ir
-
-    @property
-    def inputs(self) -> list[ValueInfo]:
-        return [ValueInfo.of(v) for v in self._ir.graph.inputs]
-
-    @property
-    def outputs(self) -> list[ValueInfo]:
-        g = self._ir.graph
-        return [ValueInfo.of(v, n) for v, n in zip(g.outputs, g.output_names, strict=True)]
-
-    @property
-    def metadata(self) -> Metadata:
-        return self._ir.metadata
-
-    def create_session(
-        self,
-        options: SessionOptions | Mapping[str, Any] | None = None,
-        *,
-        providers: Sequence[ProviderSpec] | None = None,
-    ) -> Session:
-        """A session on this model; arguments as for ``Session``."""
-        return Session(self, providers=providers, options=options)
-
-    def __repr__(self) -> str:
-        return f"Model({self._ir.source!r}, {len(self._ir.graph)} nodes)"
-
-
-def resolve_targets(
-    providers: Sequence[ProviderSpec] | None, options: SessionOptions | None = None
-) -> tuple[Target, ...]:
-    """The targets that ``providers`` name, in order. ProviderError for an unknown or unusable one.
-
-    What ``options`` say about threads and precision goes to every provider that has such an option.
-    None means the default: cpu, with reference behind it (and reference alone where no cpu provider is installed).
-    """
-    known = registry()
-    if providers is None:
-        usable = {r.name for r in known.records if r.ok}
-        providers = [p for p in DEFAULT_PROVIDERS if p in usable]
-    if isinstance(providers, str):
-        providers = [providers]
-    targets: list[Target] = []
-    for spec in providers:
-        name, given = (spec, {}) if isinstance(spec, str) else spec
-        if any(t.name == name for t in targets):
-            raise OptionError(f"provider {name!r} is listed twice")
-        record = known.get(name)
-        assert record.provider is not None
-        if options is not None:
-            given = options.for_provider(record.provider.options, given)
-        targets.append(Target(record.provider, record.devices()[0], record.provider.check_options(given)))
-    if not targets:
-        raise OptionError("no providers listed", hint="leave providers out for the default, cpu and reference")
-    return tuple(targets)
 
 
 class Session:
@@ -413,8 +326,3 @@ class Session:
                 request = Request(self._model.ir, self._targets, self.options, trace, given, budget=self._budget)
                 found = self._variants[trace, given] = Variant(request, self._forget_dropped)
             return found
-
-
-def load(source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
-    """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``. Raises ModelError."""
-    return Model.load(source)

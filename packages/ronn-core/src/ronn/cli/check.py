@@ -49,9 +49,10 @@ def unsupported(model: Path, providers: list[str] | None, dims: list[str] | None
     import warnings
 
     from ronn.compile import Request, to_portable, to_specialised
+    from ronn.model import Model
     from ronn.partition import collect_bids
     from ronn.provider import No, Yes
-    from ronn.session import Model, resolve_targets
+    from ronn.targets import resolve_targets
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

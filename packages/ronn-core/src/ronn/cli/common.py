@@ -51,7 +51,8 @@ def open_session(
     model: Path, providers: list[str] | None, optimization: str, disabled: list[str] | None, dims: list[str] | None
 ) -> Session:
     """A session on the model file."""
-    from ronn.session import Model, Session
+    from ronn.model import Model
+    from ronn.session import Session
 
     loaded = Model.load(model)
     check_dims(parse_dims(dims), loaded.inputs)

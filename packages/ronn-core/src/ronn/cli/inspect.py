@@ -29,8 +29,8 @@ from ronn.errors import OptionError, nearest
 if TYPE_CHECKING:
     from ronn.compile import Request
     from ronn.ir.graph import Graph, IRModel
+    from ronn.model import Model
     from ronn.passes.manager import PassRow
-    from ronn.session import Model
 
 STAGES = ("imported", "portable", "specialised", "assigned")
 _LONGEST_METADATA = 120
@@ -67,7 +67,8 @@ def inspect(
     """
     from ronn.cli.common import parse_dims
     from ronn.compile import Request
-    from ronn.session import Model, resolve_targets
+    from ronn.model import Model
+    from ronn.targets import resolve_targets
 
     loaded = Model.load(model)
     if after is not None:

@@ -63,9 +63,10 @@ def profile(
         ronn profile model.onnx --threads 1 --dim batch=1 --html profile.html --trace profile.trace.json
     """
     from ronn.cli.inputs import parse_shapes, random_inputs, read_inputs
+    from ronn.model import Model
     from ronn.options import SessionOptions
     from ronn.profile.report import trace as as_trace
-    from ronn.session import Model, Session
+    from ronn.session import Session
 
     loaded = Model.load(model)
     sizes = parse_dims(dim)

@@ -56,7 +56,7 @@ def warmup(
 
 
 def _providers(names: list[str] | None) -> list[Provider]:
-    from ronn.session import resolve_targets
+    from ronn.targets import resolve_targets
 
     return [t.provider for t in resolve_targets(names)]
 
@@ -91,8 +91,9 @@ def _errors() -> Any:
 def _model(path: Path, providers: list[str] | None, optimization: str, dims: list[str] | None) -> dict[str, Any]:
     from ronn.cli.common import check_dims, parse_dims
     from ronn.cli.inputs import random_inputs
+    from ronn.model import Model
     from ronn.options import SessionOptions
-    from ronn.session import Model, Session
+    from ronn.session import Session
 
     started = time.perf_counter()
     loaded = Model.load(path)

@@ -17,7 +17,8 @@ from onnx.backend.base import BackendRep as _BackendRep
 from onnx.backend.base import Device, DeviceType
 
 from ronn.errors import RonnError
-from ronn.session import ProviderSpec, Session
+from ronn.session import Session
+from ronn.targets import ProviderSpec
 
 
 class BackendRep(_BackendRep):  # type: ignore[misc]

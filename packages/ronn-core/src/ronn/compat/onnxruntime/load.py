@@ -19,8 +19,8 @@ from ronn.errors import ModelError, RonnError, UnsupportedError
 from ronn.frontend.messages import messages
 from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType, TensorType
+from ronn.model import Model
 from ronn.ops.schema import find_schema, is_newer, max_opset
-from ronn.session import Model
 from ronn.values import plain_dim
 
 if TYPE_CHECKING:

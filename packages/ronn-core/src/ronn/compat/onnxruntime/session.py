@@ -23,7 +23,7 @@ from ronn.compat.onnxruntime.values import OrtValue, check_device
 from ronn.errors import InputError, RonnError
 from ronn.frontend.proto import save_model
 from ronn.ir.types import Type
-from ronn.session import Model
+from ronn.model import Model
 from ronn.session import Session as RonnSession
 
 

@@ -1,0 +1,76 @@
+"""Model: a loaded model, and what it says about itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from ronn.frontend.onnx import load as load_onnx
+from ronn.ir.graph import Graph, IRModel, Metadata
+from ronn.options import SessionOptions
+from ronn.values import ValueInfo
+
+if TYPE_CHECKING:
+    from ronn.session import Session
+    from ronn.targets import ProviderSpec
+
+Source = Any
+"""A path, bytes, a binary file object, or an ``onnx.ModelProto``."""
+
+
+class Model:
+    """A loaded model: what it takes, gives and says about itself. Make sessions of it to run it."""
+
+    def __init__(self, ir: IRModel) -> None:
+        self._ir = ir
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
+        """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``.
+
+        Raises ModelError, naming the file and what is wrong with it.
+        """
+        return cls(load_onnx(source))
+
+    @property
+    def graph(self) -> Graph:
+        """The imported graph. Sessions work on copies; editing it changes sessions made later."""
+        return self._ir.graph
+
+    @property
+    def ir(self) -> IRModel:
+        """The whole imported model: graph, opset imports, functions, metadata."""
+        return self._ir
+
+    @property
+    def inputs(self) -> list[ValueInfo]:
+        return [ValueInfo.of(v) for v in self._ir.graph.inputs]
+
+    @property
+    def outputs(self) -> list[ValueInfo]:
+        g = self._ir.graph
+        return [ValueInfo.of(v, n) for v, n in zip(g.outputs, g.output_names, strict=True)]
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._ir.metadata
+
+    def create_session(
+        self,
+        options: SessionOptions | Mapping[str, Any] | None = None,
+        *,
+        providers: Sequence[ProviderSpec] | None = None,
+    ) -> Session:
+        """A session on this model; arguments as for ``Session``."""
+        from ronn.session import Session
+
+        return Session(self, providers=providers, options=options)
+
+    def __repr__(self) -> str:
+        return f"Model({self._ir.source!r}, {len(self._ir.graph)} nodes)"
+
+
+def load(source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
+    """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``. Raises ModelError."""
+    return Model.load(source)
