@@ -25,6 +25,11 @@ class Model:
     def __init__(self, ir: IRModel) -> None:
         self._ir = ir
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ronn.carry import reduce_model
+
+        return reduce_model(self)
+
     @classmethod
     def load(cls, source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
         """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``.

@@ -68,6 +68,7 @@ class Session:
         if options is None or isinstance(options, Mapping):
             options = SessionOptions.of(**(options if options is not None else {}))
         self.options = options
+        self._providers = providers
         self._targets = resolve_targets(providers, options)
         self._lock = threading.RLock()
         self._closed = False
@@ -291,6 +292,11 @@ class Session:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from ronn.carry import reduce_session
+
+        return reduce_session(self)
 
     def __repr__(self) -> str:
         return f"Session({self._model.ir.source!r}, providers={self.providers})"

@@ -23,6 +23,7 @@ class ExternalData:
     def __init__(self, model: Path | None) -> None:
         self.model = model
         self.maps: dict[str, np.ndarray] = {}
+        self.paths: list[str] = []
 
     def __call__(self, entries: dict[str, str], nbytes: int) -> np.ndarray:
         """``nbytes`` bytes as a read-only uint8 array. ValueError when they are not there or may not be read."""
@@ -43,7 +44,9 @@ class ExternalData:
         """The whole file at ``location`` as a read-only uint8 array."""
         found = self.maps.get(location)
         if found is None:
-            found = self.maps[location] = _map(self._resolve(location))
+            path = self._resolve(location)
+            found = self.maps[location] = _map(path)
+            self.paths.append(str(path))
         return found
 
     def _resolve(self, location: str) -> Path:

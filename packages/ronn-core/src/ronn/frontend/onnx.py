@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import weakref
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from ronn.frontend.source import Source, read_source
 from ronn.frontend.tensors import TensorReader
 from ronn.frontend.weights import Weights
 from ronn.ir.graph import Function, Graph, IRModel, Metadata
-from ronn.mapped import MappedFile, files_of
+from ronn.mapped import MappedFile, files_of, state_of
 from ronn.ops.schema import max_opset
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def load(source: Source) -> IRModel:
     try:
         model = _read(parsed.model, name, reader)
         model.files = tuple(weakref.ref(f) for f in _mapped(parsed.weights, external))
+        if parsed.path is not None:
+            paths = (os.path.abspath(parsed.path), *external.paths)
+            model.origin = tuple((path, state_of(path)) for path in paths)
         return model
     except RecursionError as e:
         raise ModelError(f"{name}: is nested too deeply") from e

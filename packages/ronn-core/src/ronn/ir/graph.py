@@ -13,7 +13,7 @@ from ronn.records import dataclass, field
 if TYPE_CHECKING:
     import numpy as np
 
-    from ronn.mapped import MappedFile
+    from ronn.mapped import FileState, MappedFile
 
 
 class Value:
@@ -436,7 +436,8 @@ class IRModel:
     """A graph with what the whole model needs: opset imports, functions, metadata, where it came from.
 
     ``overridable`` names the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
-    are constants unless a caller gives something else. ``files`` are those that constants of ``graph`` may be views of.
+    are constants unless a caller gives something else. ``files`` are those that constants of ``graph`` may be views of;
+    ``origin`` has those that it was read from, with their state then (the model file first); () for one from memory.
     """
 
     graph: Graph
@@ -446,6 +447,7 @@ class IRModel:
     source: str = "<memory>"
     overridable: tuple[str, ...] = ()
     files: tuple[weakref.ref[MappedFile], ...] = field(default=(), compare=False)
+    origin: tuple[tuple[str, FileState], ...] = field(default=(), compare=False)
 
     def check_files(self) -> None:
         """Raises ModelError when a file that constants are still views of has been written since it was loaded."""
