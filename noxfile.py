@@ -191,11 +191,15 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def docs(session: nox.Session) -> None:
-    """Builds the documentation into site/, strictly. ``-- serve`` shows it while it is written."""
-    session.install(*closure(["ronn", "ronn-core[cli]", "ronn-testkit"]), *group("docs"))
+    """Builds the documentation into site/, strictly, and runs its code blocks. ``-- serve`` shows it while you write,
+    ``-- build --strict`` leaves the blocks out (``tests-3.x(repository)`` runs them)."""
+    install_for_tests(session, REPOSITORY)
+    session.install(*group("docs"))
     session.run("python", "docs/generate.py", "--check")
     session.env["NO_MKDOCS_2_WARNING"] = "1"
     session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+    if not session.posargs:
+        session.run("pytest", "-q", "-n", workers(), "docs")
 
 
 @nox.session(python=CURRENT)

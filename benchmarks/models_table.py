@@ -16,7 +16,10 @@ INTRODUCTION = """# Real models
 
 Every model of the zoo through ONNX Runtime and through RONN, on the same inputs. Made by
 
-    python -m benchmarks.compare --write
+<!-- not run: an hour; nox -s models -- --small is a part of it -->
+```sh
+python -m benchmarks.compare --write
+```
 
 *max diff* is the largest |difference| over all outputs, *of max* the same as a share of the output's largest value;
 allowed are 1e-4 of the largest value plus 1e-5 (float16 models: 2e-3 plus 1e-5); integers, strings and labels must be

@@ -8,11 +8,17 @@ import sys
 import textwrap
 import typing
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
 MARK = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
+UNFIT = {  # examples of commands that docs/blocks.py does not run
+    "ronn warmup": "compiles for half a minute",
+    "ronn cache verify --json": "fails where a developer's cache holds a damaged file",
+}
+NOT_RUN = "<!-- not run: a signature -->"
 CPU_INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
 RULES_INDEX = "../packages/ronn-core/src/ronn/ops/rules_index.py"
 
@@ -67,7 +73,7 @@ def hooks_page() -> str:
     for name, spec in hook_specs().items():
         arguments = ", ".join(f"{p.name}: {p.annotation}" for p in inspect.signature(spec).parameters.values())
         returns = inspect.signature(spec).return_annotation
-        lines += ["", f"## {name}", "", "```python", f"def {name}({arguments}) -> {returns}", "```", "", _doc(spec)]
+        lines += ["", f"## {name}", "", NOT_RUN, "```python", f"def {name}({arguments}) -> {returns}", "```", "", _doc(spec)]
         if getattr(spec, "ronn_spec", {}).get("firstresult"):
             lines.append("The first plugin that returns something decides.")
     assert hookspecs.__doc__
@@ -134,6 +140,8 @@ def cli_page() -> str:
     lines = [
         "# Command line",
         "",
+        "<!-- given: command line -->",
+        "",
         'Comes with the extra `cli` (`pip install "ronn-core[cli]"`; `pip install ronn` has it). `python -m ronn` is the same.',
         f"{EPILOG} With `RONN_DEBUG=1` or higher an error shows its traceback.",
     ]
@@ -141,8 +149,9 @@ def cli_page() -> str:
         text, _, examples = inspect.cleandoc(command.__doc__ or "").partition("Example")
         lines += ["", f"## ronn {name}", "", text.strip()]
         shown = [line.strip() for line in examples.splitlines()[1:] if line.strip()]
-        if shown:
-            lines += ["", "```", *shown, "```"]
+        for reason, examples in groupby(shown, UNFIT.get):
+            mark = [f"<!-- not run: {reason} -->"] if reason else []
+            lines += ["", *mark, "```console", *(f"$ {example}" for example in examples), "```"]
         lines += ["", "| option | what it does | default |", "| --- | --- | --- |", *_options(command)]
     return "\n".join(lines)
 

@@ -71,7 +71,7 @@ def test_links_lead_to_files(page: Path) -> None:
 
 def test_the_readme_has_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    (python3 -m venv .*)$", text, flags=re.M)
+    commands = re.findall(r"^(python3 -m venv .*)$", text, flags=re.M)
     assert [c.rsplit(" ", 1)[1] for c in commands] == ["demo", "tests"]
     assert "no network code, no telemetry" in text.splitlines()[0].lower()
 

@@ -20,7 +20,7 @@ def new_provider(
 
     Example:
 
-        ronn new-provider toy && pip install -e "ronn-provider-toy[test]" && pytest ronn-provider-toy
+        ronn new-provider toy
     """
     from ronn.scaffold import create_provider
 

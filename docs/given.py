@@ -1,0 +1,122 @@
+"""What pages' code blocks may take as given (`<!-- given: NAME -->`): each function writes files into the current folder.
+
+A function may return names for the page's Python blocks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def classifier() -> dict[str, Any]:
+    """model.onnx: `image` float32 (batch, 3, 224, 224) -> `scores` (batch, 10), a small convolutional network with random
+    weights; `array` fits it."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w1": rng.normal(0, 0.2, (16, 3, 3, 3)), "scale": rng.uniform(0.5, 1.5, 16), "bias": rng.normal(0, 0.1, 16),
+        "mean": rng.normal(0, 0.1, 16), "var": rng.uniform(0.5, 1.5, 16), "w2": rng.normal(0, 0.1, (32, 16, 3, 3)),
+        "w3": rng.normal(0, 0.3, (32, 10)), "b3": rng.normal(0, 0.1, 10),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["conv1_out"], "conv1", strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["conv1_out", "scale", "bias", "mean", "var"], ["bn1_out"], "bn1"),
+        helper.make_node("Relu", ["bn1_out"], ["relu1_out"], "relu1"),
+        helper.make_node("Conv", ["relu1_out", "w2"], ["conv2_out"], "conv2", strides=[2, 2], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["conv2_out"], ["relu2_out"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["relu2_out"], ["pool_out"], "pool"),
+        helper.make_node("Flatten", ["pool_out"], ["flat_out"], "flatten"),
+        helper.make_node("Gemm", ["flat_out", "w3", "b3"], ["scores"], "classify"),
+    ]
+    _save("model.onnx", nodes, {"image": ("batch", 3, 224, 224)}, {"scores": ("batch", 10)}, weights)
+    return {"array": rng.random((1, 3, 224, 224), np.float32)}
+
+
+def small_model() -> dict[str, Any]:
+    """model.onnx: `x` float32 (N, 4) -> `y` (N, 3), a product, a bias and a Relu; `x` fits it."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["product"], "multiply"),
+        helper.make_node("Add", ["product", "b"], ["sum"], "add"),
+        helper.make_node("Relu", ["sum"], ["y"], "relu"),
+    ]
+    weights = {"w": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}
+    _save("model.onnx", nodes, {"x": ("N", 4)}, {"y": ("N", 3)}, weights)
+    return {"x": rng.random((2, 4), np.float32)}
+
+
+def command_line() -> None:
+    """What the examples of the command line name: resnet.onnx takes photo.jpg, model.onnx takes ids.npy and a mask."""
+    classifier()
+    Path("model.onnx").rename("resnet.onnx")
+    photo()
+    encoder()
+    np.save("ids.npy", np.arange(64)[None])
+
+
+def encoder() -> dict[str, Any]:
+    """model.onnx: `ids` int64 and `mask` float32 (batch, sequence) -> `embedding` float32 (batch, 16), the masked mean of
+    rows of a table, through a layer; `ids` and `mask` fit it."""
+    rng = np.random.default_rng(0)
+    weights = {"table": rng.normal(size=(1000, 16)), "w": rng.normal(size=(16, 16)), "b": rng.normal(size=16)}
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], "look_up"),
+        helper.make_node("Constant", [], ["last"], value_ints=[-1]),
+        helper.make_node("Constant", [], ["words"], value_ints=[1]),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+        helper.make_node("Mul", ["rows", "column"], ["kept"], "mask_out"),
+        helper.make_node("ReduceSum", ["kept", "words"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "words"], ["count"], keepdims=1),
+        helper.make_node("Div", ["sum", "count"], ["mean"], "mean"),
+        helper.make_node("Gemm", ["mean", "w", "b"], ["hidden"], "layer"),
+        helper.make_node("Tanh", ["hidden"], ["embedding"], "activation"),
+    ]
+    inputs = {"ids": ("batch", "sequence"), "mask": ("batch", "sequence")}
+    _save("model.onnx", nodes, inputs, {"embedding": ("batch", 16)}, weights, ids=TensorProto.INT64)
+    return {"ids": np.arange(8)[None], "mask": np.ones((1, 8), np.float32)}
+
+
+def photo() -> None:
+    """photo.jpg: a picture of 320 x 240."""
+    from PIL import Image
+
+    y, x = np.mgrid[0:240, 0:320]
+    pixels = np.stack([x * 255 // 319, y * 255 // 239, (x + y) % 256], axis=-1)
+    Image.fromarray(pixels.astype(np.uint8)).save("photo.jpg")
+
+
+def repository() -> None:
+    """The folders packages/, examples/ and benchmarks/ of the repository, for commands that name them."""
+    for name in ("packages", "examples", "benchmarks", "docs"):
+        Path(name).symlink_to(ROOT / name)
+
+
+def own_cache() -> None:
+    """An empty cache of RONN's own, so that commands that clear it do no harm."""
+    import os
+
+    os.environ["RONN_CACHE_DIR"] = str(Path("cache").resolve())
+
+
+def _save(
+    name: str,
+    nodes: list[Any],
+    inputs: dict[str, tuple[int | str, ...]],
+    outputs: dict[str, tuple[int | str, ...]],
+    weights: dict[str, np.ndarray],
+    **types: int,
+) -> None:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, types.get(n, TensorProto.FLOAT), s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
+        [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10, producer_name="docs")
+    save(model, name)
