@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ronn._version import __version__
 
 if TYPE_CHECKING:
+    from ronn import events
     from ronn.errors import (
         CancelledError,
         ExecutionError,
@@ -70,12 +71,19 @@ __all__ = [
     "UnsupportedError",
     "ValueInfo",
     "__version__",
+    "events",
     "hookimpl",
     "load",
 ]
 
 
+_MODULES = ("events",)
+"""Modules that are there without being imported."""
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"ronn.{name}")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'ronn' has no attribute {name!r}")

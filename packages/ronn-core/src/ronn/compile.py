@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,8 @@ from ronn.errors import InternalError, ModelError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
+from ronn.listeners import emit
+from ronn.observe import tell_fallbacks, tell_plan
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
 from ronn.partition import (
@@ -53,6 +56,7 @@ class Request:
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
     default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
     ``observe`` is called after each run of a pass. ``budget`` limits the memory of the plans.
+    ``session`` is what events call the session; ``told`` are the fallbacks that it has told of.
     """
 
     model: IRModel
@@ -63,6 +67,8 @@ class Request:
     reports: list[PassReport] = field(default_factory=list, compare=False)
     observe: Callable[[PassRow, Graph], None] | None = field(default=None, compare=False)
     budget: Budget | None = field(default=None, compare=False)
+    session: int = field(default=0, compare=False)
+    told: set[tuple[str, str]] = field(default_factory=set, compare=False)
 
 
 Signature = tuple[Type | None, ...]
@@ -211,7 +217,7 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
 
     Raises PlacementError when nobody listed takes a node.
     """
-    assign(specialised, request.targets)
+    tell_fallbacks(assign(specialised, request.targets), request)
     insert_copies(specialised, request.targets)
     devices = {t.name: t.device.name for t in request.targets}
     say(3, lambda: f"ronn: assignment\n{Placement.of(specialised, devices)}")
@@ -336,7 +342,7 @@ class _PassRun:
             disabled=disabled,
             known=known_passes(request) if disabled else (),
             verify=knobs.VERIFY.get(),
-            print_after=["all"] if knobs.DEBUG.get() >= 6 else knobs.words(knobs.PRINT_AFTER.get()),
+            print_after=knobs.words(knobs.PRINT_AFTER.get()),
             limit=None if limit < 0 else limit,
             observe=request.observe,
             skip=skip if limit < 0 else (),
@@ -443,8 +449,11 @@ def _plan_in_two(halves: Split, request: Request, making: _Making, experiences: 
     learnt = Experiences() if experiences is None else experiences.of_tails()
 
     def plan_tail(graph: Graph, types: Signature) -> Plan:
+        began = monotonic()
         specialised = to_specialised(graph, types, request, learnt.of(types))
-        return to_plan(to_assigned(specialised, request), request, learnt, whole=False)
+        plan = to_plan(to_assigned(specialised, request), request, learnt, whole=False)
+        tell_plan(request, types, plan, began, tail=True)
+        return plan
 
     patience = PATIENCE if halves.given else None
     tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner, patience)
@@ -497,6 +506,7 @@ def _compile(target: Target, part: Part) -> CompiledPart:
         raise
     except Exception as e:
         text = f"provider {target.name!r} claimed this and cannot compile it: {type(e).__name__}: {e}"
+        emit("ProviderFailed", provider=target.name, reason=f"cannot compile {part.nodes[0].label!r}: {e}")
         raise ProviderError(text, node=part.nodes[0]) from e
 
 

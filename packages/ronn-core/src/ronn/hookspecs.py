@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    from ronn.events import Event
     from ronn.ir.graph import Graph, Node
     from ronn.ops.schema import OpSchema
     from ronn.partition import Bid
@@ -40,6 +41,13 @@ def ronn_passes(stage: str) -> Sequence[Pass]:
 @hookspec(firstresult=True)
 def ronn_choose(graph: Graph, bids: Mapping[Node, Sequence[Bid]]) -> Mapping[Node, str] | None:
     """Chooses providers by name for nodes that several bid for. Nodes left out go by listed order. None: no opinion."""
+
+
+@hookspec
+def ronn_listeners() -> Sequence[Callable[[Event], object] | tuple[Callable[[Event], object], Sequence[str]]]:
+    """Listeners for events (see ``ronn.events``): functions of one event, or pairs of a function and names of kinds.
+    Called once, when providers are first asked for; models loaded before are told then."""
+    raise NotImplementedError
 
 
 @hookspec

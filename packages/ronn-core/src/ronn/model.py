@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from ronn.frontend.onnx import load as load_onnx
 from ronn.ir.graph import Graph, IRModel, Metadata
+from ronn.listeners import emit
 from ronn.options import SessionOptions
 from ronn.values import ValueInfo
 
@@ -36,7 +38,10 @@ class Model:
 
         Raises ModelError, naming the file and what is wrong with it.
         """
-        return cls(load_onnx(source))
+        began = monotonic()
+        ir = load_onnx(source)
+        emit("ModelLoaded", model=ir.source, nodes=len(ir.graph), seconds=monotonic() - began)
+        return cls(ir)
 
     @property
     def graph(self) -> Graph:

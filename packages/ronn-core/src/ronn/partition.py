@@ -10,7 +10,7 @@ from ronn.errors import PlacementError, ProviderError, RonnError
 from ronn.ir.graph import Graph, Node, Value
 from ronn.plugins import registry
 from ronn.provider import Device, No, Part, Provider, Support, Yes
-from ronn.records import dataclass
+from ronn.records import dataclass, replace
 
 CONTROL = "ronn"
 """The name that placements give to the plan itself, which runs control flow and copies."""
@@ -84,8 +84,21 @@ def preferred(node: Node, targets: Sequence[Target]) -> Target | None:
     return min(willing, key=lambda b: _score(b) <= 0).target if willing else None
 
 
-def assign(graph: Graph, targets: Sequence[Target]) -> None:
-    """Gives every node its provider and the reason. PlacementError when nobody listed takes a node.
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Nodes that ``provider`` refused and ``to``, listed behind it, took. reason: of the first of them."""
+
+    provider: str
+    to: str
+    nodes: int
+    reason: str
+    last_resort: bool
+
+
+def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
+    """Gives every node its provider and the reason, and tells which of them came to a provider that is not the first.
+
+    PlacementError when nobody listed takes a node.
 
     Of the bidders, one that does not call itself a last resort (score 0) comes first, then the order in which the
     session lists them; a ``ronn_choose`` plugin may choose otherwise among those that bid.
@@ -94,6 +107,7 @@ def assign(graph: Graph, targets: Sequence[Target]) -> None:
     bids = collect_bids(graph, targets, everybody=bool(choose.get_hookimpls()))
     chosen = choose(graph=graph, bids=bids) or {}
     orphans: list[tuple[Node, list[Bid]]] = []
+    fallbacks: dict[tuple[str, str], Fallback] = {}
     for node in graph.all_nodes():
         if node not in bids:
             node.provider, node.reason = CONTROL, "control flow: the plan runs its subgraphs"
@@ -104,20 +118,30 @@ def assign(graph: Graph, targets: Sequence[Target]) -> None:
             continue
         best = min(willing, key=lambda b: (b.target.name != chosen.get(node), _score(b) <= 0, targets.index(b.target)))
         node.provider = best.target.name
-        node.reason = _reason(best, bids[node], chosen.get(node) == best.target.name)
+        before = bids[node][: bids[node].index(best)]
+        refused = {b.target.name: b.support.reason for b in before if isinstance(b.support, No)}
+        node.reason = _reason(best, refused, chosen.get(node) == best.target.name)
+        for name, reason in refused.items():
+            pair = (name, best.target.name)
+            known = fallbacks.get(pair)
+            if known is None:
+                why = f"{node.op_id} {node.label!r}: {reason}"
+                fallbacks[pair] = Fallback(*pair, 1, why, _score(best) <= 0)
+            else:
+                fallbacks[pair] = replace(known, nodes=known.nodes + 1)
     if orphans:
         raise _placement_error(orphans, targets)
+    return list(fallbacks.values())
 
 
 def _score(bid: Bid) -> float:
     return bid.support.score if isinstance(bid.support, Yes) else 0.0
 
 
-def _reason(best: Bid, bids: Sequence[Bid], by_plugin: bool) -> str:
-    preferred = bids[: bids.index(best)]
-    refused = [f"{b.target.name}: {b.support.reason}" for b in preferred if isinstance(b.support, No)]
+def _reason(best: Bid, refused: Mapping[str, str], by_plugin: bool) -> str:
+    refusals = [f"{name}: {reason}" for name, reason in refused.items()]
     note = best.support.note if isinstance(best.support, Yes) else ""
-    words = [w for w in (note, "; ".join(refused), "chosen by a plugin" if by_plugin else "") if w]
+    words = [w for w in (note, "; ".join(refusals), "chosen by a plugin" if by_plugin else "") if w]
     return "; ".join(words) or "first in the list that takes it"
 
 

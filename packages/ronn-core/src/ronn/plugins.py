@@ -13,6 +13,7 @@ from ronn import hookspecs, knobs
 from ronn.debug import say
 from ronn.entry_points import UNKNOWN, EntryPoint, entry_points
 from ronn.errors import ProviderError, nearest
+from ronn.listeners import emit, plug, unplug
 from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ class Record:
     def ok(self) -> bool:
         return not self.reason
 
+    def tell_failure(self) -> None:
+        """Tells why the provider (or plugin) cannot be used."""
+        say(1, f"ronn: provider {self.name} from {self.distribution} {self.version} cannot be used: {self.reason}")
+        emit("ProviderFailed", provider=self.name, reason=self.reason)
+
     def devices(self) -> tuple[Device, ...]:
         """The usable devices; asks the provider once. Empty with a ``reason`` where there are none."""
         if self._devices is None:
@@ -53,6 +59,8 @@ class Record:
                     self.reason = str(e) or "unavailable"
                 except Exception as e:
                     self.reason, self.error = f"devices() failed: {type(e).__name__}: {e}", e
+                if self.reason:
+                    self.tell_failure()
         return self._devices
 
 
@@ -97,6 +105,7 @@ class Registry:
                 raise
             record.reason, record.error = f"{type(e).__name__}: {e}", e
             self.records.append(record)
+            record.tell_failure()
             return
         for provider in found:
             self._add(provider, record)
@@ -153,6 +162,8 @@ class Registry:
             else:
                 record.provider = provider
                 say(1, f"ronn: provider {name} from {origin.distribution} {origin.version}")
+        if record.reason:
+            record.tell_failure()
 
     @property
     def names(self) -> list[str]:
@@ -199,7 +210,10 @@ _lock = threading.Lock()
 
 @functools.lru_cache(maxsize=1)
 def _registry() -> Registry:
-    return Registry()
+    made = Registry()
+    hooks = made.manager.hook.ronn_listeners.get_hookimpls()
+    plug([(h.plugin_name, h.function) for h in hooks])
+    return made
 
 
 def registry() -> Registry:
@@ -212,3 +226,4 @@ def reset() -> None:
     """Forgets what was discovered; the next use looks again."""
     with _lock:
         _registry.cache_clear()
+        unplug()

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
+from ronn.listeners import emit, next_number
 from ronn.model import Model, Source
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
@@ -22,7 +24,7 @@ from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
-from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, type_of
+from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, signature_text, type_of
 from ronn.variant import Variant, constants_of, forget_constants
 
 if TYPE_CHECKING:
@@ -69,7 +71,10 @@ class Session:
             options = SessionOptions.of(**(options if options is not None else {}))
         self.options = options
         self._providers = providers
+        began = monotonic()
         self._targets = resolve_targets(providers, options)
+        self.number = next_number()
+        """What events call this session."""
         self._lock = threading.RLock()
         self._closed = False
         self._seen: dict[_Key, Plan] = {}
@@ -81,13 +86,19 @@ class Session:
         self._output_names = tuple(self._base.portable.output_names)
         self._base.check()
         _alive.add(self)
+        seconds = monotonic() - began
+        emit("SessionCreated", **self._event_fields, providers=tuple(self.providers), seconds=seconds)
+
+    @property
+    def _event_fields(self) -> dict[str, Any]:
+        return {"session": self.number, "model": self._model.ir.source}
 
     def _make_budget(self) -> Budget | None:
         limit = self.options.memory_limit
         if limit is None:
             return None
         assert isinstance(limit, int)
-        budget = Budget(limit)
+        budget = Budget(limit, **self._event_fields)
         weights = list(constants_of(self._model.graph))
         largest = sorted(((a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in weights), reverse=True)[:3]
         budget.admit(distinct_bytes(weights), 0, largest)
@@ -231,8 +242,7 @@ class Session:
         if runs < 1:
             raise OptionError(f"runs={runs}: at least one run is needed")
         _, plan, _, signature = self._ready(inputs, ())
-        text = ", ".join("?" if t is None else str(t) for t in signature)
-        name = str(self._model.ir.source)
+        text, name = signature_text(signature), str(self._model.ir.source)
         return profile_plan(plan, lambda: self.run(inputs), model=name, signature=text, runs=runs)
 
     # --- resources
@@ -250,8 +260,7 @@ class Session:
         for signature, plan in plans:
             for q in plan.all_plans():
                 frames, idle = q.frames
-                text = ", ".join("?" if t is None else str(t) for t in signature)
-                rows.append(PlanMemory(text, q.arena_size, frames, idle))
+                rows.append(PlanMemory(signature_text(signature), q.arena_size, frames, idle))
         arenas = sum(r.arena * r.arenas for r in rows)
         idle_bytes = sum(r.arena * r.idle for r in rows)
         total = weights + packed + arenas
@@ -279,13 +288,15 @@ class Session:
         """Gives everything back, weights included unless they belong to a ``Model`` of the caller's. Runs in progress
         finish. A closed session runs no more; closing twice is fine."""
         with self._lock:
-            self._closed = True
+            was_open, self._closed = not self._closed, True
             self._seen.clear()
             for variant in self._variants.values():
                 variant.close()
             if self._owns_model:
                 forget_constants(self._model.graph)
         give_free_memory_back()
+        if was_open:
+            emit("SessionClosed", **self._event_fields)
 
     def __enter__(self) -> Session:
         return self
@@ -329,6 +340,8 @@ class Session:
                 raise RonnError("the session is closed")
             found = self._variants.get((trace, given))
             if found is None:
-                request = Request(self._model.ir, self._targets, self.options, trace, given, budget=self._budget)
+                request = Request(
+                    self._model.ir, self._targets, self.options, trace, given, budget=self._budget, session=self.number
+                )
                 found = self._variants[trace, given] = Variant(request, self._forget_dropped)
             return found

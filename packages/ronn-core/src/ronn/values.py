@@ -254,6 +254,11 @@ def type_of(value: Any, declared: Type | None) -> Type | None:
     return declared
 
 
+def signature_text(types: Sequence[Type | None]) -> str:
+    """``f32[1,3], i64[4]``: the types of the inputs of a run."""
+    return ", ".join("?" if t is None else str(t) for t in types)
+
+
 def own(values: Sequence[Any], foreign: Sequence[Any]) -> list[Any]:
     """The outputs as the caller's own: copied where they are read-only, or share memory with inputs or each other."""
     taken: set[int] = set()

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
 from contextlib import nullcontext
+from time import monotonic
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ronn.compile import Experiences, Request, Signature, to_assigned, to_plan, 
 from ronn.errors import RonnError
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
+from ronn.observe import tell_plan
 from ronn.plan.pause import collector_paused
 from ronn.plan.plan import Plan
 from ronn.usage import distinct_bytes, in_memory
@@ -96,6 +98,7 @@ class Variant:
             return plan
 
     def _make(self, signature: Signature) -> Plan:
+        began = monotonic()
         graph = self._specialised(signature)
         plan = to_plan(to_assigned(graph, self.request), self.request, self._experiences)
         shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
@@ -109,6 +112,7 @@ class Variant:
             forget_constants(self._unplanned)
             self._unplanned = None
         self._latest = graph
+        tell_plan(self.request, signature, plan, began)
         return plan
 
     def _check_open(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ronn.listeners import current_run, emit, watched
 from ronn_codegen.native import sources
 from ronn_codegen.native.cache import CodeCache, code_folder
 from ronn_codegen.native.declare import Signature
@@ -86,6 +87,7 @@ class Library:
         self.compiles = 0
         self._mapped: dict[str, Mapped] = {}
         self._signatures: dict[str, dict[str, Signature]] = {}
+        self._new: set[str] = set()  # names that are being compiled
         self._lock = threading.RLock()
         self._asked = threading.local()
 
@@ -149,8 +151,7 @@ class Library:
                 with self.cache.compiling():
                     missing = self.missing(missing)  # another process may have been at it
                     if missing:
-                        self._build(missing, progress)
-                        self._count(len(missing))
+                        self._compile(missing, lambda: self._build(missing, progress))
 
     def build_here(self, module: str) -> None:
         """Compiles a module in this process, and stores it."""
@@ -170,7 +171,23 @@ class Library:
             if found is None:
                 return False
             self._mapped[key] = found
+            if watched("CacheHit") and key not in self._new:
+                emit("CacheHit", cache="code", name=name)
         return True
+
+    def _compile(self, names: list[str], work: Callable[[], object]) -> None:
+        """Has modules or generated kernels compiled, counts and tells it."""
+        for name in names:
+            emit("CacheMiss", cache="code", name=name)
+        began = time.monotonic()
+        self._new.update(names)
+        try:
+            work()
+        finally:
+            self._new.difference_update(names)
+        self._count(len(names))
+        seconds = time.monotonic() - began
+        emit("KernelsCompiled", level=self.machine.level, kernels=tuple(names), seconds=seconds, run=current_run.get())
 
     def _build(self, modules: list[str], progress: Progress | None) -> None:
         """Two processes, each of which gets the next module, the longest first, when it is done with one; what the
@@ -246,8 +263,11 @@ class Library:
         name = _name_of(kernel)
         with self._lock:
             if not self._find_named(name, name):
-                self._mapped[name] = self.cache.store(name, self._link(kernel))
-                self._count(1)
+
+                def work() -> None:
+                    self._mapped[name] = self.cache.store(name, self._link(kernel))
+
+                self._compile([name], work)
             return self._mapped[name].symbols["kernel"]
 
     def _link(self, kernel: Generated) -> Image:

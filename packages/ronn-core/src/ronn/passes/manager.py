@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
+from ronn.debug import say
 from ronn.errors import InternalError, ModelError, OptionError, RonnError, nearest
 from ronn.ir.graph import Function, Graph, Node
 from ronn.passes.names import Names, own_outputs
@@ -353,6 +354,8 @@ class PassManager:
         if self.print_after and ("all" in self.print_after or p.name in self.print_after):
             stream = self.stream if self.stream is not None else sys.stderr
             print(f"--- after {p.name} (round {iteration}, {made} rewrites)\n{graph}", file=stream)
+        else:
+            say(6, lambda: f"--- after {p.name} (round {iteration}, {made} rewrites)\n{graph}")
         if self.observe is not None:
             self.observe(row, graph)
         return changed

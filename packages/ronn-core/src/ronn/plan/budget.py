@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ronn.errors import MemoryLimitError, OptionError
+from ronn.listeners import emit
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -41,8 +42,9 @@ class Budget:
     for memory that its own caller holds would wait forever.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, session: int = 0, model: str = "") -> None:
         self.limit = limit
+        self.session, self.model = session, model
         self.constants = 0
         self.taken = 0
         self.reclaim: Callable[[], None] | None = None
@@ -52,6 +54,7 @@ class Budget:
         """Takes note of the constants of all plans. MemoryLimitError, naming the largest tensors, when a plan that
         needs ``need`` bytes more for a run could never run."""
         if constants + need > self.limit:
+            self._refused(need, constants)
             named = "; ".join(f"{text} {size_text(size)}" for size, text in largest)
             raise MemoryLimitError(
                 f"the model needs {size_text(constants + need)} (constants {size_text(constants)}, one run "
@@ -67,12 +70,16 @@ class Budget:
             if self.constants + self.taken + nbytes > self.limit and self.reclaim is not None:
                 self.reclaim()
             if self.constants + self.taken + nbytes > self.limit:
+                self._refused(nbytes, self.constants + self.taken)
                 raise MemoryLimitError(
                     f"this run needs {size_text(nbytes)} more; the session holds "
                     f"{size_text(self.constants + self.taken)} of {size_text(self.limit)}",
                     hint="other runs of this session are in progress: run fewer at once, or raise memory_limit",
                 )
             self.taken += nbytes
+
+    def _refused(self, needed: int, held: int) -> None:
+        emit("MemoryRefused", session=self.session, model=self.model, needed=needed, held=held, limit=self.limit)
 
     def give(self, nbytes: int) -> None:
         """Gives room back."""
