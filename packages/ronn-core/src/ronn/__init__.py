@@ -28,11 +28,13 @@ if TYPE_CHECKING:
         PlacementError,
         ProviderError,
         RonnError,
+        RunTimeoutError,
         UnsupportedError,
     )
     from ronn.hookspecs import hookimpl
     from ronn.model import Model, load
     from ronn.options import SessionOptions
+    from ronn.plan.stop import Stop
     from ronn.session import Session
     from ronn.values import Outputs, ValueInfo
 
@@ -42,12 +44,13 @@ _HOME = {
     "Session": "session",
     "SessionOptions": "options",
     "Outputs": "values",
+    "Stop": "plan.stop",
     "ValueInfo": "values",
     "hookimpl": "hookspecs",
     **dict.fromkeys(
         (
             "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError", "ModelError",
-            "OptionError", "PlacementError", "ProviderError", "RonnError", "UnsupportedError",
+            "OptionError", "PlacementError", "ProviderError", "RonnError", "RunTimeoutError", "UnsupportedError",
         ),
         "errors",
     ),
@@ -66,8 +69,10 @@ __all__ = [
     "PlacementError",
     "ProviderError",
     "RonnError",
+    "RunTimeoutError",
     "Session",
     "SessionOptions",
+    "Stop",
     "UnsupportedError",
     "ValueInfo",
     "__version__",

@@ -74,7 +74,11 @@ class MemoryLimitError(RonnError, MemoryError):
 
 
 class CancelledError(RonnError):
-    """The run was cancelled or timed out between kernels."""
+    """The run was cancelled or timed out between kernels. The session can be used on."""
+
+
+class RunTimeoutError(CancelledError, TimeoutError):
+    """The run was not done within its ``timeout``."""
 
 
 class InternalError(RonnError):

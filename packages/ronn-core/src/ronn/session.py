@@ -22,6 +22,7 @@ from ronn.options import SessionOptions
 from ronn.placement import Placement
 from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
+from ronn.plan.stop import Stop, Stops
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, signature_text, type_of
@@ -77,6 +78,7 @@ class Session:
         """What events call this session."""
         self._lock = threading.RLock()
         self._closed = False
+        self._stops = Stops()
         self._seen: dict[_Key, Plan] = {}
         """Plans by the dtypes and shapes of inputs that were found to fit."""
         self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Variant] = {}
@@ -154,6 +156,8 @@ class Session:
         *,
         outputs: Sequence[str] | None = None,
         trace: Sequence[str] = (),
+        timeout: float | None = None,
+        stop: Stop | None = None,
     ) -> Outputs:
         """Runs the model once.
 
@@ -162,10 +166,17 @@ class Session:
         outputs: names to return (default: all, in the model's order).
         trace: names of intermediate values to return as well, behind the outputs. The first run with a new set of
             names compiles a variant of the model that keeps them.
+        timeout: seconds after which the run ends with RunTimeoutError, before its next kernel; what planning a new
+            size takes counts. None: no limit.
+        stop: ends the run, before its next kernel, as soon as some thread has called its ``set()``.
 
         Returns a mapping in output order that also unpacks like a tuple. Arrays are the caller's own.
-        Raises InputError for inputs that do not fit, ExecutionError naming the node that failed.
+        Raises InputError for inputs that do not fit, ExecutionError naming the node that failed, CancelledError when
+        stopped. The session can be used on after each of them.
         """
+        if timeout is not None or stop is not None:
+            with self._stops.own(timeout, stop) as own_stop:
+                return self._run_any(inputs, outputs, trace, own_stop)
         if outputs is None and not trace:
             try:
                 kind = type(inputs)
@@ -179,14 +190,14 @@ class Session:
                 pass  # not seen before, or to be converted
             else:
                 plan.used = True
-                results = plan.run(arrays)
+                results = plan.run(arrays, self._stops.shared)
                 return Outputs(self._output_names, results if plan.fresh else own(results, arrays))
-        return self._run_any(inputs, outputs, trace)
+        return self._run_any(inputs, outputs, trace, self._stops.shared)
 
-    def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str]) -> Outputs:
+    def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str], stop: Stop) -> Outputs:
         """Runs on any inputs that can be converted, and gives the outputs asked for."""
         variant, plan, ordered, _ = self._ready(inputs, trace)
-        results = own(plan.run(ordered), ordered)
+        results = own(plan.run(ordered, stop), ordered)
         names = variant.portable.output_names
         if outputs is None:
             return Outputs(names, results)
@@ -230,6 +241,10 @@ class Session:
                     self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
 
     __call__ = run
+
+    def cancel(self) -> None:
+        """Ends every run in progress with CancelledError, each before its next kernel. Later runs are not concerned."""
+        self._stops.set()
 
     def profile(self, inputs: Any = None, *, runs: int = 20) -> Profile:
         """Runs the model ``runs`` times with a clock at every kernel and as often without; says where the time goes.
@@ -318,6 +333,7 @@ class Session:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
+        self._stops = Stops()
         for variant in self._variants.values():
             variant.after_fork()
 

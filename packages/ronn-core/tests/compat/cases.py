@@ -392,6 +392,26 @@ def terminated(ort: Any) -> Any:
 
 
 @case
+def terminated_on_what_is_bound(ort: Any) -> Any:
+    found = session(ort, models.add())
+    binding = found.io_binding()
+    binding.bind_cpu_input("X", X)
+    binding.bind_cpu_input("Y", X)
+    binding.bind_output(found.get_outputs()[0].name)
+    options = ort.RunOptions()
+    options.terminate = True
+    return found.run_with_iobinding(binding, options)
+
+
+@case
+def no_longer_terminated(ort: Any) -> Any:
+    options = ort.RunOptions()
+    options.terminate = True
+    options.terminate = False
+    return session(ort, models.add()).run(None, {"X": X, "Y": X}, options)
+
+
+@case
 def no_profile(ort: Any) -> Any:
     found = session(ort, models.add())
     return found.end_profiling()

@@ -6,12 +6,14 @@ import copy
 import ctypes
 import pickle
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -287,3 +289,23 @@ def test_version_is_unset_or_nought() -> None:
 
     assert version(models.add()) == 2**63 - 1
     assert version(models.add() + b"\x28\x00") == 0  # field 5, a varint: model_version = 0
+
+
+def test_terminate_ends_a_run_in_progress() -> None:
+    loop = """
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (int64 n, float[K] x) => (float[K] y) {
+            y = Loop (n, , x) <body = b (int64 i, bool c, float[K] v) => (bool c2, float[K] v2) {
+                c2 = Identity(c)
+                v2 = Neg(v)
+            }>
+        }"""
+    session = ort.InferenceSession(onnx.parser.parse_model(loop).SerializeToString())
+    options = ort.RunOptions()
+    timer = threading.Timer(0.05, setattr, (options, "terminate", True))
+    timer.start()
+    with pytest.raises(state.Fail, match="Exiting due to terminate flag being set to true"):
+        session.run(None, {"n": np.array(1 << 60), "x": X[0]}, options)
+    timer.join()
+    options.terminate = False
+    assert session.run(None, {"n": np.array(3), "x": X[0]}, options)[0].tolist() == (-X[0]).tolist()

@@ -305,6 +305,49 @@ class BoundToProcess(Correct):
         return run
 
 
+@caught_by("stopping")
+class RunsAsOne(Correct):
+    """Makes one call of a whole partition, within which nobody can stop it."""
+
+    name = "runs-as-one"
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        compiled = super().compile(part, device, options)
+        calls = compiled.calls
+        outputs = [v for v in part.outputs if v.name]
+        if len(outputs) != 1:
+            return compiled
+
+        def run(*inputs: Array) -> Array:
+            known = dict(zip(part.inputs, inputs, strict=True))
+            for call in calls:
+                known[call.outputs[0]] = call.fn(*(known.get(v, v.data) for v in call.inputs if v is not None))
+            return known[outputs[0]]
+
+        return CompiledPart([Call(run, part.inputs, part.outputs, part.nodes)])
+
+
+@caught_by("stopping")
+class RemembersStoppedRuns(Correct):
+    """Counts what is under way from kernel to kernel; a run that does not come to its end leaves the count wrong."""
+
+    name = "remembers-stopped-runs"
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        calls = list(super().compile(part, device, options).calls)
+        place = [0]
+
+        def counting(index: int, fn: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*inputs: Array) -> Array:
+                right = place[0] == index
+                place[0] = (place[0] + 1) % len(calls)
+                return fn(*inputs) if right else fn(*inputs) * np.float32(0.5)
+
+            return run
+
+        return CompiledPart([Call(counting(i, c.fn), c.inputs, c.outputs, c.nodes) for i, c in enumerate(calls)])
+
+
 @caught_by("memory")
 class Leaks(Correct):
     name = "leaks"

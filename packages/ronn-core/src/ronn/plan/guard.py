@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from ronn.ir.graph import Value
 from ronn.plan.lifetime import ALIGNMENT, Storage
 from ronn.plan.segment import Bound, Segment, address, constant
 from ronn.provider import Call
+
+if TYPE_CHECKING:
+    from ronn.plan.stop import Stop
 
 MARGIN = 256
 """Bytes of a zone on each side of a buffer; a multiple of the alignment."""
@@ -56,7 +59,7 @@ class GuardedBound(Bound):
         self._sums = {id(c): [zlib.crc32(_bytes(a).data) for a in _constants(c)] for c in segment.calls}
         self._made: list[tuple[np.ndarray, slice]] = []
 
-    def run(self, slots: list[Any]) -> None:
+    def run(self, slots: list[Any], stop: Stop) -> None:
         """Runs the kernels one by one. Raises ProviderError, naming kernel and node, for a stray write."""
         segment = self._segment
         self._made = []
@@ -70,6 +73,8 @@ class GuardedBound(Bound):
             watched.append(_Watched(f"%{e.value.name}", memory, slice(0, memory.size), e.value))
         indices = dict(zip(map(id, segment.calls), segment.indices, strict=True))
         for k, (kernel, call) in enumerate(zip(segment.kernels, segment.owners, strict=True)):
+            if stop.due:
+                raise stop.error(call)
             index = indices[id(call)]
             if k == 0 or segment.owners[k - 1] is not call:
                 self._poison(s for s in self._storages if s.first == index)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ronn.errors import ExecutionError, ProviderError, RonnError
+from ronn.errors import CancelledError, ExecutionError, ProviderError, RonnError
 from ronn.ir.graph import Value
 from ronn.mapped import files_of, for_runs
 from ronn.plan.budget import Budget
@@ -18,6 +18,7 @@ from ronn.plan.guard import MARGIN, GuardedBound
 from ronn.plan.lifetime import Lifetimes, analyse
 from ronn.plan.memory import heap_peak, largest, place
 from ronn.plan.segment import Bound, KernelFailure, Segment
+from ronn.plan.stop import NEVER, Stop, running
 from ronn.provider import Call
 from ronn.records import dataclass
 
@@ -78,6 +79,7 @@ class Plan:
         self._arena_slots = self._arena_views(lifetimes)
         self.segments: list[Segment] = []
         self.steps = self._make_steps(lifetimes)
+        self._calls_python = any(step.segment < 0 for step in self.steps)
         self._clear = self._assigned_slots()
         arrays = [a for a in self._template if isinstance(a, np.ndarray)]
         self._files = files_of([*arrays, *(a for s in self.segments for a in s.constants)])
@@ -214,23 +216,27 @@ class Plan:
 
     # --- running
 
-    def run(self, values: Sequence[Any]) -> list[Any]:
+    def run(self, values: Sequence[Any], stop: Stop | None = None) -> list[Any]:
         """Runs on values in input order; returns the outputs. They may alias inputs or constants, never the arena.
 
-        Raises ExecutionError naming the node that failed, MemoryLimitError when the budget has no room for the run,
-        ModelError when constants lie in a file that has been written.
+        ``stop`` can end the run between kernels; None: the stop of the run that this one is part of, if any.
+
+        Raises ExecutionError naming the node that failed, CancelledError when stopped, MemoryLimitError when the budget
+        has no room for the run, ModelError when constants lie in a file that has been written.
         """
         if self.budget is None:
-            return self._run(values)
+            return self._run(values, stop)
         self.budget.take(self.heap_size)
         try:
-            return self._run(values)
+            return self._run(values, stop)
         finally:
             self.budget.give(self.heap_size)
 
-    def _run(self, values: Sequence[Any]) -> list[Any]:
+    def _run(self, values: Sequence[Any], stop: Stop | None) -> list[Any]:
         for file in self._files:
             file.check()
+        if stop is None:
+            stop = NEVER if running.stop is None else running.stop
         # Lists of frames are popped and appended without a lock: a fork may come at any moment.
         try:
             frame = self._idle.pop()
@@ -239,12 +245,17 @@ class Plan:
         slots = frame.slots
         for slot, value in zip(self.input_slots, values, strict=True):
             slots[slot] = value
+        outer = None
+        if self._calls_python:
+            outer, running.stop = running.stop, stop
         try:
-            self._walk(slots, frame.segments)
+            self._walk(slots, frame.segments, stop)
             results = [slots[s] for s in self.output_slots]
             if not self.fresh and frame.arena is not None:
                 results = [_detach(r, frame.arena) for r in results]
         finally:
+            if self._calls_python:
+                running.stop = outer
             for slot in self._clear:
                 slots[slot] = None
             frame.runs += 1
@@ -254,15 +265,17 @@ class Plan:
                 self._drop(frame)
         return results
 
-    def _walk(self, slots: list[Any], segments: Sequence[Bound]) -> None:
+    def _walk(self, slots: list[Any], segments: Sequence[Bound], stop: Stop) -> None:
         step = None
         recorder = self.recorder
         try:
             for step in self.steps:
+                if (stop.reason is not None or stop.deadline is not None) and stop.due:
+                    raise stop.error(step.call)
                 if recorder is not None:
                     recorder.begin(self, step, segments)
                 if step.segment >= 0:
-                    segments[step.segment].run(slots)
+                    segments[step.segment].run(slots, stop)
                 else:
                     self._call(step, slots)
                 if recorder is not None:
@@ -271,6 +284,8 @@ class Plan:
                     slots[slot] = None
         except KernelFailure as e:
             raise self._failure(e.call, e, slots) from None
+        except CancelledError:
+            raise
         except RonnError as e:
             if step is not None and getattr(e, "node_label", None) is None:
                 raise self._failure(step.call, e, slots) from e

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from ronn.plan.lifetime import Lifetimes, Storage
 from ronn.provider import Call
 from ronn.provider.native import At, Engine, KernelCall, Scratch, Status
 from ronn.records import dataclass
+
+if TYPE_CHECKING:
+    from ronn.plan.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,16 +263,21 @@ class Bound:
         self._launch = segment.engine.bind(self._steps)
         self.clock: np.ndarray | None = None
 
-    def run(self, slots: list[Any]) -> None:
+    def run(self, slots: list[Any], stop: Stop) -> None:
         """Runs the kernels on what the slots hold, and fills the slots that others read.
 
-        Raises ExecutionError with the message of a kernel that failed.
+        Raises ExecutionError with the message of a kernel that failed, CancelledError when ``stop`` ended the run.
         """
         self.fill(slots)
         if self.clock is not None:
             self._segment.engine.launch(self._steps, self.clock)
         elif len(self._segment.kernels):
-            self._launch()
+            step = self._launch(stop, 0)
+            while step:
+                if stop.due:
+                    self._verdicts[:] = 0
+                    raise stop.error(self._segment.owners[step])
+                step = self._launch(stop, step)
         self.check()
         for found in self._segment.found:
             slots[found.slot] = found.taken(self._arena)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ronn.ir.graph import Value
+    from ronn.plan.stop import Stop
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,9 +93,19 @@ class Engine:
         """
         raise NotImplementedError(f"{type(self).__name__}.launch")
 
-    def bind(self, steps: np.ndarray) -> Callable[[], None]:
-        """A function that launches ``steps``, for an array that stays where it is. One thread at a time calls it."""
-        return lambda: self.launch(steps)
+    def bind(self, steps: np.ndarray) -> Callable[[Stop, int], int]:
+        """A function that launches ``steps``, for an array that stays where it is. One thread at a time calls it.
+
+        It takes a stop and the number of the step to begin with. It may return between two steps: when the stop is due,
+        and from time to time, so that Python can handle signals; then it returns the number of the next step. When all
+        are done it returns 0.
+        """
+
+        def run(stop: Stop, first: int) -> int:
+            self.launch(steps[first:])
+            return 0
+
+        return run
 
     @property
     def tick(self) -> float:

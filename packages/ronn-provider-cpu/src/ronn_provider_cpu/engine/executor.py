@@ -112,17 +112,26 @@ def _share_out(pool, kernel, block, shares, threads):  # type: ignore[no-untyped
             system_call(read(pool, SYSTEM), YIELD, 0, 0, 0, 0)
 
 
-@native("run_plan(pool, steps, count, threads, clock)")
+@native("run_plan(pool, steps, count, threads, clock, stop, state)")
 def run_plan(target: Target) -> Any:
-    """Runs ``count`` steps (words: kernel, argument block, shares). ``clock`` is 0, or takes count + 1 times.
+    """Runs steps (words: kernel, argument block, shares) from number ``state[0]`` to ``count``. ``clock``: 0, or takes
+    count + 1 times.
+
+    Between two steps it returns when the word at ``stop`` is not 0, or ``state[1]`` cycles are over: ``state[0]`` is
+    then the step to go on with, and 0 when all are done.
 
     The pool is taken at the first step of several shares; while another run has it, this thread does such steps alone.
     """
 
     @njit(error_model="numpy", nogil=True)
-    def run(pool, steps, count, threads, clock, worker, workers):  # type: ignore[no-untyped-def]
+    def run(pool, steps, count, threads, clock, stop, state, worker, workers):  # type: ignore[no-untyped-def]
         owner = False
-        for i in range(count):
+        first, end = read(state, 0), cycles() + read(state, 1)
+        after = 0
+        for i in range(first, count):
+            if i > first and (load_acquire(stop, 0) != 0 or cycles() >= end):
+                after = i
+                break
             kernel, block, shares = read(steps, 3 * i), read(steps, 3 * i + 1), read(steps, 3 * i + 2)
             if clock != 0:
                 write(clock, i, cycles())
@@ -134,6 +143,7 @@ def run_plan(target: Target) -> Any:
                 call_kernel(kernel, block, 0, 1)
         if clock != 0:
             write(clock, count, cycles())
+        write(state, 0, after)
         if owner:
             store_release(pool, OWNER, 0)
 

@@ -78,7 +78,7 @@ def _best(run: Callable[[], None]) -> float:
     return best
 
 
-def _median(run: Callable[[], None]) -> float:
+def _median(run: Callable[[], object]) -> float:
     times = []
     for _ in range(401):
         started = time.perf_counter()

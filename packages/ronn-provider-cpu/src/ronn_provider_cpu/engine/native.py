@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from ronn.plan.stop import Stop
 from ronn.provider.native import Ceilings, Engine
 from ronn_codegen.native.library import Library
 from ronn_provider_cpu.engine.pool import Launch, pool
@@ -27,7 +25,7 @@ class NativeEngine(Engine):
     def launch(self, steps: ndarray, clock: ndarray | None = None) -> None:
         pool(self.library).run(steps, self.threads, clock)
 
-    def bind(self, steps: ndarray) -> Callable[[], None]:
+    def bind(self, steps: ndarray) -> Callable[[Stop, int], int]:
         return Launch(self.library, steps, self.threads)
 
     def ceilings(self) -> Ceilings:
@@ -38,20 +36,7 @@ class NativeEngine(Engine):
     @property
     def tick(self) -> float:
         """Seconds of one cycle of the counter that ``clock`` is filled from."""
-        return _tick(self.library)
-
-
-@lru_cache(maxsize=1)
-def _tick(library: Library) -> float:
-    workers = pool(library)
-    empty, clock = np.zeros((0, 3), np.int64), np.zeros(1, np.int64)
-    marks = []
-    for wait in (0.0, 0.02):
-        time.sleep(wait)
-        workers.run(empty, 1, clock)
-        marks.append((time.perf_counter(), int(clock[0])))
-    (t0, c0), (t1, c1) = marks
-    return (t1 - t0) / max(c1 - c0, 1)
+        return pool(self.library).tick
 
 
 @lru_cache(maxsize=64)

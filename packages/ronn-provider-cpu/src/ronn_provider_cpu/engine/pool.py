@@ -12,12 +12,18 @@ import numpy as np
 
 from ronn import host, knobs
 from ronn.plan.segment import address
+from ronn.plan.stop import NEVER, Stop
 from ronn_codegen.native.library import Library
 from ronn_provider_cpu.engine.layout import EVERYBODY, FUTEX, STOP, SYSTEM, WAKE_PRIVATE, WORDS
 
 EXECUTOR = "ronn_provider_cpu.engine.executor"
 _BETWEEN = 50e-6  # seconds that a worker looks out for the next run before it sleeps
 _INSIDE = 1e-3  # the same while a run is in progress, whose next step may be its
+_SLICE = 1 << 27  # cycles (some 50 ms) after which a run comes back to Python, for signals to be handled
+_WHOLE = 1 << 62
+_BASELINE = 0.002  # seconds that a cycle is measured over, at least
+_LONG_BASELINE = 1.0  # after so long what was found is good enough for ever
+_STOP_WORD = 5
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # run_plan does not ask which share of how many it is
 
@@ -46,6 +52,8 @@ class Pool:
         self.words[SYSTEM : SYSTEM + 3] = syscall, int(_BETWEEN / look), int(_INSIDE / look)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._born = self._now()
+        self._tick: float | None = None
 
     def grow(self, workers: int) -> None:
         """Sees to it that there are at least so many workers, if the system lets: runs get by with fewer."""
@@ -70,8 +78,29 @@ class Pool:
         """Runs steps (int64[n, 3]) on ``threads`` threads, this one included. The GIL is released meanwhile."""
         threads = self.fit(steps, threads)
         times = 0 if clock is None else address(clock)
-        block = (ctypes.c_int64 * 5)(self.address, address(steps), len(steps), threads, times)
+        state = np.array([0, _WHOLE], np.int64)
+        words = (self.address, address(steps), len(steps), threads, times, NEVER.address, address(state))
+        block = (ctypes.c_int64 * len(words))(*words)
         self.run_plan(ctypes.addressof(block))
+
+    @property
+    def tick(self) -> float:
+        """Seconds of one cycle of the counter that ``clock`` is filled from: as found since the pool was made."""
+        if self._tick is not None:
+            return self._tick
+        seconds, ticks = self._now()
+        if seconds - self._born[0] < _BASELINE:
+            time.sleep(_BASELINE)
+            seconds, ticks = self._now()
+        tick = (seconds - self._born[0]) / max(ticks - self._born[1], 1)
+        if seconds - self._born[0] > _LONG_BASELINE:
+            self._tick = tick
+        return tick
+
+    def _now(self) -> tuple[float, int]:
+        clock = np.zeros(1, np.int64)
+        self.run(np.zeros((0, 3), np.int64), 1, clock)
+        return time.perf_counter(), int(clock[0])
 
     def fit(self, steps: np.ndarray, threads: int) -> int:
         """The threads that ``steps`` can use, which are there from now on."""
@@ -92,25 +121,45 @@ class Pool:
 class Launch:
     """Runs the same steps again and again: its argument block is made once. One thread at a time calls it."""
 
-    __slots__ = ("_block", "_library", "_pool", "_run", "_steps", "_threads", "_where")
+    __slots__ = ("_block", "_library", "_pool", "_run", "_state", "_steps", "_stop", "_threads", "_where", "_words")
 
     def __init__(self, library: Library, steps: np.ndarray, threads: int) -> None:
         self._library = library
         self._steps = steps
         self._threads = threads
+        self._stop = NEVER
+        self._words = np.array([0, _SLICE], np.int64)
+        self._state = self._words.data
         self._attach(pool(library))
 
     def _attach(self, to: Pool) -> None:
         self._pool = to
         threads = to.fit(self._steps, self._threads)
-        self._block = (ctypes.c_int64 * 5)(to.address, address(self._steps), len(self._steps), threads, 0)
+        places = self._stop.address, address(self._words)
+        words = (to.address, address(self._steps), len(self._steps), threads, 0, *places)
+        self._block = (ctypes.c_int64 * len(words))(*words)
         self._where = ctypes.addressof(self._block)
         self._run = to.run_plan
 
-    def __call__(self) -> None:
+    def __call__(self, stop: Stop = NEVER, first: int = 0) -> int:
+        """Runs the steps from number ``first`` on; returns 0 when all are done, else the number of the next one: then
+        ``stop`` is set, or so much time has passed that signals should be looked at."""
         if self._pool is not _pool:
             self._attach(pool(self._library))
+        if stop is not self._stop:
+            self._stop = stop
+            self._block[_STOP_WORD] = stop.address
+            self._state[1] = _SLICE
+        if stop.deadline is not None:
+            self._state[1] = self._until(stop)
+        self._state[0] = first
         self._run(self._where)
+        return self._state[0]
+
+    def _until(self, stop: Stop) -> int:
+        remaining = stop.remaining
+        assert remaining is not None
+        return min(max(int(remaining / self._pool.tick), 0), _SLICE)
 
 
 def _seconds_of_a_look(spin: Callable[[int, int, int], None], words: int) -> float:

@@ -15,6 +15,7 @@ from ronn_testkit.checks import (
     ownership,
     partitioning,
     resources,
+    stopping,
 )
 from ronn_testkit.subject import Subject
 
@@ -32,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "ownership": ownership.nothing_is_shared,
     "threads": concurrency.threads_share_a_session,
     "fork": concurrency.fork_and_spawn,
+    "stopping": stopping.runs_can_be_stopped,
     "memory": resources.flat_memory,
     "close": resources.close_gives_back,
     "partitioning": partitioning.claims_switched_off,
@@ -44,7 +46,6 @@ CHECKS: dict[str, Check] = {
 """By name, in the order in which they run."""
 
 NOT_YET = {
-    "asyncio cancel and timeout": "ronn.Session.run has neither a timeout nor run_async yet",
     "memory cap": "sessions have no memory cap yet",
     "artefact cache": "no provider keeps compiled code on disk yet; its key, corruption and races cannot be checked",
     "oldest and newest core": "there is one version of ronn-core; `nox -s minimums` will hold the others",

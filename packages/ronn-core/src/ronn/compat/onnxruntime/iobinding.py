@@ -12,6 +12,7 @@ from ronn.compat.onnxruntime.values import OrtValue, at_address, check_device, d
 from ronn.ir.types import DType
 
 if TYPE_CHECKING:
+    from ronn.compat.onnxruntime.options import RunOptions
     from ronn.compat.onnxruntime.session import Session
 
 
@@ -94,7 +95,7 @@ class IOBinding:
         self._outputs.clear()
         self._results.clear()
 
-    def _run(self) -> None:
+    def _run(self, options: RunOptions | None) -> None:
         """Runs on what is bound. RuntimeError, as onnxruntime raises it, for whatever goes wrong."""
         if not self._outputs:
             raise RuntimeError("Error in execution: At least one output should be requested.")
@@ -104,7 +105,7 @@ class IOBinding:
                 raise RuntimeError(f"Error in execution: Invalid output name: {name}")
         names = list(self._outputs)
         try:
-            found = session.run(names, self._inputs)
+            found = session.run(names, self._inputs, options)
         except Exception as e:
             text = str(e)
             marked = text.startswith("[ONNXRuntimeError]")

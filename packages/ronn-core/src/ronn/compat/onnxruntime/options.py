@@ -9,6 +9,7 @@ from ronn.compat.onnxruntime.enums import ExecutionMode, ExecutionOrder, GraphOp
 from ronn.compat.onnxruntime.errors import InvalidArgument, NotImplemented, status
 from ronn.compat.onnxruntime.values import OrtValue
 from ronn.options import SessionOptions as RonnOptions
+from ronn.plan.stop import Stop
 
 T = TypeVar("T")
 
@@ -92,6 +93,17 @@ class _Option(Generic[T]):
             f"(): incompatible function arguments. {self.owner}.{self.name} takes {self.kind.__name__}, "
             f"not {type(value).__name__}: {value!r}"
         )
+
+
+class _Terminate(_Option[bool]):
+    """Sets the stop of the options, or puts one in its place that is not set."""
+
+    def __set__(self, instance: RunOptions, value: Any) -> None:
+        super().__set__(instance, value)
+        if instance.terminate:
+            instance._stop.set()
+        elif instance._stop.due:
+            instance._stop = Stop()
 
 
 def _entry(entries: dict[str, str], key: Any, value: Any) -> None:
@@ -187,17 +199,19 @@ class SessionOptions:
 
 
 class RunOptions:
-    """How one run goes. ``terminate`` set before a run makes it fail; a run that has begun goes on to its end."""
+    """How one run goes. ``terminate = True``, also from another thread, ends the runs that were given these options,
+    each before its next kernel, and lets none begin until it is False again."""
 
-    __slots__ = ("_entries", "_values")
+    __slots__ = ("_entries", "_stop", "_values")
 
     log_severity_level = _Option(int, -1)
     log_verbosity_level = _Option(int, 0)
     logid = _Option(str, "")
     only_execute_path_to_fetches = _Option(bool, False, "Accepted; all outputs are computed.")
-    terminate = _Option(bool, False)
+    terminate = _Terminate(bool, False)
 
     def __init__(self) -> None:
+        self._stop = Stop()
         self._values: dict[str, Any] = {}
         self._entries: dict[str, str] = {}
 

@@ -24,6 +24,7 @@ from ronn.errors import InputError, RonnError
 from ronn.frontend.proto import save_model
 from ronn.ir.types import Type
 from ronn.model import Model
+from ronn.plan.stop import Stop
 from ronn.session import Session as RonnSession
 
 
@@ -96,8 +97,7 @@ class Session:
         output_names: what to return; None or empty for all outputs. input_feed: by name, arrays, nested lists,
         ``OrtValue``s, or dicts for maps. Returns arrays, lists for sequences, dicts for maps; each is the caller's own.
         """
-        if run_options is not None:
-            _check_run_options(run_options)
+        stop = None if run_options is None else _stop_of(run_options)
         try:
             values: Any = [input_feed[name] for name in self._input_names]
         except (AttributeError, KeyError, TypeError):
@@ -105,16 +105,16 @@ class Session:
         plain = values is not None and len(input_feed) == len(values) and self._profiler is None
         if plain and all([type(v) is np.ndarray for v in values]):  # noqa: C419  # a generator is slower
             try:
-                results = list(self._sess.run(values))
+                results = list(self._sess.run(values, stop=stop))
             except InputError:
-                results = self._run_any(input_feed)  # which says what is wrong as onnxruntime does
+                results = self._run_any(input_feed, stop)  # which says what is wrong as onnxruntime does
             except RonnError as e:
                 raise while_running(e) from e
         else:
-            results = self._run_any(input_feed)
+            results = self._run_any(input_feed, stop)
         return results if not output_names else self._pick(results, output_names)
 
-    def _run_any(self, input_feed: Mapping[str, Any]) -> list[Any]:
+    def _run_any(self, input_feed: Mapping[str, Any], stop: Stop | None) -> list[Any]:
         """Checks and converts what is fed, runs, and gives all outputs."""
         given = list(input_feed.keys())
         missing = [a.name for a in self._inputs_meta if a.name not in given and not a.type.startswith("optional")]
@@ -129,19 +129,19 @@ class Session:
             check_feed(value, self._args[name], self._types[name])
         try:
             try:
-                return self._run_on(self._sess, feed)
+                return self._run_on(self._sess, feed, stop)
             except InputError:  # each input fits, so some share a symbol and differ in it, which onnxruntime allows
                 if self._without_symbols is None:
                     self._without_symbols = self._make_without_symbols()
-                return self._run_on(self._without_symbols, feed)
+                return self._run_on(self._without_symbols, feed, stop)
         except RonnError as e:
             raise while_running(e) from e
 
-    def _run_on(self, session: RonnSession, feed: dict[str, Any]) -> list[Any]:
+    def _run_on(self, session: RonnSession, feed: dict[str, Any], stop: Stop | None) -> list[Any]:
         if self._profiler is None:
-            return list(session.run(feed))
+            return list(session.run(feed, stop=stop))
         _, plan, _, _ = session._ready(feed, ())
-        return list(self._profiler.run(plan, lambda: session.run(feed)))
+        return list(self._profiler.run(plan, lambda: session.run(feed, stop=stop)))
 
     def _make_without_symbols(self) -> RonnSession:
         """A session whose inputs may differ in a symbol: ``InferenceSession`` knows what to make it of."""
@@ -190,9 +190,7 @@ class Session:
 
     def run_with_iobinding(self, iobinding: IOBinding, run_options: RunOptions | None = None) -> None:
         """Runs on what is bound. Results go to the memory that outputs are bound to."""
-        if run_options is not None:
-            _check_run_options(run_options)
-        iobinding._run()
+        iobinding._run(run_options)
 
     def create_ortvalue_from_shape_and_type(
         self, shape: Sequence[int], element_type: Any, device_type: str = "cpu", device_id: int = 0, vendor_id: int = -1
@@ -335,13 +333,15 @@ class InferenceSession(Session):
         InferenceSession.__init__(self, state["model"], state["options"], state["providers"])
 
 
-def _check_run_options(options: Any) -> None:
+def _stop_of(options: Any) -> Stop:
     if not isinstance(options, RunOptions):
         raise TypeError(
             f"run(): incompatible function arguments. run_options takes RunOptions, not {type(options).__name__}"
         )
     if options.terminate:
         raise status(Fail, TERMINATED)
+    stop: Stop = options._stop
+    return stop
 
 
 def _say_fallback(error: Exception, wanted: Any, instead: list[str]) -> None:
