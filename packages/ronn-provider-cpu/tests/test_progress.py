@@ -58,5 +58,5 @@ def test_without_a_terminal_one_line_goes_to_the_log(monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "ronn"), compile_progress() as told:
         told(0, 3, "a")
         told(1, 3, "b")
-    assert [r.getMessage() for r in caplog.records] == ["compiling 3 kernel modules, once for this machine"]
+    assert [r.getMessage() for r in caplog.records] == ["compiling 3 kernels or kernel modules, once for this machine"]
     assert plain.getvalue() == ""

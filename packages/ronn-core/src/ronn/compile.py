@@ -171,7 +171,7 @@ def to_specialised(
         if [v.type for v in graph.outputs] != [v.type for v in full.outputs]:
             raise InternalError(f"graph {graph.name!r} has other outputs when specialised with experience")
         if missed := difference(graph, full):
-            say(1, lambda: f"ronn: specialised with experience, {missed}")
+            say(2, lambda: f"ronn: specialised with experience, {missed}")
     return graph
 
 

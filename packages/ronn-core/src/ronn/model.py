@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
+from ronn.debug import say
 from ronn.frontend.onnx import load as load_onnx
 from ronn.ir.graph import Graph, IRModel, Metadata
 from ronn.listeners import emit
@@ -40,7 +41,9 @@ class Model:
         """
         began = monotonic()
         ir = load_onnx(source)
-        emit("ModelLoaded", model=ir.source, nodes=len(ir.graph), seconds=monotonic() - began)
+        seconds = monotonic() - began
+        emit("ModelLoaded", model=ir.source, nodes=len(ir.graph), seconds=seconds)
+        say(2, lambda: f"ronn: {ir.source}: {len(ir.graph)} nodes, read in {seconds * 1e3:.1f} ms")
         return cls(ir)
 
     @property

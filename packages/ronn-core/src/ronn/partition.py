@@ -92,7 +92,6 @@ class Fallback:
     to: str
     nodes: int
     reason: str
-    last_resort: bool
 
 
 def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
@@ -126,7 +125,7 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
             known = fallbacks.get(pair)
             if known is None:
                 why = f"{node.op_id} {node.label!r}: {reason}"
-                fallbacks[pair] = Fallback(*pair, 1, why, _score(best) <= 0)
+                fallbacks[pair] = Fallback(*pair, 1, why)
             else:
                 fallbacks[pair] = replace(known, nodes=known.nodes + 1)
     if orphans:

@@ -17,6 +17,7 @@ from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
 from ronn.listeners import emit, next_number
 from ronn.model import Model, Source
+from ronn.observe import tell_session
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
 from ronn.placement import Placement
@@ -76,6 +77,7 @@ class Session:
         self._targets = resolve_targets(providers, options)
         self.number = next_number()
         """What events call this session."""
+        self._told: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
         self._closed = False
         self._stops = Stops()
@@ -89,7 +91,7 @@ class Session:
         self._base.check()
         _alive.add(self)
         seconds = monotonic() - began
-        emit("SessionCreated", **self._event_fields, providers=tuple(self.providers), seconds=seconds)
+        tell_session(self._targets, seconds, **self._event_fields)
 
     @property
     def _event_fields(self) -> dict[str, Any]:
@@ -357,7 +359,8 @@ class Session:
             found = self._variants.get((trace, given))
             if found is None:
                 request = Request(
-                    self._model.ir, self._targets, self.options, trace, given, budget=self._budget, session=self.number
-                )
+                    self._model.ir, self._targets, self.options, trace, given, budget=self._budget, session=self.number,
+                    told=self._told,
+                )  # fmt: skip
                 found = self._variants[trace, given] = Variant(request, self._forget_dropped)
             return found

@@ -92,6 +92,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
     needed = set(part.outputs)
     calls = [to_call(m, runs, needed, spending.spent) if isinstance(m, Lowering) else numpy_call(m) for m in made]
     say(3, lambda: _told(report))
+    say(4, lambda: _source(made, context))
     return CompiledPart(in_few_stretches(calls), compiles=kernels.compiles_here - before), report
 
 
@@ -129,6 +130,20 @@ def _require(kernels: Library, made: Sequence[Lowering | Node]) -> None:
             kernels.prepare((p.generated for p in pending if p.generated is not None), progress)
     except BuildError as e:
         raise ProviderError(str(e), hint="RONN_CPU_LEVEL=none runs on NumPy kernels meanwhile") from e
+
+
+def _source(made: Sequence[Lowering | Node], context: Context) -> str:
+    """What runs for each group of nodes: generated kernels as loops and as LLVM IR, others by module and name."""
+    lines = ["ronn: cpu: source"]
+    for m in made:
+        if isinstance(m, Lowering):
+            lines.append(f"--- {', '.join(f'{n.op_id} {n.label!r}' for n in m.nodes)}")
+            for p in m.pending:
+                if p.generated is None:
+                    lines.append(f"{p.module}.{p.name}")
+                else:
+                    lines += [f"{p.generated.signature}", p.generated.text, p.generated.source(context.library.machine)]
+    return "\n".join(lines)
 
 
 def _told(report: Sequence[Lowered]) -> str:

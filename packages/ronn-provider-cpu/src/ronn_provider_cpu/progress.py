@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ronn.debug import INFO, tell
 from ronn_codegen.native.library import Progress
 
 _PATIENCE = 2.0  # seconds
@@ -67,9 +68,7 @@ def compile_progress() -> Iterator[Progress]:
             bar.update(done, total)
         elif not told:
             told = True
-            import logging
-
-            logging.getLogger("ronn").info("compiling %d kernel modules, once for this machine", total)
+            tell(INFO, "kernels", f"compiling {total} kernels or kernel modules, once for this machine")
 
     try:
         yield progress

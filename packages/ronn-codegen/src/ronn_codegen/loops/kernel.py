@@ -46,6 +46,12 @@ class LoopKernel:
         words = [*told, *(op for op in plain if op not in told)][:4]
         return f"{'rows' if self.loop.reduces else 'loop'}:{','.join(words) if words else 'copy'}"
 
+    def source(self, machine: Machine) -> str:
+        """The LLVM IR that ``build`` starts from."""
+        from ronn_codegen.loops.render.build import llvm_text
+
+        return llvm_text(self.loop, machine)
+
     def build(self, machine: Machine) -> bytes:
         """An object file with the entry point ``kernel``."""
         from ronn_codegen.loops.render.build import object_code

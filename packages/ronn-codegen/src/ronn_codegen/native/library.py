@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ronn.debug import say
 from ronn.listeners import current_run, emit, watched
 from ronn_codegen.native import sources
 from ronn_codegen.native.cache import CodeCache, code_folder
@@ -35,12 +36,15 @@ _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
 
 class Generated(Protocol):
-    """A kernel made for a model: its text is its identity, ``build`` gives an object with the symbol ``kernel``."""
+    """A kernel made for a model: its text is its identity, ``build`` gives an object with the symbol ``kernel``,
+    ``source`` what is compiled for it, for people."""
 
     text: str
     signature: Signature
 
     def build(self, machine: Machine) -> bytes: ...
+
+    def source(self, machine: Machine) -> str: ...
 
 
 class BuildError(Exception):
@@ -187,6 +191,7 @@ class Library:
             self._new.difference_update(names)
         self._count(len(names))
         seconds = time.monotonic() - began
+        say(2, f"ronn: {len(names)} kernels or kernel modules compiled in {seconds:.2f} s: {', '.join(names)}")
         emit("KernelsCompiled", level=self.machine.level, kernels=tuple(names), seconds=seconds, run=current_run.get())
 
     def _build(self, modules: list[str], progress: Progress | None) -> None:

@@ -18,11 +18,15 @@ def object_code(loop: Loop, machine: Machine) -> bytes:
     return target.emit_object(module)
 
 
+def llvm_text(loop: Loop, machine: Machine) -> str:
+    """The LLVM IR of a loop as it is rendered, before any pass of LLVM's."""
+    # Kernels call nothing: copying loops must not become memcpy. llvmlite has no word for that attribute.
+    return str(render(loop, machine.target)).replace(" nounwind\n", ' nounwind "no-builtins"\n', 1)
+
+
 def optimised(loop: Loop, machine: Machine, target: Any) -> Any:
     """The LLVM module of a loop after the passes that the renderer's code needs."""
-    # Kernels call nothing: copying loops must not become memcpy. llvmlite has no word for that attribute.
-    text = str(render(loop, machine.target)).replace(" nounwind\n", ' nounwind "no-builtins"\n', 1)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(llvm_text(loop, machine))
     module.name = ENTRY
     module.triple = machine.triple
     module.data_layout = str(target.target_data)
