@@ -154,13 +154,14 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md and
-    benchmarks/results/."""
+    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md, docs/support.md
+    and benchmarks/results/."""
     session.install(*closure(["ronn", "ronn-testkit"]), *group("test"))
     results = ["--all", "--json", "benchmarks/results/conformance.json", "--markdown", "docs/conformance.md"]
     session.run("python", "-m", "ronn_testkit.onnx_backend", *(session.posargs or results))
     if not session.posargs:
         session.run("python", "docs/native.py")
+        session.run("python", "docs/support.py")
 
 
 @nox.session(python=CURRENT)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import sys
 import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,25 @@ def _plain(text: str) -> str:
     return text
 
 
+def reference_page(module: str, title: str, about: str, more: dict[str, Sequence[str]]) -> Callable[[], str]:
+    """The page that asks mkdocstrings for every public name of a module; ``more`` are sections of further names."""
+
+    def page() -> str:
+        errors, names = [], []
+        for name in importlib.import_module(module).__all__:
+            thing = getattr(importlib.import_module(module), name)
+            (errors if isinstance(thing, type) and issubclass(thing, Exception) else names).append(f"{module}.{name}")
+        lines = [f"# {title}", "", about]
+        for heading, members in {"": names, "Errors": errors, **more}.items():
+            lines += ["", f"## {heading}"] if heading and members else []
+            level = 3 if heading else 2
+            for member in members:
+                lines += ["", f"::: {member}", "    options:", f"      heading_level: {level}"]
+        return "\n".join(lines)
+
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "knobs.md": knobs_page,
     "passes.md": passes_page,
@@ -251,6 +271,25 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,
+    "reference/ronn.md": reference_page(
+        "ronn",
+        "Module ronn",
+        "What programs import. Everything here is loaded when it is first used: `import ronn` alone takes milliseconds.",
+        {
+            "What sessions tell": [
+                "ronn.placement.Placement",
+                "ronn.usage.Memory",
+                "ronn.usage.Stats",
+                "ronn.profile.Profile",
+            ]
+        },
+    ),
+    "reference/provider.md": reference_page(
+        "ronn.provider",
+        "Module ronn.provider",
+        "What authors of [providers](../writing-a-provider.md) import. Imports neither onnx nor numba.",
+        {},
+    ),
     CPU_INDEX: cpu_index,
     RULES_INDEX: rules_index,
 }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
+import inspect
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,17 +17,61 @@ DOCS = Path(__file__).parent.parent
 ROOT = DOCS.parent
 
 
-@pytest.fixture(scope="module")
-def generate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", DOCS / "generate.py")
+def load(name: str) -> ModuleType:
+    """A program of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    return load("generate")
+
+
 def test_generated_pages_are_fresh(generate: ModuleType) -> None:
     assert generate.stale() == [], "run: python docs/generate.py"
+
+
+def test_the_support_matrix_is_fresh() -> None:
+    support = load("support")
+    assert support.PAGE.read_text(encoding="utf-8") == support.page() + "\n", "run: python docs/support.py"
+
+
+@pytest.mark.parametrize("module", ["ronn", "ronn.provider"])
+def test_the_reference_is_complete(module: str) -> None:
+    """Every public name stands on the page of its module, and says what it is; so do the public members of classes."""
+    page = (DOCS / "reference" / f"{module.rpartition('.')[2]}.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"^::: (\S+)$", page, flags=re.M))
+    owner = importlib.import_module(module)
+    assert {f"{module}.{n}" for n in owner.__all__} <= asked
+    silent = []
+    for name in owner.__all__:
+        thing = getattr(owner, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        if not inspect.getdoc(thing):
+            silent.append(name)
+        for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+            function = getattr(value, "fget", getattr(value, "__func__", value))
+            if not member.startswith("_") and inspect.isfunction(function) and not inspect.getdoc(getattr(thing, member)):
+                silent.append(f"{name}.{member}")
+    assert silent == []
+
+
+def test_pages_that_load_from_elsewhere_are_found() -> None:
+    foreign = load("site_hooks").foreign
+    for html in (
+        '<script src="https://x.example/a.js"></script>', "<img alt='' src='//x.example/a.png'>",
+        '<link rel="stylesheet" href="https://x.example/a.css">', '<link href="http://x.example" rel=preconnect>',
+        "<style>@import url(https://x.example/a.css)</style>",
+    ):  # fmt: skip
+        assert foreign(html), html
+    for html in ('<a href="https://x.example">', '<img src="a.png">', "<code>&lt;script src='https://x'&gt;</code>"):
+        assert not foreign(html), html
 
 
 def test_every_hook_has_a_heading_with_its_arguments(generate: ModuleType) -> None:

@@ -58,15 +58,18 @@ class Model:
 
     @property
     def inputs(self) -> list[ValueInfo]:
+        """What the model takes, in order, as the file declares it."""
         return [ValueInfo.of(v) for v in self._ir.graph.inputs]
 
     @property
     def outputs(self) -> list[ValueInfo]:
+        """What the model gives, in order, as the file declares it."""
         g = self._ir.graph
         return [ValueInfo.of(v, n) for v, n in zip(g.outputs, g.output_names, strict=True)]
 
     @property
     def metadata(self) -> Metadata:
+        """Who made the model, its versions, and the texts that its maker put into the file."""
         return self._ir.metadata
 
     def create_session(

@@ -117,6 +117,7 @@ class Session:
 
     @property
     def model(self) -> Model:
+        """The model that this session runs; further sessions can be made of it."""
         return self._model
 
     @property
@@ -133,6 +134,7 @@ class Session:
 
     @property
     def metadata(self) -> Metadata:
+        """Who made the model, its versions, and the texts that its maker put into the file."""
         return self._model.metadata
 
     @property

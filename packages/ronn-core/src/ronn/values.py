@@ -29,6 +29,7 @@ class ValueInfo:
 
     @classmethod
     def of(cls, value: Value, name: str | None = None) -> ValueInfo:
+        """What a value of a graph is, under its own name or another one."""
         t = value.tensor
         shape = None if t.shape is None else tuple(plain_dim(d) for d in t.shape)
         return cls(value.name if name is None else name, t.dtype.onnx_name if t.dtype else None, shape, value.type)

@@ -74,6 +74,7 @@ class KernelContext:
 
     @property
     def n_outputs(self) -> int:
+        """How many outputs the node has, omitted ones included."""
         return len(self.outputs)
 
 
@@ -236,9 +237,11 @@ class KernelSet:
         return cls(k for module in modules for k in marked(module))
 
     def add(self, k: Kernel) -> None:
+        """Puts one more kernel among those of its operator; newer versions are asked first."""
         self._by_op[k.domain, k.op] = sorted([*self._candidates(k.domain, k.op), k], key=lambda k: -k.since)
 
     def extend(self, kernels: Iterable[Kernel]) -> None:
+        """Puts several kernels in."""
         for k in kernels:
             self.add(k)
 
