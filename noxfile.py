@@ -184,7 +184,8 @@ def lint(session: nox.Session) -> None:
 def typecheck(session: nox.Session) -> None:
     """mypy --strict over ronn-core and ronn-testkit, and over the other packages by their own settings."""
     session.install(*closure(list(PROJECTS)), *group("typecheck"))
-    session.run("mypy", "packages/ronn-core/src/ronn", "packages/ronn-testkit/src/ronn_testkit")
+    typed = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("packages/ronn-core/tests/typed_*.py"))
+    session.run("mypy", "packages/ronn-core/src/ronn", "packages/ronn-testkit/src/ronn_testkit", *typed)
     for name, project in PROJECTS.items():
         if "mypy" in project.get("tool", {}):
             session.run("mypy", "--config-file", f"packages/{name}/pyproject.toml", f"packages/{name}/src")

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ronn.errors import ModelError, RonnError
+from ronn.frontend.limits import DEFAULTS, Limits
+from ronn.frontend.onnx import load
+from ronn.frontend.pins import Pins
 from ronn.frontend.proto import model_to_proto
 from ronn.ir.graph import IRModel
 from ronn.mapped import FileState, state_of
@@ -17,6 +20,7 @@ from ronn.records import dataclass
 
 if TYPE_CHECKING:
     from ronn.model import Model
+    from ronn.options import SessionOptions
     from ronn.session import Session
 
 
@@ -98,9 +102,9 @@ def carried(model: Model) -> Reference | bytes:
 def reduce_model(model: Model) -> tuple[Any, ...]:
     """What ``Model.__reduce__`` returns. A graph that was edited goes as it is, not as in its file."""
     source = carried(model)
-    if isinstance(source, Reference) and not same(type(model).load(source.path()).ir, model.ir):
+    if isinstance(source, Reference) and not same(load(source.path()), model.ir):
         source = bytes(model_to_proto(model.ir).SerializeToString())
-    return _model, (type(model), source)
+    return _model, (type(model), source, model.ir.limits, model.ir.pins)
 
 
 def reduce_session(session: Session) -> tuple[Any, ...]:
@@ -111,7 +115,7 @@ def reduce_session(session: Session) -> tuple[Any, ...]:
     if session._closed:
         raise RonnError("the session is closed: there is no model left to pickle")
     source = carried(session.model) if session._owns_model else session.model
-    return _session, (type(session), source, _listed(session), session.options)
+    return _session, (type(session), source, _listed(session), session.options, session.model.ir.pins)
 
 
 def _listed(session: Session) -> Sequence[Any]:
@@ -123,12 +127,24 @@ def _listed(session: Session) -> Sequence[Any]:
     return [spec if isinstance(spec, str) else (spec[0], dict(spec[1])) for spec in listed]
 
 
-def _model(cls: type[Model], source: Reference | bytes) -> Model:
-    return cls.load(source.path() if isinstance(source, Reference) else source)
+def _model(cls: type[Model], source: Reference | bytes, limits: Limits | None, pins: Pins | None) -> Model:
+    bounds = DEFAULTS if limits is None else limits
+    if isinstance(source, Reference):
+        return cls(load(source.path(), bounds, pins))
+    made = load(source)  # what was within its bounds as a file
+    made.limits = limits
+    return cls(made)
 
 
-def _session(cls: type[Session], source: Any, providers: Sequence[Any], options: Any) -> Session:
-    return cls(source.path() if isinstance(source, Reference) else source, providers=providers, options=options)
+def _session(
+    cls: type[Session], source: Any, providers: Sequence[Any], options: SessionOptions, pins: Pins | None
+) -> Session:
+    if isinstance(source, Reference):
+        sha256 = None if pins is None else pins.sha256
+        return cls(source.path(), providers=providers, options=options, sha256=sha256)
+    if isinstance(source, bytes):
+        options = options.replace(max_model_bytes=None)  # the bytes were written anew, and may be more
+    return cls(source, providers=providers, options=options)
 
 
 def same(a: IRModel, b: IRModel) -> bool:

@@ -230,7 +230,7 @@ def to_plan(assigned: Graph, request: Request, experiences: Experiences | None =
 
     ``whole``: the graph is that of the model, whose inputs a caller gives.
     """
-    making = _Making({t.name: t for t in request.targets}, request.budget)
+    making = _Making({t.name: t for t in request.targets}, request.budget, request.options.limits.max_tensor_bytes)
     halves = split(assigned, whole) if _waits_for_sizes(request) else None
     if halves is None:
         plan = _plan(assigned, assigned.inputs, making)
@@ -433,6 +433,7 @@ class _Making:
 
     targets: Mapping[str, Target]
     budget: Budget | None
+    max_tensor_bytes: int | None
     closers: list[Callable[[], None]] = field(default_factory=list)
     inner: list[Plan] = field(default_factory=list)
     compiles: int = 0
@@ -473,7 +474,7 @@ def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
 def _calls(graph: Graph, making: _Making) -> list[Call]:
     calls: list[Call] = []
     targets = making.targets
-    check_sizes(graph, None if making.budget is None else making.budget.limit)
+    check_sizes(graph, None if making.budget is None else making.budget.limit, making.max_tensor_bytes)
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:

@@ -8,10 +8,13 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from ronn.debug import say
+from ronn.errors import ModelError, OptionError
+from ronn.frontend.limits import LimitError
 from ronn.frontend.onnx import load as load_onnx
+from ronn.frontend.pins import Pins, Sha256
 from ronn.ir.graph import Graph, IRModel, Metadata
 from ronn.listeners import emit
-from ronn.options import SessionOptions
+from ronn.options import OptionValues, SessionOptions
 from ronn.values import ValueInfo
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 Source = Any
 """A path, bytes, a binary file object, or an ``onnx.ModelProto``."""
+
+Options = SessionOptions | OptionValues | Mapping[str, Any]
+"""Options as people give them."""
 
 
 class Model:
@@ -34,13 +40,24 @@ class Model:
         return reduce_model(self)
 
     @classmethod
-    def load(cls, source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
+    def load(
+        cls,
+        source: str | os.PathLike[str] | bytes | IO[bytes] | Any,
+        options: Options | None = None,
+        *,
+        sha256: Sha256 | None = None,
+    ) -> Model:
         """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``.
+
+        options: of these count those that say what a file may ask for: ``max_model_bytes``, ``max_tensor_bytes``,
+            ``max_nodes``, ``max_depth``.
+        sha256: the hash that the model must have, in hex; or one for each file by its name in the model's folder, which
+            a model with external data needs. What was hashed is what is used: files are read whole, not mapped.
 
         Raises ModelError, naming the file and what is wrong with it.
         """
         began = monotonic()
-        ir = load_onnx(source)
+        ir = load_onnx(source, SessionOptions.of(options).limits, Pins.of(sha256))
         seconds = monotonic() - began
         emit("ModelLoaded", model=ir.source, nodes=len(ir.graph), seconds=seconds)
         say(2, lambda: f"ronn: {ir.source}: {len(ir.graph)} nodes, read in {seconds * 1e3:.1f} ms")
@@ -74,9 +91,9 @@ class Model:
 
     def create_session(
         self,
-        options: SessionOptions | Mapping[str, Any] | None = None,
+        options: Options | None = None,
         *,
-        providers: Sequence[ProviderSpec] | None = None,
+        providers: str | Sequence[ProviderSpec] | None = None,
     ) -> Session:
         """A session on this model; arguments as for ``Session``."""
         from ronn.session import Session
@@ -87,6 +104,36 @@ class Model:
         return f"Model({self._ir.source!r}, {len(self._ir.graph)} nodes)"
 
 
-def load(source: str | os.PathLike[str] | bytes | IO[bytes] | Any) -> Model:
-    """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``. Raises ModelError."""
-    return Model.load(source)
+def load(
+    source: str | os.PathLike[str] | bytes | IO[bytes] | Any,
+    options: Options | None = None,
+    *,
+    sha256: Sha256 | None = None,
+) -> Model:
+    """Reads a model from a path, bytes, a binary file object or an ``onnx.ModelProto``; arguments as for
+    ``Model.load``. Raises ModelError.
+    """
+    return Model.load(source, options, sha256=sha256)
+
+
+def open_model(source: Source, options: SessionOptions, sha256: Sha256 | None) -> Model:
+    """The model that a session is made of: loaded, or the one that is given, if it was loaded within these options."""
+    if not isinstance(source, Model):
+        return Model.load(source, options, sha256=sha256)
+    if sha256 is not None:
+        raise OptionError("sha256 is of a file, and this model is loaded", hint="give it to ronn.load")
+    within, wanted = source.ir.limits, options.limits
+    for name in ("max_model_bytes", "max_nodes", "max_depth"):
+        bound, was = getattr(wanted, name), getattr(within, name, None)
+        if within is not None and bound is not None and (was is None or bound < was):
+            raise OptionError(
+                f"{name}={bound} bounds loading, and the model was loaded within {was}",
+                hint="give the options to ronn.load(path, options=...)",
+            )
+    for value in source.graph.values() if wanted.max_tensor_bytes is not None else ():
+        if value.data is not None:
+            try:
+                wanted.check_tensor(value.data.nbytes)
+            except LimitError as e:
+                raise ModelError(f"{source.ir.source}: constant {value.name!r} {e}", hint=e.hint) from e
+    return source

@@ -13,10 +13,11 @@ import numpy as np
 
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
+from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
 from ronn.listeners import emit, next_number
-from ronn.model import Model, Source
+from ronn.model import Model, Options, Source, open_model
 from ronn.observe import tell_session
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
@@ -26,7 +27,17 @@ from ronn.plan.plan import Plan
 from ronn.plan.stop import Stop, Stops
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
-from ronn.values import Outputs, ValueInfo, check_symbols, convert, gather_inputs, own, signature_text, type_of
+from ronn.values import (
+    Outputs,
+    ValueInfo,
+    check_dimensions,
+    check_symbols,
+    convert,
+    gather_inputs,
+    own,
+    signature_text,
+    type_of,
+)
 from ronn.variant import Variant, constants_of, forget_constants
 
 if TYPE_CHECKING:
@@ -55,7 +66,8 @@ class Session:
     source: a path, bytes, a binary file object, an ``onnx.ModelProto``, or a ``Model``.
     providers: names, or (name, options) pairs, in order of preference; nothing else is used. Default: cpu, with
         reference behind it.
-    options: ``SessionOptions`` or a mapping of its fields.
+    options: ``SessionOptions`` or a mapping of its fields; its list of providers counts where ``providers`` is None.
+    sha256: the hash that the model file must have, or hashes by file name, as for ``ronn.load``.
 
     Raises ModelError for a bad model, ProviderError for an unknown or unusable provider, PlacementError (naming nodes
     and reasons) when the providers listed cannot run every node, OptionError for a bad option.
@@ -64,17 +76,18 @@ class Session:
     def __init__(
         self,
         source: Source,
-        providers: Sequence[ProviderSpec] | None = None,
-        options: SessionOptions | Mapping[str, Any] | None = None,
+        providers: str | Sequence[ProviderSpec] | None = None,
+        options: Options | None = None,
+        *,
+        sha256: Sha256 | None = None,
     ) -> None:
+        self.options = SessionOptions.of(options)
         self._owns_model = not isinstance(source, Model)
-        self._model = source if isinstance(source, Model) else Model.load(source)
-        if options is None or isinstance(options, Mapping):
-            options = SessionOptions.of(**(options if options is not None else {}))
-        self.options = options
-        self._providers = providers
+        self._model = open_model(source, self.options, sha256)
+        check_dimensions(self.options.dimensions, self._model.graph)
+        self._providers = self.options.providers if providers is None else providers
         began = monotonic()
-        self._targets = resolve_targets(providers, options)
+        self._targets = resolve_targets(self._providers, self.options)
         self.number = next_number()
         """What events call this session."""
         self._told: set[tuple[str, str]] = set()

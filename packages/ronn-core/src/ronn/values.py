@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from ronn.errors import InputError, nearest
+from ronn.errors import InputError, OptionError, nearest
 from ronn.ir.dims import Sym
-from ronn.ir.graph import Value
+from ronn.ir.graph import Graph, Value
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, TensorType, Type
 from ronn.records import dataclass
 
@@ -246,6 +246,26 @@ def check_symbols(values: Mapping[str, Any], inputs: Sequence[Value], fixed: Map
                         f"dim {symbol!r} is {size} in input {value.name!r} but {known[0]} in {known[1]}",
                         hint="inputs that share a dim must agree in it",
                     )
+
+
+def check_dimensions(dimensions: Mapping[str, int], graph: Graph) -> None:
+    """OptionError for a size of a symbolic dim that a model does not have."""
+    known = sorted(symbols_of(graph)) if dimensions else []
+    for name in dimensions:
+        if name not in known:
+            near = nearest(name, known)
+            there = ", ".join(map(repr, known)) if known else "none"
+            raise OptionError(
+                f"the model has no dim {name!r} to fix; its symbolic dims: {there}",
+                hint=f"did you mean {near!r}?" if near else "sizes without a name in the model cannot be fixed",
+            )
+
+
+def symbols_of(graph: Graph) -> set[str]:
+    """Names of the symbolic dims in the types of a graph and its subgraphs."""
+    shapes = (v.type.shape for v in graph.values() if isinstance(v.type, TensorType) and v.type.shape is not None)
+    found = {str(d) for s in shapes for d in s if isinstance(d, Sym) and d.is_name}
+    return found.union(*(symbols_of(sub) for sub in graph.inner_graphs()))
 
 
 def type_of(value: Any, declared: Type | None) -> Type | None:

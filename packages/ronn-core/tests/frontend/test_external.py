@@ -8,38 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from hostile import W, external_model, put
+from onnx import numpy_helper
 
 from ronn.errors import ModelError
 from ronn.frontend.onnx import load
 from ronn.mapped import file_of
-
-W = np.arange(6, dtype=np.float32)
-
-
-def external_model(location: str, offset: object = 0, length: object = W.nbytes, dims: tuple[int, ...] = (6,)) -> bytes:
-    tensor = TensorProto(name="w", dims=dims, data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", location), ("offset", offset), ("length", length)):
-        if value is not None:
-            tensor.external_data.add(key=key, value=str(value))
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "w"], ["y"])],
-        "g",
-        [info("x", TensorProto.FLOAT, [6])],
-        [info("y", TensorProto.FLOAT, [6])],
-        [tensor],
-    )
-    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]).SerializeToString()
-    return data
-
-
-def put(folder: Path, model: bytes, weights: bytes = W.tobytes(), name: str = "w.bin") -> Path:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_bytes(weights)
-    path = folder / "m.onnx"
-    path.write_bytes(model)
-    return path
 
 
 def weights(path: Path) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx
 import pytest
+from hostile import nested
 from onnx import TensorProto, helper
 
 from ronn.errors import ModelError
@@ -182,44 +183,8 @@ def test_loop_body() -> None:
     assert graph.captures() == [m.graph.inputs[1]]
 
 
-def nested(depth: int) -> bytes:
-    """A chain of If nodes, written by hand: protobuf refuses to write what nests so deeply."""
-
-    def field(number: int, data: bytes) -> bytes:
-        size, length = len(data), b""
-        while size > 127:
-            length += bytes([size & 127 | 128])
-            size >>= 7
-        return bytes([number << 3 | 2]) + length + bytes([size]) + data
-
-    graph = branch([node("Neg", ["x"], ["t"])], "t").SerializeToString()
-    other: bytes = helper.make_attribute("else_branch", branch([], "x")).SerializeToString()
-    for _ in range(depth):
-        then = field(1, b"then_branch") + bytes([20 << 3 & 127 | 128, 1, 5]) + field(6, graph)
-        owner = field(1, b"c") + field(2, b"t") + field(4, b"If") + field(5, then) + field(5, other)
-        graph = field(1, owner) + vi_output(b"t")
-    inputs = b"".join(field(11, i.SerializeToString()) for i in (vi("c", [], TensorProto.BOOL), vi("x")))
-    model = helper.make_model(helper.make_graph([], "", [], []), opset_imports=[helper.make_opsetid("", 18)])
-    model.ClearField("graph")
-    data: bytes = model.SerializeToString()
-    return data + field(7, graph + inputs)
-
-
-def vi_output(name: bytes) -> bytes:
-    data = b"\x0a" + bytes([len(name)]) + name
-    return bytes([12 << 3 | 2, len(data)]) + data
-
-
 def test_nesting_is_bounded() -> None:
     assert len(list(load(nested(20)).graph.all_nodes())) == 21
     for depth in (40, 80, 500, 2000):
         with pytest.raises(ModelError, match="nested"):
             load(nested(depth))
-
-
-def test_nesting_that_protobuf_lets_through_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ronn.frontend import limits
-
-    monkeypatch.setattr(limits, "MAX_NESTING", 10)
-    with pytest.raises(ModelError, match="graphs are nested deeper than 10"):
-        load(nested(20))

@@ -12,18 +12,23 @@ from ronn.cli.common import (
     DimOpt,
     JsonOpt,
     ModelArg,
+    OptionOpt,
     ProviderOpt,
     add,
-    check_dims,
     console,
-    parse_dims,
     session_options,
     table,
     write_json,
 )
 
 
-def check(model: ModelArg, provider: ProviderOpt = None, dim: DimOpt = None, json: JsonOpt = False) -> None:
+def check(
+    model: ModelArg,
+    provider: ProviderOpt = None,
+    dim: DimOpt = None,
+    option: OptionOpt = None,
+    json: JsonOpt = False,
+) -> None:
     """List the nodes of MODEL that no listed provider runs. Exit code 0: all run; 3: some do not; 1: a bad model.
 
     Examples:
@@ -32,7 +37,7 @@ def check(model: ModelArg, provider: ProviderOpt = None, dim: DimOpt = None, jso
 
         ronn check model.onnx --provider cpu && echo "runs on cpu alone"
     """
-    found = unsupported(model, provider, dim)
+    found = unsupported(model, provider, dim, option)
     if json:
         write_json(found)
     else:
@@ -41,7 +46,9 @@ def check(model: ModelArg, provider: ProviderOpt = None, dim: DimOpt = None, jso
         raise typer.Exit(EXIT_UNSUPPORTED)
 
 
-def unsupported(model: Path, providers: list[str] | None, dims: list[str] | None) -> dict[str, Any]:
+def unsupported(
+    model: Path, providers: list[str] | None, dims: list[str] | None, more: list[str] | None = None
+) -> dict[str, Any]:
     """Nodes without a provider, with every provider's reason, and the warnings that loading gave.
 
     Raises ModelError for a file that is no well-formed model.
@@ -53,12 +60,14 @@ def unsupported(model: Path, providers: list[str] | None, dims: list[str] | None
     from ronn.partition import collect_bids
     from ronn.provider import No, Yes
     from ronn.targets import resolve_targets
+    from ronn.values import check_dimensions
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        loaded = Model.load(model)
-        check_dims(parse_dims(dims), loaded.inputs)
-        request = Request(loaded.ir, resolve_targets(providers), session_options("full", None, dims))
+        options = session_options("full", None, dims, more)
+        loaded = Model.load(model, options)
+        check_dimensions(options.dimensions, loaded.graph)
+        request = Request(loaded.ir, resolve_targets(providers), options)
         graph = to_specialised(to_portable(request), None, request)
         bids = collect_bids(graph, request.targets)
     rows = [

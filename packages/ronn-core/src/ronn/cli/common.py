@@ -16,7 +16,6 @@ from ronn.plan.budget import size_text as size_text
 if TYPE_CHECKING:
     from ronn.options import SessionOptions
     from ronn.session import Session
-    from ronn.values import ValueInfo
 
 ModelArg = Annotated[Path, typer.Argument(help="The model file.", show_default=False, metavar="MODEL")]
 ProviderOpt = Annotated[
@@ -37,40 +36,74 @@ DisableOpt = Annotated[
     list[str] | None,
     typer.Option("--disable-pass", help="A pass to leave out (`ronn passes` lists them).", metavar="PASS"),
 ]
+OptionOpt = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", help="A session option, as memory_limit=512MB or max_nodes=1000; may be repeated.",
+        metavar="NAME=VALUE",
+    ),
+]  # fmt: skip
 JsonOpt = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 
 
-def session_options(optimization: str, disabled: list[str] | None, dims: list[str] | None) -> SessionOptions:
-    """The options of a session as the command line gives them."""
+def session_options(
+    optimization: str, disabled: list[str] | None, dims: list[str] | None, more: list[str] | None = None
+) -> SessionOptions:
+    """The options of a session as the command line gives them; ``more`` as ``NAME=VALUE``."""
     from ronn.options import SessionOptions
 
-    return SessionOptions(optimization=optimization, disabled_passes=tuple(disabled or ()), dimensions=parse_dims(dims))
+    sizes = parse_dims(dims)
+    usual = SessionOptions(optimization=optimization, disabled_passes=tuple(disabled or ()), dimensions=sizes)
+    return usual.replace(**parse_options(more)) if more else usual
 
 
 def open_session(
-    model: Path, providers: list[str] | None, optimization: str, disabled: list[str] | None, dims: list[str] | None
+    model: Path,
+    providers: list[str] | None,
+    optimization: str,
+    disabled: list[str] | None,
+    dims: list[str] | None,
+    more: list[str] | None = None,
+    sha256: str | None = None,
 ) -> Session:
     """A session on the model file."""
-    from ronn.model import Model
     from ronn.session import Session
 
-    loaded = Model.load(model)
-    check_dims(parse_dims(dims), loaded.inputs)
-    return Session(loaded, providers=providers, options=session_options(optimization, disabled, dims))
+    options = session_options(optimization, disabled, dims, more)
+    return Session(model, providers=providers, options=options, sha256=sha256)
 
 
-def check_dims(dims: dict[str, int], inputs: list[ValueInfo]) -> None:
-    """OptionError for a size of a dim that no input of the model has."""
-    from ronn.errors import nearest
+_FLAGS = {"providers": "--provider", "disabled_passes": "--disable-pass", "dimensions": "--dim"}
 
-    known = sorted({d for i in inputs for d in i.shape or () if isinstance(d, str)})
-    for name in dims:
-        if name not in known:
-            near = nearest(name, known)
-            raise OptionError(
-                f"the inputs have no dim {name!r}; their symbolic dims: {', '.join(known) or 'none'}",
-                hint=f"did you mean {near!r}?" if near else None,
-            )
+
+def parse_options(given: list[str] | None) -> Any:
+    """``["threads=2"]`` as values of session options. OptionError for an unknown one, or what is no value of it."""
+    from dataclasses import fields
+
+    from ronn.options import SessionOptions, unknown_option
+
+    types = {f.name: str(f.type) for f in fields(SessionOptions)}
+    found: dict[str, Any] = {}
+    for entry in given or ():
+        name, sign, text = entry.partition("=")
+        if not sign:
+            raise OptionError(f"--option {entry!r} is not NAME=VALUE", hint="for instance --option threads=2")
+        if name not in types:
+            raise unknown_option(name)
+        if name in _FLAGS:
+            raise OptionError(f"--option {name} cannot be given as text", hint=f"use {_FLAGS[name]}")
+        found[name] = _value(name, text, types[name])
+    return found
+
+
+def _value(name: str, text: str, type: str) -> Any:
+    if type == "bool":
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise OptionError(f"--option {name}={text} is not a switch", hint="true or false")
+        return text.lower() in ("true", "1")
+    if type == "int":
+        return int(text) if text.isdecimal() else text
+    return None if type.endswith("None") and text.lower() == "none" else text
 
 
 def parse_dims(given: list[str] | None) -> dict[str, int]:

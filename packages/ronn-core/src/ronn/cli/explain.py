@@ -13,6 +13,7 @@ from ronn.cli.common import (
     JsonOpt,
     ModelArg,
     OptimizationOpt,
+    OptionOpt,
     ProviderOpt,
     add,
     console,
@@ -31,6 +32,7 @@ def explain(
     optimization: OptimizationOpt = "full",
     disable_pass: DisableOpt = None,
     dim: DimOpt = None,
+    option: OptionOpt = None,
     summary: Annotated[bool, typer.Option("--summary", help="Operators instead of nodes.")] = False,
     json: JsonOpt = False,
 ) -> None:
@@ -44,7 +46,7 @@ def explain(
 
         ronn explain model.onnx --provider cpu --provider reference --dim batch=1 --json
     """
-    session = open_session(model, provider, optimization, disable_pass, dim)
+    session = open_session(model, provider, optimization, disable_pass, dim, option)
     data = placement_data(session)
     if json:
         write_json(data)

@@ -15,9 +15,9 @@ from ronn.cli.common import (
     JsonOpt,
     ModelArg,
     OptimizationOpt,
+    OptionOpt,
     ProviderOpt,
     add,
-    check_dims,
     console,
     session_options,
     size_text,
@@ -51,6 +51,7 @@ def inspect(
     optimization: OptimizationOpt = "full",
     disable_pass: DisableOpt = None,
     dim: DimOpt = None,
+    option: OptionOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Show what MODEL is made of: metadata, inputs and outputs, operators, parameters, sizes; or its graph as text.
@@ -65,15 +66,15 @@ def inspect(
 
         ronn inspect model.onnx --after assigned --dim batch=1
     """
-    from ronn.cli.common import parse_dims
     from ronn.compile import Request
     from ronn.model import Model
     from ronn.targets import resolve_targets
+    from ronn.values import check_dimensions
 
-    loaded = Model.load(model)
+    options = session_options(optimization, disable_pass, dim, option)
+    loaded = Model.load(model, options)
     if after is not None:
-        check_dims(parse_dims(dim), loaded.inputs)
-        options = session_options(optimization, disable_pass, dim)
+        check_dimensions(options.dimensions, loaded.graph)
         typer.echo(text_after(Request(loaded.ir, resolve_targets(provider), options), after))
     elif ir:
         typer.echo(str(loaded.graph))

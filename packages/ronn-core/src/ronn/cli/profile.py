@@ -13,11 +13,12 @@ from ronn.cli.common import (
     JsonOpt,
     ModelArg,
     OptimizationOpt,
+    OptionOpt,
     ProviderOpt,
     add,
-    check_dims,
     console,
     parse_dims,
+    session_options,
     table,
     write_json,
 )
@@ -49,6 +50,7 @@ def profile(
     provider: ProviderOpt = None,
     optimization: OptimizationOpt = "full",
     disable_pass: DisableOpt = None,
+    option: OptionOpt = None,
     json: JsonOpt = False,
 ) -> None:
     """Profile MODEL: the time of every kernel, its GFLOP/s and GB/s, and how far that is from the machine's ceilings.
@@ -63,19 +65,13 @@ def profile(
         ronn profile model.onnx --threads 1 --dim batch=1 --html profile.html --trace profile.trace.json
     """
     from ronn.cli.inputs import parse_shapes, random_inputs, read_inputs
-    from ronn.model import Model
-    from ronn.options import SessionOptions
     from ronn.profile.report import trace as as_trace
     from ronn.session import Session
 
-    loaded = Model.load(model)
     sizes = parse_dims(dim)
-    check_dims(sizes, loaded.inputs)
-    options = SessionOptions(
-        optimization=optimization, disabled_passes=tuple(disable_pass or ()), dimensions=sizes, threads=threads,
-        precision=precision,
-    )  # fmt: skip
-    session = Session(loaded, providers=provider, options=options)
+    more = [f"threads={threads}", f"precision={precision}", *(option or ())]
+    options = session_options(optimization, disable_pass, dim, more)
+    session = Session(model, providers=provider, options=options)
     given = read_inputs(input or (), session.inputs, "unit")
     missing = [i for i in session.inputs if i.name not in given]
     made_up = random_inputs(missing, sizes, parse_shapes(shape, session.inputs), 0) if missing else {}

@@ -14,6 +14,7 @@ from ronn.cli.common import (
     JsonOpt,
     ModelArg,
     OptimizationOpt,
+    OptionOpt,
     ProviderOpt,
     add,
     console,
@@ -60,6 +61,10 @@ def run(
     provider: ProviderOpt = None,
     optimization: OptimizationOpt = "full",
     disable_pass: DisableOpt = None,
+    option: OptionOpt = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="The hash that the model file must have.", metavar="HEX", show_default=False)
+    ] = None,
     repeat: Annotated[int, typer.Option("--repeat", "-n", min=1, help="How often to run; the median is shown.")] = 1,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write all outputs into one .npz file.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Write each output as .npy.")] = None,
@@ -78,7 +83,7 @@ def run(
     from ronn.cli.inputs import parse_shapes, random_inputs, read_inputs
 
     started = time.perf_counter()
-    session = open_session(model, provider, optimization, disable_pass, dim)
+    session = open_session(model, provider, optimization, disable_pass, dim, option, sha256)
     loaded = time.perf_counter() - started
     given = read_inputs(input or (), session.inputs, normalize)
     missing = [i for i in session.inputs if i.name not in given]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ronn.cli.common import DimOpt, JsonOpt, OptimizationOpt, ProviderOpt, console, write_json
-from ronn.errors import OptionError
 
 if TYPE_CHECKING:
     from ronn.provider import Provider
@@ -89,20 +88,20 @@ def _errors() -> Any:
 
 
 def _model(path: Path, providers: list[str] | None, optimization: str, dims: list[str] | None) -> dict[str, Any]:
-    from ronn.cli.common import check_dims, parse_dims
+    from ronn.cli.common import parse_dims
     from ronn.cli.inputs import random_inputs
     from ronn.model import Model
     from ronn.options import SessionOptions
     from ronn.session import Session
+    from ronn.values import check_dimensions, symbols_of
 
     started = time.perf_counter()
     loaded = Model.load(path)
     sizes = parse_dims(dims)
-    known = {d for i in loaded.inputs for d in i.shape or () if isinstance(d, str)}
+    known = symbols_of(loaded.graph)
     own = {name: size for name, size in sizes.items() if name in known}
     if sizes and not own:
-        check_dims(sizes, loaded.inputs)
-        raise OptionError(f"no --dim is one of {path}")
+        check_dimensions(sizes, loaded.graph)
     session = Session(loaded, providers=providers, options=SessionOptions(optimization=optimization, dimensions=own))
     session.run(random_inputs(session.inputs, own, {}, 0))
     compiles = session.stats().compiles

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from ronn import knobs
+from ronn.frontend.limits import DEFAULTS, Limits
+from ronn.frontend.pins import Pins
 from ronn.mapped import MappedFile
 
 
@@ -17,11 +19,17 @@ class ExternalData:
 
     A location may only name a regular file below the model's folder (symlinks resolved). Where the model file is
     itself a symlink, as in download caches, the folder that it leads to counts too. Hard links are read: package
-    installers put files in place with them.
+    installers put files in place with them. Where ``pins`` are given, a file is read whole, hashed, and its bytes are
+    copied from there. ``used`` bytes of what a model may have are the model file's own.
     """
 
-    def __init__(self, model: Path | None) -> None:
+    def __init__(
+        self, model: Path | None, bounds: Limits = DEFAULTS, pins: Pins | None = None, used: int = 0
+    ) -> None:
         self.model = model
+        self.bounds = bounds
+        self.pins = pins
+        self.used = used
         self.maps: dict[str, np.ndarray] = {}
         self.paths: list[str] = []
 
@@ -38,14 +46,15 @@ class ExternalData:
                 f"external data of {location!r} goes from byte {offset} to {offset + length}, "
                 f"but the file has {whole.size} bytes"
             )
-        return whole[offset : offset + length]
+        found = whole[offset : offset + length]
+        return found if self.pins is None else found.copy()
 
     def map(self, location: str) -> np.ndarray:
         """The whole file at ``location`` as a read-only uint8 array."""
         found = self.maps.get(location)
         if found is None:
             path = self._resolve(location)
-            found = self.maps[location] = _map(path)
+            found = self.maps[location] = self._open(location, path)
             self.paths.append(str(path))
         return found
 
@@ -73,27 +82,33 @@ class ExternalData:
             raise ValueError(f"external data location {location!r} leads out of the model's folder")
         return path
 
-
-def _map(path: Path) -> np.ndarray:
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
-    except OSError as e:
-        raise ValueError(f"external data file {path.name!r} cannot be opened: {e.strerror}") from None
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise ValueError(f"external data file {path.name!r} is not a regular file")
-        if info.st_size == 0:
-            return np.empty(0, np.uint8)
-        if not knobs.MAP_FILES.get():
-            with os.fdopen(fd, "rb", closefd=False) as file:
-                return np.fromfile(file, np.uint8)
-        mapped = MappedFile.of(os.dup(fd), str(path))
-    except OSError as e:
-        raise ValueError(f"external data file {path.name!r} cannot be read: {e.strerror}") from None
-    finally:
-        os.close(fd)
-    return mapped.view(0, len(mapped))
+    def _open(self, location: str, path: Path) -> np.ndarray:
+        try:
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+        except OSError as e:
+            raise ValueError(f"external data file {path.name!r} cannot be opened: {e.strerror}") from None
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode):
+                raise ValueError(f"external data file {path.name!r} is not a regular file")
+            self.bounds.check_model(self.used + info.st_size, f" with external data file {path.name!r}")
+            self.used += info.st_size
+            if self.pins is not None:
+                with os.fdopen(fd, "rb", closefd=False) as file:
+                    data = file.read(info.st_size)
+                self.pins.check_external(data, location)
+                return np.frombuffer(data, np.uint8)
+            if info.st_size == 0:
+                return np.empty(0, np.uint8)
+            if not knobs.MAP_FILES.get():
+                with os.fdopen(fd, "rb", closefd=False) as file:
+                    return np.fromfile(file, np.uint8, info.st_size)
+            mapped = MappedFile.of(os.dup(fd), str(path))
+        except OSError as e:
+            raise ValueError(f"external data file {path.name!r} cannot be read: {e.strerror}") from None
+        finally:
+            os.close(fd)
+        return mapped.view(0, len(mapped))
 
 
 def _number(entries: dict[str, str], key: str, default: int) -> int:

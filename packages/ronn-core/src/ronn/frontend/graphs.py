@@ -12,6 +12,7 @@ import numpy as np
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits
 from ronn.frontend.check import check_node
+from ronn.frontend.limits import DEFAULTS, LimitError, Limits, hint_of
 from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, version_for
 from ronn.frontend.order import node_order
@@ -55,8 +56,16 @@ class Scope:
 class GraphReader:
     """Builds the graphs of one file. Problems are ``ModelError``s that name the file, and the node if there is one."""
 
-    def __init__(self, source: str, tensors: TensorReader, ir_version: int, weights: Weights | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        tensors: TensorReader,
+        ir_version: int,
+        weights: Weights | None = None,
+        bounds: Limits = DEFAULTS,
+    ) -> None:
         self.source = source
+        self.bounds = bounds
         self.tensors = tensors
         self.ir_version = ir_version
         self.weights = weights
@@ -73,7 +82,7 @@ class GraphReader:
         try:
             yield
         except ValueError as e:
-            raise self.error(f"{what}: {e}") from e
+            raise self.error(f"{what}: {e}", hint_of(e)) from e
 
     # --- graphs
 
@@ -88,8 +97,7 @@ class GraphReader:
     def _graph(
         self, proto: onnx.GraphProto, scope: Scope, imports: dict[str, int], refs: frozenset[str] | None
     ) -> Graph:
-        if scope.depth > limits.MAX_NESTING:
-            raise self.error(f"graphs are nested deeper than {limits.MAX_NESTING}")
+        self.bounds.check_depth(scope.depth, "graphs are nested")
         graph = Graph(text(proto.name))
         declared = self._declared(proto)
         for value in self._constants(proto, self.weights if scope.depth == 0 else None):
@@ -103,7 +111,7 @@ class GraphReader:
                 continue
             with self.about(f"input {name!r}"):
                 self._name(name)
-                value = Value(name, read_type(info.type))
+                value = Value(name, read_type(info.type, self.bounds))
             self._define(value, scope)
             graph.inputs.append(value)
         weights = self.weights if scope.depth == 0 else None
@@ -125,7 +133,7 @@ class GraphReader:
             infos.extend(proto.output)
         for info in infos:
             with self.about(f"value {info.name!r}"):
-                type = read_type(info.type)
+                type = read_type(info.type, self.bounds)
             if type is not None:
                 found[text(info.name)] = type
         return found
@@ -174,8 +182,10 @@ class GraphReader:
         weights: Weights | None = None,
     ) -> None:
         self.node_count += len(protos)
-        if self.node_count > limits.MAX_NODES:
-            raise self.error(f"has more than {limits.MAX_NODES} nodes")
+        try:
+            self.bounds.check_nodes(self.node_count)
+        except LimitError as e:
+            raise self.error(str(e), e.hint) from e
         nodes = list(protos)
         order, loop = node_order(nodes, scope)
         if loop:
@@ -216,7 +226,7 @@ class GraphReader:
                 raw = None if stored is None else partial(stored, n)
                 node.attributes[key] = self.attribute(attribute, scope, imports, refs, raw)
         except ValueError as e:
-            raise self._node_error(proto, str(e)) from e
+            raise self._node_error(proto, str(e), hint=hint_of(e)) from e
         if not local:
             wrong = check_node(node)
             if wrong is not None:
@@ -244,10 +254,12 @@ class GraphReader:
             raise ValueError(f"has an output with a name of {len(name)} characters")
         return Value(name, declared.get(name) if name else None)
 
-    def _node_error(self, proto: onnx.NodeProto, message: str, node: Node | None = None) -> ModelError:
+    def _node_error(
+        self, proto: onnx.NodeProto, message: str, node: Node | None = None, hint: str | None = None
+    ) -> ModelError:
         domain = canonical_domain(text(proto.domain))
         op = f"{domain}::{text(proto.op_type)}" if domain else text(proto.op_type)
-        error = ModelError(f"{self.source}: node {_label(proto)!r} ({op}): {message}", node=node)
+        error = ModelError(f"{self.source}: node {_label(proto)!r} ({op}): {message}", node=node, hint=hint)
         error.node_label, error.op = _label(proto), op
         return error
 
@@ -286,9 +298,9 @@ class GraphReader:
                 case 12:
                     return [self.tensors.read_sparse(t) for t in proto.sparse_tensors]
                 case 13:
-                    return read_type(proto.tp)
+                    return read_type(proto.tp, self.bounds)
                 case 14:
-                    return [read_type(t) for t in proto.type_protos]
+                    return [read_type(t, self.bounds) for t in proto.type_protos]
         except ValueError as e:
             raise ValueError(f"attribute {proto.name!r}: {e}") from e
         match kind:

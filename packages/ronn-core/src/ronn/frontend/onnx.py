@@ -8,13 +8,14 @@ import weakref
 from typing import TYPE_CHECKING
 
 from ronn.errors import ModelError, ModelWarning
-from ronn.frontend import limits
 from ronn.frontend.check import is_newer
 from ronn.frontend.external import ExternalData
 from ronn.frontend.graphs import CallKey, GraphReader
+from ronn.frontend.limits import DEFAULTS, LimitError, Limits
 from ronn.frontend.messages import messages
 from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, read_imports
+from ronn.frontend.pins import Pins
 from ronn.frontend.source import Source, read_source
 from ronn.frontend.tensors import TensorReader
 from ronn.frontend.weights import Weights
@@ -26,28 +27,32 @@ if TYPE_CHECKING:
     import onnx
 
 
-def load(source: Source) -> IRModel:
+def load(source: Source, limits: Limits = DEFAULTS, pins: Pins | None = None) -> IRModel:
     """Reads an ONNX model into the IR.
 
     ``source`` is a path (external data beside it is memory-mapped; ``.json``, ``.textproto`` and ``.onnxtxt`` files are
     read as text), the bytes of a model, a binary file object, or an ``onnx.ModelProto``. Constants are read-only
     arrays. A model of an IR version or opset newer than the installed ``onnx`` knows loads with a ``ModelWarning`` as
-    long as each node fits the newest schema of its operator.
+    long as each node fits the newest schema of its operator. ``limits`` bound what the file may ask for. ``pins`` are
+    hashes that it and its external data must have: such files are read whole, hashed, and not looked at again.
 
     Raises ``ModelError``, naming the file and where possible the node, for anything that is not a well-formed model.
     """
-    parsed = read_source(source)
+    parsed = read_source(source, limits, pins)
     name = parsed.name
-    external = ExternalData(parsed.path)
-    tensors = TensorReader(external)
-    reader = GraphReader(name, tensors, parsed.model.ir_version, parsed.weights)
+    external = ExternalData(parsed.path, limits, pins, parsed.size)
+    tensors = TensorReader(external, limits)
+    reader = GraphReader(name, tensors, parsed.model.ir_version, parsed.weights, limits)
     try:
         model = _read(parsed.model, name, reader)
+        model.limits, model.pins = limits, pins
         model.files = tuple(weakref.ref(f) for f in _mapped(parsed.weights, external))
         if parsed.path is not None:
             paths = (os.path.abspath(parsed.path), *external.paths)
             model.origin = tuple((path, state_of(path)) for path in paths)
         return model
+    except LimitError as e:
+        raise ModelError(f"{name}: {e}", hint=e.hint) from e
     except RecursionError as e:
         raise ModelError(f"{name}: is nested too deeply") from e
     except MemoryError as e:
@@ -81,7 +86,7 @@ def _read(proto: onnx.ModelProto, name: str, reader: GraphReader) -> IRModel:
         functions[key] = reader.function(function, {**imports, **own})
     graph = reader.model_graph(proto.graph, imports)
     model = IRModel(graph, imports, functions, _metadata(proto), name, tuple(reader.overridable))
-    _check_calls(model)
+    _check_calls(model, reader.bounds)
     newest = messages().IR_VERSION
     if proto.ir_version > newest:
         _warn(f"{name}: IR version {proto.ir_version} is newer than the newest that is known, {newest}")
@@ -121,32 +126,33 @@ def _warn(message: str) -> None:
     warnings.warn(message, ModelWarning, stacklevel=4)
 
 
-def _check_calls(model: IRModel) -> None:
+def _check_calls(model: IRModel, bounds: Limits) -> None:
     """No function may reach itself, and the model with every call expanded must stay within bounds."""
-    sizes: dict[CallKey, int] = {}
+    known: dict[CallKey, tuple[int, int]] = {}
     open_calls: list[CallKey] = []
 
-    def size_of(graph: Graph) -> int:
-        total = 0
+    def measure(graph: Graph) -> tuple[int, int]:
+        """How many nodes it is with every call expanded, and how deep calls go in it."""
+        total = depth = 0
         for node in graph.all_nodes():
             key = (node.domain, node.op, node.overload)
-            total += expanded(key) if key in model.functions else 1
-        return total
+            size, below = expanded(key) if key in model.functions else (1, 0)
+            total, depth = total + size, max(depth, below)
+        return total, depth
 
-    def expanded(key: CallKey) -> int:
-        if key in sizes:
-            return sizes[key]
+    def expanded(key: CallKey) -> tuple[int, int]:
+        if key in known:
+            return known[key]
         if key in open_calls:
             circle = " -> ".join(f"{k[0]}::{k[1]}" for k in [*open_calls[open_calls.index(key) :], key])
             raise ModelError(f"{model.source}: functions call one another in a circle: {circle}")
-        if len(open_calls) >= limits.MAX_NESTING:
-            raise ModelError(f"{model.source}: functions call one another more than {limits.MAX_NESTING} deep")
+        bounds.check_depth(len(open_calls) + 1, "functions call one another")
         open_calls.append(key)
-        sizes[key] = size_of(model.functions[key].body)
+        size, below = measure(model.functions[key].body)
+        known[key] = size, below + 1
         open_calls.pop()
-        return sizes[key]
+        return known[key]
 
     for key in model.functions:
-        expanded(key)
-    if size_of(model.graph) > limits.MAX_NODES:
-        raise ModelError(f"{model.source}: has more than {limits.MAX_NODES} nodes once its functions are expanded")
+        bounds.check_depth(expanded(key)[1], "functions call one another")
+    bounds.check_nodes(measure(model.graph)[0], " once its functions are expanded")

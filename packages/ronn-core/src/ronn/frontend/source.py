@@ -10,9 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Union
 
-from ronn.errors import ModelError, nearest
+from ronn.errors import ModelError, OptionError, nearest
 from ronn.frontend import limits, weights
+from ronn.frontend.limits import DEFAULTS, LimitError, Limits
 from ronn.frontend.messages import messages
+from ronn.frontend.pins import Pins
 from ronn.frontend.weights import Weights
 from ronn.mapped import MappedFile, may_map, open_mapped
 from ronn.records import dataclass
@@ -31,64 +33,95 @@ _PROTOBUF_LIMIT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A parsed model, what to call it in messages, its path where it has one, and the constants left out of it."""
+    """A parsed model, what to call it in messages, its path where it has one, the constants left out of it, and how
+    many bytes it was read from."""
 
     model: onnx.ModelProto
     name: str
     path: Path | None = None
     weights: Weights | None = None
+    size: int = 0
 
 
-def read_source(source: Source) -> Parsed:
-    """Reads and parses a model file, which may still hold anything. Raises ModelError for what is none."""
+def read_source(source: Source, bounds: Limits = DEFAULTS, pins: Pins | None = None) -> Parsed:
+    """Reads and parses a model file, which may still hold anything. Raises ModelError for what is none, is larger than
+    it may be, or has another hash than the pinned one."""
     if isinstance(source, messages().ModelProto):
-        return Parsed(source, "<ModelProto>")
+        if pins is not None:
+            raise OptionError("a ModelProto has no bytes to compare with sha256", hint="pin the file or bytes it is of")
+        size = 0 if bounds.max_model_bytes is None else source.ByteSize()
+        _check_size(size, bounds, "<ModelProto>")
+        return Parsed(source, "<ModelProto>", size=size)
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.fsdecode(source))
-        return _read_path(path)
+        return _read_path(path, bounds, pins)
     if isinstance(source, (bytes, bytearray, memoryview)):
         name = "<bytes>"
+        _check_size(memoryview(source).nbytes, bounds, name)
         data = bytes(source)
     elif hasattr(source, "read"):
         name = str(getattr(source, "name", "<file object>"))
         try:
-            got = source.read()
+            got = source.read() if bounds.max_model_bytes is None else source.read(bounds.max_model_bytes + 1)
         except (OSError, ValueError) as e:
             raise ModelError(f"{name}: cannot be read: {e}") from e
         if not isinstance(got, (bytes, bytearray, memoryview)):
             raise ModelError(f"{name}: gives text, not bytes", hint="open the file in binary mode: open(path, 'rb')")
         data = bytes(got)
+        _check_size(len(data), bounds, name)
     else:
         raise ModelError(
             f"cannot load a model from {type(source).__name__}",
             hint="give a path, bytes, a binary file object or an onnx.ModelProto",
         )
+    if pins is not None:
+        pins.check_model(data, name, None)
     if len(data) < weights.MIN_MODEL or (parts := weights.split(data, len(data))) is None:
-        return Parsed(_parse(data, name), name)
-    return Parsed(_parse(parts[0], name), name, None, parts[1])
+        return Parsed(_parse(data, name), name, size=len(data))
+    return Parsed(_parse(parts[0], name), name, None, parts[1], len(data))
 
 
-def _read_path(path: Path) -> Parsed:
+def _check_size(size: int, bounds: Limits, name: str) -> None:
+    try:
+        bounds.check_model(size)
+    except LimitError as e:
+        raise ModelError(f"{name}: {e}", hint=e.hint) from e
+
+
+def _read_path(path: Path, bounds: Limits, pins: Pins | None) -> Parsed:
     size = _file_size(path)
+    _check_size(size, bounds, str(path))
     form = _TEXT_FORMATS.get(path.suffix.lower())
     try:
+        pinned = None if pins is None else _read(path, size)
+        if pins is not None and pinned is not None:
+            pins.check_model(pinned, str(path), path.name)
         if form is None and size >= weights.MIN_MODEL:
-            file = _open(path)
-            parts = weights.split(file, len(file) if isinstance(file, MappedFile) else size)
+            # Out of a pinned file each constant is copied, so that the whole can go.
+            file = _open(path) if pinned is None else BytesIO(pinned)
+            size = len(file) if isinstance(file, MappedFile) else size
+            _check_size(size, bounds, str(path))
+            parts = weights.split(file, size)
             if parts is not None:
-                return Parsed(_parse(parts[0], str(path)), str(path), path, parts[1])
+                return Parsed(_parse(parts[0], str(path)), str(path), path, parts[1], size)
             file.close()
         if size > _PROTOBUF_LIMIT:
-            with path.open("rb") as file:
-                known = identify(file.read(4096))
+            known = identify(_read(path, 4096))
             raise ModelError(
                 f"{path}: has {size} bytes and is " + (known or "no ONNX model that can be read"),
                 hint="keep large weights in external data (onnx.save(model, path, save_as_external_data=True))",
             )
-        data = path.read_bytes()
+        data = _read(path, size) if pinned is None else pinned
     except OSError as e:
         raise ModelError(f"{path}: cannot be read: {e.strerror}") from e
-    return Parsed(_parse(data, str(path)) if form is None else _parse_text(data, str(path), form), str(path), path)
+    model = _parse(data, str(path)) if form is None else _parse_text(data, str(path), form)
+    return Parsed(model, str(path), path, size=size)
+
+
+def _read(path: Path, size: int) -> bytes:
+    """At most ``size`` bytes from the start of a file."""
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def _open(path: Path) -> BinaryIO | MappedFile:

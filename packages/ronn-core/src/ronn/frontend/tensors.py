@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ronn.frontend import limits
+from ronn.frontend.limits import DEFAULTS, Limits
 from ronn.frontend.names import text
 from ronn.ir.types import DType
 from ronn.mapped import MIN_MAPPED, file_of
@@ -35,8 +36,9 @@ class External(Protocol):
 class TensorReader:
     """Reads tensors of one file. Every problem is a ``ValueError`` that says what is wrong with the tensor."""
 
-    def __init__(self, external: External) -> None:
+    def __init__(self, external: External, bounds: Limits = DEFAULTS) -> None:
         self.external = external
+        self.bounds = bounds
 
     def read(self, tensor: onnx.TensorProto, raw: Callable[[], np.ndarray | None] = lambda: None) -> np.ndarray:
         """The tensor as a read-only array, a view of the stored bytes where their layout allows it.
@@ -52,6 +54,8 @@ class TensorReader:
         dims = tuple(tensor.dims)
         count = limits.element_count(dims)
         nbytes = (count * dtype.bits + 7) // 8
+        unpacked = sum(map(len, tensor.string_data)) if dtype is DType.STRING else count * dtype.numpy.itemsize
+        self.bounds.check_tensor(unpacked)
         if tensor.data_location == _EXTERNAL:
             if dtype is DType.STRING:
                 raise ValueError("strings cannot be stored in an external file")
@@ -78,6 +82,7 @@ class TensorReader:
         count = limits.element_count(dims)
         if count * max(values.itemsize, 1) > limits.MAX_SPARSE_BYTES:
             raise ValueError(f"sparse tensor of dims {list(dims)} is above {limits.MAX_SPARSE_BYTES} bytes when dense")
+        self.bounds.check_tensor(count * values.itemsize)
         if values.ndim != 1 or indices.dtype != np.int64:
             raise ValueError("sparse tensor needs values of rank 1 and int64 indices")
         if indices.ndim == 1 and len(indices) == len(values):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ronn.frontend import limits
+from ronn.frontend.limits import DEFAULTS, Limits
 from ronn.frontend.names import text
 from ronn.ir.dims import Dim, Shape, sym
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, SparseTensorType, TensorType, Type
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 _NO_NAME = frozenset({"", "?", "-1", "None", "none", "*"})
 
 
-def read_type(proto: onnx.TypeProto, depth: int = 0) -> Type | None:
+def read_type(proto: onnx.TypeProto, bounds: Limits = DEFAULTS, depth: int = 0) -> Type | None:
     """The type; None where the proto says nothing. ValueError for what ONNX does not define or bounds forbid."""
-    if depth > limits.MAX_NESTING:
-        raise ValueError(f"types are nested deeper than {limits.MAX_NESTING}")
+    bounds.check_depth(depth, "types are nested")
     kind = proto.WhichOneof("value")
     match kind:
         case None:
@@ -29,14 +29,14 @@ def read_type(proto: onnx.TypeProto, depth: int = 0) -> Type | None:
         case "sparse_tensor_type":
             return SparseTensorType(_dtype(proto.sparse_tensor_type.elem_type), _shape(proto.sparse_tensor_type))
         case "sequence_type":
-            return SequenceType(read_type(proto.sequence_type.elem_type, depth + 1))
+            return SequenceType(read_type(proto.sequence_type.elem_type, bounds, depth + 1))
         case "optional_type":
-            return OptionalType(read_type(proto.optional_type.elem_type, depth + 1))
+            return OptionalType(read_type(proto.optional_type.elem_type, bounds, depth + 1))
         case "map_type":
             key = _dtype(proto.map_type.key_type)
             if key is None or not (key.is_integer or key is DType.STRING):
                 raise ValueError("map type has keys that are neither integers nor strings")
-            return MapType(key, read_type(proto.map_type.value_type, depth + 1))
+            return MapType(key, read_type(proto.map_type.value_type, bounds, depth + 1))
     raise ValueError(f"type {kind} is not supported")
 
 

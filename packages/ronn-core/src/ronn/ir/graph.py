@@ -13,6 +13,8 @@ from ronn.records import dataclass, field
 if TYPE_CHECKING:
     import numpy as np
 
+    from ronn.frontend.limits import Limits
+    from ronn.frontend.pins import Pins
     from ronn.mapped import FileState, MappedFile
 
 
@@ -438,6 +440,7 @@ class IRModel:
     ``overridable`` names the constants of ``graph`` that the file also lists as inputs (IR version 4 and newer): they
     are constants unless a caller gives something else. ``files`` are those that constants of ``graph`` may be views of;
     ``origin`` has those that it was read from, with their state then (the model file first); () for one from memory.
+    ``limits`` are the bounds that the file was read within, ``pins`` the hashes that it had to have.
     """
 
     graph: Graph
@@ -448,6 +451,8 @@ class IRModel:
     overridable: tuple[str, ...] = ()
     files: tuple[weakref.ref[MappedFile], ...] = field(default=(), compare=False)
     origin: tuple[tuple[str, FileState], ...] = field(default=(), compare=False)
+    limits: Limits | None = field(default=None, compare=False)
+    pins: Pins | None = field(default=None, compare=False)
 
     def check_files(self) -> None:
         """Raises ModelError when a file that constants are still views of has been written since it was loaded."""

@@ -12,17 +12,17 @@ from ronn.listeners import emit
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def parse_size(given: int | str) -> int:
-    """Bytes of ``512MB``, ``1.5 GiB`` or a plain number. OptionError for anything else."""
+def parse_size(given: int | str, name: str = "memory_limit", *, least: int = 1) -> int:
+    """Bytes of ``512MB``, ``1.5 GiB`` or a plain number. OptionError, naming the option, for anything else."""
     if isinstance(given, int) and not isinstance(given, bool):
         size = given
     else:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", given) if isinstance(given, str) else None
         if found is None or found[2].upper() not in _UNITS:
-            raise OptionError(f"memory_limit={given!r} is not a size", hint='bytes, or text as "512MB" or "2GiB"')
+            raise OptionError(f"{name}={given!r} is not a size", hint='bytes, or text as "512MB" or "2GiB"')
         size = int(float(found[1]) * _UNITS[found[2].upper()])
-    if size < 1:
-        raise OptionError(f"memory_limit={given!r} leaves no memory at all")
+    if size < least:
+        raise OptionError(f"{name}={given!r} is too small: {least} is the least")
     return size
 
 

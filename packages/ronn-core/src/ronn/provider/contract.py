@@ -190,12 +190,24 @@ class Provider:
         return ""
 
     def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with defaults filled in; OptionError for an unknown one."""
-        for key in given:
+        """The options with defaults filled in; OptionError for an unknown one, or a value of another kind than the
+        default's (None says nothing of kinds)."""
+        for key, value in given.items():
             if key not in self.options:
                 near = nearest(key, list(self.options))
                 raise OptionError(
                     f"provider {self.name!r} has no option {key!r}",
                     hint=f"did you mean {near!r}?" if near else f"known options: {sorted(self.options) or 'none'}",
                 )
+            kind = _kind(self.options[key])
+            if kind and _kind(value) not in (kind, *_ALSO.get(kind, ())):
+                raise OptionError(f"option {key!r} of provider {self.name!r} is {kind}, not {value!r}")
         return {**self.options, **given}
+
+
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+_ALSO = {"a number": ("a whole number",)}
+
+
+def _kind(value: Any) -> str | None:
+    return _KINDS.get(type(value))

@@ -26,6 +26,7 @@ from ronn.ir.types import Type
 from ronn.model import Model
 from ronn.plan.stop import Stop
 from ronn.session import Session as RonnSession
+from ronn.values import symbols_of
 
 
 class Session:
@@ -281,8 +282,11 @@ class InferenceSession(Session):
             self._save_optimised(options.optimized_model_filepath)
 
     def _made(self, model: Model) -> RonnSession:
+        options = self._sess_options._for_ronn(self._disabled_optimizers)
+        known = symbols_of(model.graph)
+        options = options.replace(dimensions={n: s for n, s in options.dimensions.items() if n in known})
         try:
-            return RonnSession(model, options=self._sess_options._for_ronn(self._disabled_optimizers))
+            return RonnSession(model, options=options)
         except RonnError as e:
             raise load.refused(e, model, self._model_path) from e
 

@@ -1,0 +1,37 @@
+"""Read by mypy (``nox -s typecheck``), never run: an error that is none is one there, and the other way."""
+
+from __future__ import annotations
+
+import ronn
+from ronn.options import SessionOptions
+
+
+def right() -> None:
+    options: SessionOptions = (
+        SessionOptions.builder()
+        .provider("cuda", device=1)
+        .providers(["cpu", ("reference", {})])
+        .optimization("basic")
+        .disable_pass("fuse-gelu")
+        .dimension("batch", 1)
+        .threads(2)
+        .memory_limit("512MB")
+        .max_nodes(1000)
+        .build()
+    )
+    options = options.replace(threads=3, memory_limit=None, providers="cpu")
+    ronn.Session("model.onnx", options=options, sha256="0" * 64)
+    ronn.load("model.onnx", {"max_model_bytes": "1GB"}, sha256={"model.onnx": "0" * 64})
+
+
+def wrong() -> None:
+    builder = SessionOptions.builder()
+    builder.thread(2)  # type: ignore[attr-defined]
+    builder.threads("two")  # type: ignore[arg-type]
+    builder.threads()  # type: ignore[call-arg]
+    options = builder.build()
+    options.replace(thread=3)  # type: ignore[call-arg]
+    options.replace(threads="three")  # type: ignore[arg-type]
+    options.threads = 3  # type: ignore[misc]
+    SessionOptions(thread=3)  # type: ignore[call-arg]
+    SessionOptions(optimization=3)  # type: ignore[arg-type]
