@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 
@@ -18,7 +17,6 @@ from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType, TensorType
 from ronn.plan.plan import Plan
 from ronn.profile import profile_plan
-from ronn.profile.layout import HEIGHT, WIDTH, layered
 from ronn.profile.report import html, time_text
 from ronn.profile.work import flops_of
 from ronn.provider import Call, Ceilings, Engine, KernelCall, NativeWork
@@ -193,38 +191,10 @@ def test_json_round_trips(profile, tmp_path):
     assert data["seconds"] == profile.wall
 
 
-def test_the_page_needs_nothing_else(profile, tmp_path):
+def test_the_page_holds_the_profile(profile, tmp_path):
     profile.save(tmp_path / "run.html")
     page = (tmp_path / "run.html").read_text(encoding="utf-8")
     assert page == html(profile)
-    addresses = set(re.findall(r"\w+://[^\s\"'`)]+", page)) - {"http://www.w3.org/2000/svg"}
-    assert addresses == set() and not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
-    assert page.count("</script>") == 1  # a node's name cannot end it
-    data = json.loads(re.search(r"const P = (.*);", page)[1])
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
     assert data["graph"][1]["label"] == "bend</script>"
-    assert len(data["layout"]["nodes"]) == 3
-
-
-# --- layout
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_nodes_do_not_overlap_and_edges_go_down(seed):
-    rng = np.random.default_rng(seed)
-    count = int(rng.integers(1, 60))
-    inputs = [
-        tuple({int(i) for i in rng.integers(max(0, n - 9), n, rng.integers(0, 4))}) if n else () for n in range(count)
-    ]
-    laid = layered(inputs)
-    for i, (x, y) in enumerate(laid.nodes):
-        assert x + 0.1 >= WIDTH / 2 and x <= laid.width - WIDTH / 2 + 0.1 and 0 <= y <= laid.height
-        for a, b in laid.nodes[:i]:
-            assert abs(x - a) >= WIDTH - 0.2 or abs(y - b) >= HEIGHT - 0.2
-    assert sorted((s, t) for s, t, _ in laid.edges) == sorted((s, t) for t, before in enumerate(inputs) for s in before)
-    for s, t, points in laid.edges:
-        assert points[0] == laid.nodes[s] and points[-1] == laid.nodes[t]
-        assert all(b[1] > a[1] for a, b in itertools.pairwise(points))
-
-
-def test_an_empty_graph_has_a_layout():
-    assert layered([]).nodes == []
+    assert [k["ops"] for k in data["kernels"]] == ["MatMul", "Tanh", "Reshape"]

@@ -88,3 +88,17 @@ def test_explain_shows_who_refused(ronn, classifier):
     data = ronn("explain", classifier, "-p", "null", "-p", "reference", "--json").data
     assert set(data["counts"]) <= {"null", "reference"}
     assert ronn("explain", classifier, "-p", "null", "-p", "reference").code == 0
+
+
+def test_inspect_writes_a_page(ronn, classifier, tmp_path):
+    page = tmp_path / "c.html"
+    result = ronn("inspect", classifier, "--html", page, "-p", "reference", "--dim", "batch=2")
+    assert result.code == 0 and result.out == "" and f"wrote {page}" in result.err
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>") and "f32[2,3,8,8]" in text and "fuse-conv-bn" in text
+
+
+def test_inspect_writes_a_page_and_what_else_is_asked_for(ronn, classifier, tmp_path):
+    result = ronn("inspect", classifier, "--html", tmp_path / "c.html", "-p", "reference", "--json")
+    assert result.data["nodes"] == 6
+    assert "batch = 1" in result.err  # a size that nobody gave

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,6 +122,11 @@ def console() -> Console:
     """Standard output. Not a terminal: wide enough that no table cell is cut, and no colours."""
     out = Console(highlight=False)
     return out if out.is_terminal else Console(highlight=False, width=200, no_color=True)
+
+
+def waiting(what: str) -> AbstractContextManager[Any]:
+    """Says on a terminal what is being done, as long as it takes."""
+    return Console(stderr=True).status(what)
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -204,13 +204,15 @@ def _size(d: int | str | None, axis: int, rank: int, dims: dict[str, int]) -> in
         return d
     if d is not None and d in dims:
         return dims[d]
-    size = _guess((d or "").lower(), axis, rank)
+    size = guessed_size(d, axis, rank)
     if d is not None:
         dims[d] = size
     return size
 
 
-def _guess(name: str, axis: int, rank: int) -> int:
+def guessed_size(dim: str | None, axis: int, rank: int) -> int:
+    """A size for a dim that a model leaves open, by its name and place."""
+    name = "" if dim is None else dim.lower()
     if any(word in name for word in ("past", "cache")):
         return 0 if "len" in name or "seq" in name else _UNKNOWN_LENGTH
     if "batch" in name or axis == 0:

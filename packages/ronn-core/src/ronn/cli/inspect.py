@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from ronn.cli.common import (
     DimOpt,
@@ -22,14 +22,14 @@ from ronn.cli.common import (
     session_options,
     size_text,
     table,
+    waiting,
     write_json,
 )
 from ronn.errors import OptionError, nearest
 
 if TYPE_CHECKING:
     from ronn.compile import Request
-    from ronn.ir.graph import Graph, IRModel
-    from ronn.model import Model
+    from ronn.ir.graph import Graph
     from ronn.passes.manager import PassRow
 
 STAGES = ("imported", "portable", "specialised", "assigned")
@@ -52,9 +52,14 @@ def inspect(
     disable_pass: DisableOpt = None,
     dim: DimOpt = None,
     option: OptionOpt = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write one self-contained page: graph, stages and passes, placement, memory over time."),
+    ] = None,
     json: JsonOpt = False,
 ) -> None:
-    """Show what MODEL is made of: metadata, inputs and outputs, operators, parameters, sizes; or its graph as text.
+    """Show what MODEL is made of: metadata, inputs and outputs, operators, parameters, sizes; or its graph as text
+    or as a page.
 
     Examples:
 
@@ -65,22 +70,33 @@ def inspect(
         ronn inspect model.onnx --after fuse-conv-bn
 
         ronn inspect model.onnx --after assigned --dim batch=1
+
+        ronn inspect model.onnx --html model.html
     """
     from ronn.compile import Request
+    from ronn.inspection import facts, inspect_model
     from ronn.model import Model
     from ronn.targets import resolve_targets
     from ronn.values import check_dimensions
 
     options = session_options(optimization, disable_pass, dim, option)
     loaded = Model.load(model, options)
+    check_dimensions(options.dimensions, loaded.graph)
+    if html is not None:
+        with waiting("compiling and looking"):
+            found = inspect_model(loaded, providers=provider, options=options, path=model)
+        found.save(html)
+        told = Console(stderr=True, highlight=False)
+        for note in found.notes:
+            told.print(note, style="yellow", markup=False, soft_wrap=True)
+        told.print(f"wrote {html}", soft_wrap=True, markup=False)
     if after is not None:
-        check_dimensions(options.dimensions, loaded.graph)
         typer.echo(text_after(Request(loaded.ir, resolve_targets(provider), options), after))
     elif ir:
         typer.echo(str(loaded.graph))
     elif json:
         write_json(facts(loaded, model))
-    else:
+    elif html is None:
         show(facts(loaded, model))
 
 
@@ -128,54 +144,6 @@ def _after_pass(request: Request, name: str) -> str:
             f"pass {name!r} does not run with these options", hint="`ronn passes` shows which level runs it"
         )
     return f"# after {name}: {len(rewrites)} run(s), {sum(rewrites)} rewrite(s)\n{text.rstrip()}"
-
-
-def facts(model: Model, path: Path) -> dict[str, Any]:
-    """Everything that the tables show, ready for JSON."""
-    ir = model.ir
-    meta = ir.metadata
-    external = [f for f in path.parent.glob(f"{path.stem}*") if f != path and f.suffix in (".data", ".bin", ".weight")]
-    return {
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "external_files": {f.name: f.stat().st_size for f in external},
-        "producer": f"{meta.producer_name} {meta.producer_version}".strip(),
-        "graph": meta.graph_name,
-        "description": meta.description,
-        "ir_version": meta.ir_version,
-        "opsets": {domain or "ai.onnx": version for domain, version in ir.opset_imports.items()},
-        "functions": [f"{f.domain}::{f.name}" for f in ir.functions.values()],
-        "metadata": dict(meta.custom),
-        "inputs": [_value(i) for i in model.inputs],
-        "outputs": [_value(o) for o in model.outputs],
-        "nodes": sum(1 for _ in ir.graph.all_nodes()),
-        "operators": dict(Counter(n.op_id for n in ir.graph.all_nodes()).most_common()),
-        "parameters": parameters(ir),
-    }
-
-
-def _value(info: Any) -> dict[str, Any]:
-    shape = None if info.shape is None else list(info.shape)
-    return {"name": info.name, "dtype": info.dtype, "shape": shape, "type": str(info.type) if info.type else "?"}
-
-
-def parameters(ir: IRModel) -> dict[str, dict[str, int]]:
-    """Constants by dtype: how many there are, their elements, their bytes (as ONNX stores them)."""
-    found: dict[str, dict[str, int]] = {}
-    for graph in _graphs(ir.graph):
-        for value in graph.initializers.values():
-            data, dtype = value.data, value.dtype
-            if data is None or dtype is None:
-                continue
-            row = found.setdefault(dtype.onnx_name, {"tensors": 0, "elements": 0, "bytes": 0})
-            row["tensors"] += 1
-            row["elements"] += int(data.size)
-            row["bytes"] += int(-(-data.size * dtype.bits // 8)) if dtype.bits else sum(len(str(s)) for s in data.flat)
-    return dict(sorted(found.items(), key=lambda kv: -kv[1]["bytes"]))
-
-
-def _graphs(graph: Graph) -> list[Graph]:
-    return [graph, *(g for node in graph for sub in node.subgraphs() for g in _graphs(sub))]
 
 
 def show(data: dict[str, Any]) -> None:

@@ -346,6 +346,12 @@ class Plan:
 
     # --- resources
 
+    @property
+    def ends(self) -> tuple[list[Value], list[Value]]:
+        """The values of its inputs and outputs, in order."""
+        values = {slot: value for value, slot in self._slot.items()}
+        return [values[s] for s in self.input_slots], [values[s] for s in self.output_slots]
+
     def all_plans(self) -> list[Plan]:
         """This plan, those of its subgraphs and its tail's."""
         return [self, *(q for p in self.inner for q in p.all_plans())]

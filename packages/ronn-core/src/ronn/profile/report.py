@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ronn._version import __version__
+from ronn.page import render
 from ronn.profile.data import KernelTime, Profile
-from ronn.profile.layout import HEIGHT, WIDTH, layered
 
 _BUSY = 1.3  # times the accounted time from which a run is said to have been disturbed
-_MARK = "/*PROFILE*/null"
 
 
 def time_text(seconds: float) -> str:
@@ -138,24 +136,15 @@ def trace(profile: Profile) -> dict[str, Any]:
 
 def html(profile: Profile) -> str:
     """One page with everything in it: graph, timeline, roofline, table. It loads nothing."""
-    data = as_data(profile)
-    laid = layered([n.inputs for n in profile.graph])
-    data["layout"] = {
-        "nodes": laid.nodes,
-        "edges": [[s, t, points] for s, t, points in laid.edges],
-        "size": [laid.width, laid.height],
-        "node": [WIDTH, HEIGHT],
-    }
-    page = files("ronn.profile").joinpath("page.html").read_text(encoding="utf-8")
-    # "<" could end the script that the data stands in.
-    return page.replace(_MARK, json.dumps(data, default=str).replace("<", "\\u003c"))
+    title = f"{Path(profile.model).name}: RONN profile"
+    return render(title, as_data(profile), package="ronn.profile", name="profile")
 
 
 def save(profile: Profile, path: str | os.PathLike[str]) -> None:
     """Writes a page, a trace or plain JSON, by the file's ending."""
     target = Path(path)
     if target.suffix in (".html", ".htm"):
-        target.write_text(html(profile), encoding="utf-8")
+        target.write_text(html(profile), encoding="utf-8", errors="replace")
     elif target.name.endswith(".trace.json"):
         target.write_text(json.dumps(trace(profile)), encoding="utf-8")
     else:
