@@ -23,8 +23,8 @@ from ronn.plan.plan import Plan
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
-    from ronn.partition import Target
     from ronn.model import Model
+    from ronn.partition import Target
 
 
 @dataclass(frozen=True)
