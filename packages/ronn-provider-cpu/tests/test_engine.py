@@ -21,10 +21,9 @@ from onnx import numpy_helper
 import ronn
 from ronn.plan.stop import NEVER
 from ronn_provider_cpu.compiling import native_library, unusable
-from ronn_provider_cpu.engine import pool as pools
 from ronn_provider_cpu.engine.measure import ceilings, launch_costs
 from ronn_provider_cpu.engine.native import engine
-from ronn_provider_cpu.engine.pool import Launch, Pool, default_threads
+from ronn_provider_cpu.engine.pool import Launch, Pool
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 
@@ -342,22 +341,15 @@ def test_the_pool_fits_the_affinity_mask():
     code = """
     import os
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from ronn.threads import default_threads
     from ronn_provider_cpu.engine import pool
-    print(pool.default_threads())
+    print(default_threads())
     import ronn
     from test_engine import feed, network
     ronn.Session(network(), providers=["cpu"]).run(feed(0))
     print(len(pool._pool._threads))
     """
     assert in_process(code, RONN_THREADS="").split() == ["1", "0"]
-
-
-def test_the_setting_says_how_many_threads(monkeypatch):
-    monkeypatch.setenv("RONN_THREADS", "3")
-    assert default_threads() == 3
-    monkeypatch.delenv("RONN_THREADS")
-    monkeypatch.setattr(pools.host, "threads", lambda: {"number": 5})
-    assert default_threads() == 5
 
 
 def test_ceilings_and_costs_are_plausible():

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ronn.options import SessionOptions
     from ronn.plan.stop import Stop
     from ronn.session import Session
+    from ronn.threads import set_threads
     from ronn.values import Outputs, ValueInfo
 
 _HOME = {
@@ -47,6 +48,7 @@ _HOME = {
     "Stop": "plan.stop",
     "ValueInfo": "values",
     "hookimpl": "hookspecs",
+    "set_threads": "threads",
     **dict.fromkeys(
         (
             "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError", "ModelError",
@@ -79,6 +81,7 @@ __all__ = [
     "events",
     "hookimpl",
     "load",
+    "set_threads",
 ]
 
 
@@ -92,6 +95,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'ronn' has no attribute {name!r}")
+    if home != "errors":
+        import_module("ronn.host").check_interpreter()
     value = getattr(import_module(f"ronn.{home}"), name)
     globals()[name] = value
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,45 +47,73 @@ def threads() -> dict[str, Any]:
 
 
 def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Processors that the control group grants, as a fraction; None without a limit (or without control groups)."""
-    found = [q for q in (*_quotas_v2(root, own), _quota_v1(root)) if q is not None]
+    """Processors that the control groups grant, as a fraction; None without a limit (or without control groups).
+
+    The tightest of the process's own group and of those around it, in version 2 and in version 1.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        lines = []
+    groups = {controllers: path for _, controllers, path in (line for line in lines if len(line) == 3)}
+    folders = [*_around(root, groups.get("", "/"))]
+    for controllers, path in groups.items():
+        if "cpu" in controllers.split(","):
+            folders += [f for name in dict.fromkeys((controllers, "cpu")) for f in _around(root / name, path)]
+    folders += [root / "cpu", root / "cpu,cpuacct"]  # where a container has its own group mounted
+    found = [q for folder in dict.fromkeys(folders) if (q := _quota(folder)) is not None]
     return min(found, default=None)
 
 
-def _quotas_v2(root: Path, own: Path) -> list[float | None]:
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        lines = []
-    inner = next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")
-    folder, quotas = root / inner, []
-    while folder == root or root in folder.parents:
+def _around(root: Path, group: str) -> list[Path]:
+    """The folder of a group, and those of the groups around it."""
+    inner = root.joinpath(*(part for part in group.split("/") if part not in ("", ".", "..")))
+    return [f for f in (inner, *inner.parents) if f == root or root in f.parents]
+
+
+def _quota(folder: Path) -> float | None:
+    for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         try:
-            quota, period = (folder / "cpu.max").read_text().split()[:2]
-            quotas.append(None if quota == "max" else int(quota) / int(period))
+            quota, period = " ".join((folder / name).read_text() for name in files).split()[:2]
+            if quota != "max" and int(quota) > 0 and int(period) > 0:
+                return int(quota) / int(period)
         except (OSError, ValueError):
             pass
-        if folder == root:
-            break
-        folder = folder.parent
-    return quotas
+    return None
 
 
-def _quota_v1(root: Path) -> float | None:
-    try:
-        quota = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        period = int((root / "cpu/cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
-    return quota / period if quota > 0 and period > 0 else None
+def check_interpreter() -> None:
+    """Raises RonnError in a sub-interpreter, before anything is imported that cannot live in one."""
+    if not _in_main_interpreter():
+        from ronn.errors import RonnError
+
+        raise RonnError(
+            "RONN does not run in a sub-interpreter: NumPy and the pool of native threads belong to the whole process",
+            hint="use threads (kernels run without the GIL) or processes (sessions can be pickled); under mod_wsgi set "
+            "WSGIApplicationGroup %{GLOBAL}",
+        )
+
+
+def _in_main_interpreter() -> bool:
+    import _thread
+
+    asked = getattr(_thread, "_is_main_interpreter", None)
+    if asked is not None:
+        return bool(asked())
+    if sys.implementation.name != "cpython":
+        return True
+    import ctypes
+
+    here, main = ctypes.pythonapi.PyInterpreterState_Get, ctypes.pythonapi.PyInterpreterState_Main
+    here.restype = main.restype = ctypes.c_void_p
+    return bool(here() == main())
 
 
 def give_free_memory_back() -> None:
     """Hands memory that has been freed, but is still held by the C library, back to the system (glibc)."""
-    import ctypes
-    import sys
+    if sys.platform == "linux" and not sys.is_finalizing():  # then nothing can be imported any more
+        import ctypes
 
-    if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
+from ronn.forks import renew_after_fork
 from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
@@ -26,6 +26,7 @@ from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
 from ronn.plan.stop import Stop, Stops
 from ronn.targets import ProviderSpec, resolve_targets
+from ronn.threads import when_set
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import (
     Outputs,
@@ -48,16 +49,16 @@ if TYPE_CHECKING:
 _Key = tuple["tuple[builtins.type, np.dtype, tuple[int, ...]]", ...]
 
 _alive: weakref.WeakSet[Session] = weakref.WeakSet()
-"""Open sessions: a child process after a fork makes their locks anew."""
+"""Sessions that make their plans anew when runs may use more threads than before."""
 
 
-def _after_fork() -> None:
-    for session in list(_alive):
-        session._after_fork()
+def _threads_changed(before: int, after: int) -> None:
+    if after > before:
+        for session in list(_alive):
+            session._replan()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+when_set(_threads_changed)
 
 
 class Session:
@@ -103,6 +104,7 @@ class Session:
         self._output_names = tuple(self._base.portable.output_names)
         self._base.check()
         _alive.add(self)
+        renew_after_fork(self)
         seconds = monotonic() - began
         tell_session(self._targets, seconds, **self._event_fields)
 
@@ -175,6 +177,7 @@ class Session:
         trace: Sequence[str] = (),
         timeout: float | None = None,
         stop: Stop | None = None,
+        threads: int | None = None,
     ) -> Outputs:
         """Runs the model once.
 
@@ -186,13 +189,14 @@ class Session:
         timeout: seconds after which the run ends with RunTimeoutError, before its next kernel; what planning a new
             size takes counts. None: no limit.
         stop: ends the run, before its next kernel, as soon as some thread has called its ``set()``.
+        threads: how many this run may use at most, the calling one included. None: as many as the session may.
 
         Returns a mapping in output order that also unpacks like a tuple. Arrays are the caller's own.
         Raises InputError for inputs that do not fit, ExecutionError naming the node that failed, CancelledError when
         stopped. The session can be used on after each of them.
         """
-        if timeout is not None or stop is not None:
-            with self._stops.own(timeout, stop) as own_stop:
+        if timeout is not None or stop is not None or threads is not None:
+            with self._stops.own(timeout, stop, threads) as own_stop:
                 return self._run_any(inputs, outputs, trace, own_stop)
         if outputs is None and not trace:
             try:
@@ -348,11 +352,21 @@ class Session:
         # No lock: variants call this with theirs held. An entry that comes back by a race goes the next time.
         self._seen = {key: plan for key, plan in list(self._seen.items()) if plan.keep}
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a child process: locks that other threads of the parent held are nobody's now, and their runs are over."""
         self._lock = threading.RLock()
         self._stops = Stops()
         for variant in self._variants.values():
             variant.after_fork()
+        if self._budget is not None:
+            plans = [q for v in self._variants.values() for _, p in v.plans() for q in p.all_plans()]
+            self._budget.taken = sum(q.arena_size * q.frames[1] for q in plans)
+
+    def _replan(self) -> None:
+        if any(t.options.get("threads", 0) == 0 for t in self._targets):
+            with self._lock:
+                for variant in self._variants.values():
+                    variant.trim(keep=0)
 
     def _traced(self, names: Sequence[str]) -> tuple[str, ...]:
         graph = self._model.graph

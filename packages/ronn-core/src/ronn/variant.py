@@ -169,10 +169,10 @@ class Variant:
         for _, plan in self.plans():
             plan.trim()
 
-    def trim(self) -> None:
-        """Drops every plan but the latest, and gives the arenas that no run uses back."""
+    def trim(self, keep: int = 1) -> None:
+        """Drops every plan but the latest ``keep``, and gives the arenas that no run uses back."""
         with self._lock:
-            while len(self._plans) > 1:
+            while len(self._plans) > keep:
                 self._drop(self._plans.popitem(last=False)[1])
             self.idle_back()
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 import typer
 
-from ronn import host
 from ronn._version import __version__
 from ronn.cli.app import COMMANDS
 from ronn.plugins import Registry, registry
@@ -83,30 +81,6 @@ def test_doctor_tells_the_environment(ronn, monkeypatch, tmp_path):
     assert knobs["RONN_VERFIY"]["problem"] == "nothing reads this"
     assert data["cache"] == {"folder": str(tmp_path), "exists": True, "bytes": 5}
     assert data["threads"]["number"] >= 1 and data["threads"]["from"] in data["threads"]["sources"]
-
-
-def test_cgroup_quotas(tmp_path: Path):
-    own = tmp_path / "cgroup"
-    own.write_text("0::/outer/inner\n")
-    inner = tmp_path / "fs" / "outer" / "inner"
-    inner.mkdir(parents=True)
-    assert host.cgroup_quota(tmp_path / "fs", own) is None
-    (inner / "cpu.max").write_text("max 100000\n")
-    assert host.cgroup_quota(tmp_path / "fs", own) is None
-    (inner.parent / "cpu.max").write_text("150000 100000\n")
-    assert host.cgroup_quota(tmp_path / "fs", own) == 1.5
-    (inner / "cpu.max").write_text("50000 100000\n")
-    assert host.cgroup_quota(tmp_path / "fs", own) == 0.5
-    old = tmp_path / "v1" / "cpu"
-    old.mkdir(parents=True)
-    (old / "cpu.cfs_quota_us").write_text("200000")
-    (old / "cpu.cfs_period_us").write_text("100000")
-    assert host.cgroup_quota(tmp_path / "v1", tmp_path / "none") == 2
-
-
-def test_threads_come_from_the_tightest_source(monkeypatch):
-    monkeypatch.setattr(host, "cgroup_quota", lambda: 0.5)
-    assert host.threads()["number"] == 1 and host.threads()["from"] == "cgroup quota"
 
 
 def test_passes_lists_every_pass(ronn):

@@ -132,3 +132,60 @@ def test_wrong_use() -> None:
     assert done.returncode == 2 and "there is no program 'no-such-program'" in done.stderr
     done = compat(sys.executable)
     assert done.returncode == 2 and "is not a Python program" in done.stderr
+
+
+# --- programs that start others
+
+STARTS = """
+import multiprocessing, subprocess, sys
+from concurrent.futures import ProcessPoolExecutor
+
+def which(name):
+    import onnxruntime
+    return f"{name} {onnxruntime.__name__}"
+
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+            print(pool.submit(which, method).result(), flush=True)
+    code = "import onnxruntime, sys; print(onnxruntime.__name__, [p for p in sys.path if 'children' in p])"
+    subprocess.run([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no fork server")
+def test_children_of_a_program_get_it_too(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(STARTS, encoding="utf-8")
+    done = compat(str(tmp_path / "p.py"))
+    own = "ronn.compat.onnxruntime"
+    wanted = [f"spawn {own}", f"forkserver {own}", f"{own} []"]
+    assert (done.stdout.splitlines(), done.stderr) == (wanted, "")
+
+
+def test_the_environments_own_sitecustomize_is_run(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.mine = __file__\n", encoding="utf-8")
+    code = BOTH + (
+        "import os, subprocess\n"
+        f"os.environ['PYTHONPATH'] = os.pathsep.join([{str(tmp_path)!r}, os.environ.get('PYTHONPATH', '')])\n"
+        "ronn.compat.install(children=True)\n"
+        "ask = 'import sys, sitecustomize as s, onnxruntime; print(sys.mine, s.__file__, onnxruntime.__name__)'\n"
+        "subprocess.run([sys.executable, '-c', ask], check=True)\n"
+        "ronn.compat.uninstall()\n"
+        "ask = 'import sys, ronn.compat; print(sys.mine, ronn.compat.installed())'\n"
+        "subprocess.run([sys.executable, '-c', ask], check=True)\n"
+    )
+    done = child(code)
+    theirs = str(tmp_path / "sitecustomize.py")
+    wanted = [f"{theirs} {theirs} ronn.compat.onnxruntime", f"{theirs} False"]
+    assert done.stdout.splitlines() == wanted, done.stderr
+
+
+def test_a_python_without_ronn_is_left_alone(tmp_path: Path) -> None:
+    from ronn.compat import finder
+
+    code = f"import sys; sys.path.insert(0, {finder._CHILDREN!r}); import sitecustomize; print(len(sys.meta_path))"
+    bare = [sys.executable, "-I", "-S"]  # it finds the standard library and nothing else
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([*bare, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    plain = subprocess.run([*bare, "-c", "import sys; print(len(sys.meta_path))"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, plain.stdout), done.stderr

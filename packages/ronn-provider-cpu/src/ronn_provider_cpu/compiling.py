@@ -12,11 +12,12 @@ from ronn.errors import OptionError, ProviderError
 from ronn.options import PRECISIONS
 from ronn.provider.contract import Call, CompiledPart, Part
 from ronn.records import dataclass
+from ronn.threads import default_threads
 from ronn_codegen.native.library import BuildError, Library, library
 from ronn_codegen.native.machine import LEVELS
 from ronn_provider_cpu import fuse
 from ronn_provider_cpu.engine.native import engine
-from ronn_provider_cpu.engine.pool import EXECUTOR, default_threads
+from ronn_provider_cpu.engine.pool import EXECUTOR
 from ronn_provider_cpu.lowering import Context, Lowering, Refused, lower_node, to_call
 from ronn_provider_cpu.progress import compile_progress
 from ronn_provider_cpu.spending import Spending

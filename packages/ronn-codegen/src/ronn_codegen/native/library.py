@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ronn.debug import say
+from ronn.forks import renew_after_fork
 from ronn.listeners import current_run, emit, watched
 from ronn_codegen.native import sources
 from ronn_codegen.native.cache import CodeCache, code_folder
@@ -299,6 +299,5 @@ def library(level: str = "native") -> Library:
 @lru_cache(maxsize=16)
 def _library(level: str, folder: Path) -> Library:
     made = Library(machine(level))
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=made.after_fork)
+    renew_after_fork(made)
     return made

@@ -28,6 +28,7 @@ def doctor(json: JsonOpt = False) -> None:
 def facts() -> dict[str, Any]:
     """The whole report as plain data."""
     from ronn import host
+    from ronn import threads as number_of_threads
     from ronn.cli.providers import provider_rows
 
     cache = host.cache_folder()
@@ -37,7 +38,7 @@ def facts() -> dict[str, Any]:
         "system": platform.platform(),
         "packages": versions(),
         "cpu": host.cpu(),
-        "threads": host.threads(),
+        "threads": number_of_threads.found(),
         "providers": provider_rows(),
         "knobs": knob_rows(),
         "cache": {"folder": str(cache), "exists": cache.is_dir(), "bytes": _size_of(cache)},
@@ -94,7 +95,7 @@ def show(data: dict[str, Any]) -> None:
     add(about, "processor", f"{cpu['name']} ({cpu['machine']})")
     add(about, "features", " ".join(cpu["features"]) or "not told by this system")
     sources = ", ".join(f"{name} {n:g}" for name, n in threads["sources"].items())
-    add(about, "threads", f"{threads['number']}, from the {threads['from']} ({sources})")
+    add(about, "threads", f"{threads['number']}, from {threads['from']} ({sources})")
     size = size_text(cache["bytes"]) if cache["exists"] else "not there yet"
     add(about, "cache", f"{cache['folder']} ({size})")
     out.print(about)

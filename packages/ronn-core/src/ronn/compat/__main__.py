@@ -14,7 +14,8 @@ from ronn.compat.finder import install
 USAGE = """usage: python -m ronn.compat PROGRAM [ARGS...]
        python -m ronn.compat -m MODULE [ARGS...]
 
-Runs a Python program (a file, or a command on the PATH that is one) unmodified, with RONN under the name onnxruntime.
+Runs a Python program (a file, or a command on the PATH that is one) unmodified, with RONN under the name onnxruntime;
+so do the Python programs that it starts.
 """
 
 
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> int:
         (sys.stdout if arguments[:1] in (["-h"], ["--help"]) else sys.stderr).write(USAGE)
         return 0 if arguments[:1] in (["-h"], ["--help"]) else 2
     if arguments[0] == "-m":
-        install()
+        install(children=True)
         sys.argv = arguments[1:]
         sys.path[0] = os.getcwd()
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     if b"\0" in source:
         sys.stderr.write(f"ronn.compat: {program} is not a Python program\n")
         return 2
-    install()
+    install(children=True)
     sys.argv = [program, *arguments[1:]]
     path = os.path.abspath(program)  # as Python itself names the main file
     sys.path[0] = os.path.dirname(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.abc import Loader
@@ -64,12 +65,21 @@ class _Finder(DistributionFinder):
         return [_Distribution()] if name is None or name.lower() == NAME else []
 
 
-def install() -> None:
+_CHILDREN = str(Path(__file__).parent / "children")  # holds a sitecustomize, which Python imports when it starts
+
+
+def install(*, children: bool = False) -> None:
     """From now on ``import onnxruntime`` gives RONN, in this process. Doing it twice is fine.
+
+    children: also in Python programs that this process starts from now on (by ``multiprocessing`` with spawn or
+    forkserver, by ``subprocess``), and in theirs: a folder is put on their PYTHONPATH, in ``os.environ``. Forked
+    children need nothing; Pythons that are started with -I, -E or -S, or without RONN, stay as they are.
 
     Raises ImportError when the real onnxruntime, or anything else of that name, has been imported already: whoever did
     has kept it.
     """
+    if children:
+        _set_path([_CHILDREN, *_path()])
     if any(isinstance(f, _Finder) for f in sys.meta_path):
         return
     present = sys.modules.get(NAME)
@@ -87,10 +97,23 @@ def install() -> None:
 
 def uninstall() -> None:
     """Undoes ``install``: later imports find whatever is installed under the name. What was imported stays in use."""
+    _set_path(_path())
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _Finder)]
     for name in [n for n in sys.modules if n == NAME or n.startswith(f"{NAME}.")]:
         if sys.modules[name].__name__.startswith(_HOME):
             del sys.modules[name]
+
+
+def _path() -> list[str]:
+    """PYTHONPATH without the folder that is for children."""
+    return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p not in ("", _CHILDREN)]
+
+
+def _set_path(folders: list[str]) -> None:
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    else:
+        os.environ.pop("PYTHONPATH", None)
 
 
 def installed() -> bool:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ronn.errors import MemoryLimitError, OptionError
+from ronn.forks import renew_after_fork
 from ronn.listeners import emit
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -48,6 +49,11 @@ class Budget:
         self.constants = 0
         self.taken = 0
         self.reclaim: Callable[[], None] | None = None
+        self._lock = threading.RLock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
         self._lock = threading.RLock()
 
     def admit(self, constants: int, need: int, largest: Sequence[tuple[int, str]]) -> None:

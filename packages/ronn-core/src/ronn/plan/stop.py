@@ -21,14 +21,17 @@ class Stop:
     """Given to a run, it can end it between kernels: ``set()`` from any thread, or its ``deadline`` passing.
 
     timeout: seconds from now until the deadline; None for no deadline. within: another stop that sets this one too.
+    threads: how many the runs may use; None for as many as their session lets them.
 
     One stop may be given to several runs, which then end together. It cannot be taken back: later runs that are given
     it do not start.
     """
 
-    __slots__ = ("__weakref__", "_inner", "_outer", "_word", "address", "deadline", "reason", "timeout")
+    __slots__ = ("__weakref__", "_inner", "_outer", "_word", "address", "deadline", "reason", "threads", "timeout")
 
-    def __init__(self, timeout: float | None = None, within: Stop | None = None) -> None:
+    def __init__(
+        self, timeout: float | None = None, within: Stop | None = None, threads: int | None = None
+    ) -> None:
         self._word = np.zeros(1, np.int64)
         self._inner: set[Stop] = set()
         self._outer = within
@@ -37,6 +40,8 @@ class Stop:
         self.timeout = timeout
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.reason: str | None = None
+        bounds = [n for n in (threads, None if within is None else within.threads) if n is not None]
+        self.threads: int | None = min(bounds, default=None)
         if within is not None:
             within._inner.add(self)
             if within.reason is not None:
@@ -85,14 +90,18 @@ class Stops:
         self._lock = threading.Lock()
 
     @contextmanager
-    def own(self, timeout: float | None, stop: Stop | None) -> Iterator[Stop]:
-        """A stop for one run: ``stop``, or a new one, that ends it after ``timeout`` seconds as well.
+    def own(self, timeout: float | None, stop: Stop | None, threads: int | None = None) -> Iterator[Stop]:
+        """A stop for one run: ``stop``, or a new one, that ends it after ``timeout`` seconds as well, and holds it to
+        so many threads.
 
-        Raises OptionError for a timeout that is not a time, CancelledError at once when the stop is due already.
+        Raises OptionError for a timeout that is not a time or a number that is none of threads, CancelledError at once
+        when the stop is due already.
         """
         if timeout is not None and not timeout >= 0:
             raise OptionError(f"timeout={timeout!r} is not a time", hint="seconds, or None for no limit")
-        mine = Stop(timeout, stop)
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise OptionError(f"threads={threads!r} is not a number of threads", hint="from 1 on, or None for all")
+        mine = Stop(timeout, stop, threads)
         with self._lock:
             self._own.add(mine)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.forks import renew_after_fork
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType, Type
 from ronn.plan.plan import Plan
@@ -44,6 +45,11 @@ class Tail:
         self._known = known
         self._patience = patience
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
         self._lock = threading.Lock()
 
     def __call__(self, *values: Any) -> Any:

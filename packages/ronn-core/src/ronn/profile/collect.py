@@ -19,6 +19,7 @@ from ronn.profile.work import flops_of
 from ronn.provider import Call
 from ronn.provider.native import At, Engine, KernelCall
 from ronn.records import dataclass
+from ronn.threads import default_threads
 
 Key = tuple[int, int]
 """A kernel: number of its call, number of the kernel in the call (-1: a function)."""
@@ -131,7 +132,7 @@ def profile_plan(
         graph=_graph(calls),
         spans=sorted(spans, key=lambda s: s.start),
         ceilings=None if engine is None else engine.ceilings(),
-        machine={**host.cpu(), "threads": host.threads()["number"]},
+        machine={**host.cpu(), "threads": default_threads()},
     )
 
 

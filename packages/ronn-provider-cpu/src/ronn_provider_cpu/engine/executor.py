@@ -14,7 +14,8 @@ The control block, one cache line (8 words) each so that threads do not disturb 
     SLEEPERS  workers that sleep, or are about to
     STOP      1: workers return
     OWNER     1: a run has the pool
-    SYSTEM    address of libc's syscall, how often a waiting worker looks before it sleeps: between runs, inside a run
+    SYSTEM    address of libc's syscall, how often a waiting worker looks before it sleeps: between runs, inside a run;
+              LIMIT: threads that a run may use, whatever it was launched with
 
 What may happen in which order:
 
@@ -41,6 +42,7 @@ from ronn_provider_cpu.engine.layout import (
     EVERYBODY,
     FUTEX,
     JOB,
+    LIMIT,
     MAX_SHARES,
     OWNER,
     SHARE_BITS,
@@ -135,10 +137,11 @@ def run_plan(target: Target) -> Any:
             kernel, block, shares = read(steps, 3 * i), read(steps, 3 * i + 1), read(steps, 3 * i + 2)
             if clock != 0:
                 write(clock, i, cycles())
-            if shares > 1 and threads > 1 and not owner and load_acquire(pool, OWNER) == 0:
+            allowed = min(threads, read(pool, LIMIT)) if shares > 1 else 1
+            if allowed > 1 and not owner and load_acquire(pool, OWNER) == 0:
                 owner = compare_exchange(pool, OWNER, 0, 1)
-            if shares > 1 and owner:
-                _share_out(pool, kernel, block, shares, threads)
+            if allowed > 1 and owner:
+                _share_out(pool, kernel, block, shares, allowed)
             else:
                 call_kernel(kernel, block, 0, 1)
         if clock != 0:

@@ -1,6 +1,7 @@
 """Words of the pool's control block; see ``executor``."""
 
 EPOCH, CLAIM, DONE, JOB, SLEEPERS, STOP, OWNER, SYSTEM = range(0, 64, 8)
+LIMIT = SYSTEM + 3
 WORDS = 64
 SHARE_BITS = 20
 MAX_SHARES = (1 << SHARE_BITS) - 1

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ronn import host, knobs
+from ronn import threads as process_threads
 from ronn.plan.segment import address
 from ronn.plan.stop import NEVER, Stop
 from ronn_codegen.native.library import Library
-from ronn_provider_cpu.engine.layout import EVERYBODY, FUTEX, STOP, SYSTEM, WAKE_PRIVATE, WORDS
+from ronn_provider_cpu.engine.layout import EVERYBODY, FUTEX, LIMIT, STOP, SYSTEM, WAKE_PRIVATE, WORDS
 
 EXECUTOR = "ronn_provider_cpu.engine.executor"
 _BETWEEN = 50e-6  # seconds that a worker looks out for the next run before it sleeps
@@ -23,15 +23,9 @@ _SLICE = 1 << 27  # cycles (some 50 ms) after which a run comes back to Python, 
 _WHOLE = 1 << 62
 _BASELINE = 0.002  # seconds that a cycle is measured over, at least
 _LONG_BASELINE = 1.0  # after so long what was found is good enough for ever
-_STOP_WORD = 5
+_THREADS_WORD, _STOP_WORD = 3, 5
 _ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 _RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p)  # run_plan does not ask which share of how many it is
-
-
-def default_threads() -> int:
-    """Threads that a run uses unless its session says otherwise: RONN_THREADS, else what the process may use."""
-    given = knobs.THREADS.get()
-    return given if given > 0 else int(host.threads()["number"])
 
 
 class Pool:
@@ -51,7 +45,9 @@ class Pool:
         look = _seconds_of_a_look(_ENTRY(library.address(EXECUTOR, "spin")), self.address)
         self.words[SYSTEM : SYSTEM + 3] = syscall, int(_BETWEEN / look), int(_INSIDE / look)
         self._threads: list[threading.Thread] = []
+        self._wanted = 1
         self._lock = threading.Lock()
+        self.hold_to(process_threads.limit())
         self._born = self._now()
         self._tick: float | None = None
 
@@ -105,9 +101,14 @@ class Pool:
     def fit(self, steps: np.ndarray, threads: int) -> int:
         """The threads that ``steps`` can use, which are there from now on."""
         threads = min(threads, int(steps[:, 2].max(initial=1)))
-        if threads > 1:
-            self.grow(threads - 1)
+        self._wanted = max(self._wanted, threads)
+        self.grow(min(threads, int(self.words[LIMIT])) - 1)
         return threads
+
+    def hold_to(self, limit: int | None) -> None:
+        """From now on no run uses more than ``limit`` threads; None: no limit but what each was launched with."""
+        self.words[LIMIT] = _WHOLE if limit is None else limit
+        self.grow(min(self._wanted, int(self.words[LIMIT])) - 1)
 
     def stop(self) -> None:
         """Ends the workers (tests; a process that exits need not)."""
@@ -121,7 +122,9 @@ class Pool:
 class Launch:
     """Runs the same steps again and again: its argument block is made once. One thread at a time calls it."""
 
-    __slots__ = ("_block", "_library", "_pool", "_run", "_state", "_steps", "_stop", "_threads", "_where", "_words")
+    __slots__ = (
+        "_block", "_fitted", "_library", "_pool", "_run", "_state", "_steps", "_stop", "_threads", "_where", "_words",
+    )  # fmt: skip
 
     def __init__(self, library: Library, steps: np.ndarray, threads: int) -> None:
         self._library = library
@@ -130,13 +133,14 @@ class Launch:
         self._stop = NEVER
         self._words = np.array([0, _SLICE], np.int64)
         self._state = self._words.data
+        self._fitted = 1
         self._attach(pool(library))
 
     def _attach(self, to: Pool) -> None:
         self._pool = to
-        threads = to.fit(self._steps, self._threads)
+        self._fitted = to.fit(self._steps, self._threads)
         places = self._stop.address, address(self._words)
-        words = (to.address, address(self._steps), len(self._steps), threads, 0, *places)
+        words = (to.address, address(self._steps), len(self._steps), self._allowed, 0, *places)
         self._block = (ctypes.c_int64 * len(words))(*words)
         self._where = ctypes.addressof(self._block)
         self._run = to.run_plan
@@ -149,12 +153,17 @@ class Launch:
         if stop is not self._stop:
             self._stop = stop
             self._block[_STOP_WORD] = stop.address
+            self._block[_THREADS_WORD] = self._allowed
             self._state[1] = _SLICE
         if stop.deadline is not None:
             self._state[1] = self._until(stop)
         self._state[0] = first
         self._run(self._where)
         return self._state[0]
+
+    @property
+    def _allowed(self) -> int:
+        return self._fitted if self._stop.threads is None else min(self._fitted, self._stop.threads)
 
     def _until(self, stop: Stop) -> int:
         remaining = stop.remaining
@@ -187,6 +196,14 @@ def pool(library: Library) -> Pool:
                 _pool = Pool(library)
             found = _pool
     return found
+
+
+def _limit_changed(before: int, after: int) -> None:
+    if _pool is not None:
+        _pool.hold_to(process_threads.limit())
+
+
+process_threads.when_set(_limit_changed)
 
 
 def _after_fork() -> None:
