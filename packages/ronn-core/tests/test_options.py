@@ -261,3 +261,13 @@ def test_every_mistake_is_a_ronn_error_and_a_value_error():
         SessionOptions(zzz=1)
     with pytest.raises(ValueError, match="zzz"):
         SessionOptions(zzz=1)
+
+
+def test_a_dim_whose_name_is_no_word_can_be_fixed() -> None:
+    value = h.make_tensor_value_info("x", T.FLOAT, ["Dynamic.0", 2])
+    out = h.make_tensor_value_info("y", T.FLOAT, None)
+    model = h.make_model(h.make_graph([h.make_node("Relu", ["x"], ["y"])], "g", [value], [out]))
+    session = ronn.Session(model, options={"dimensions": {"Dynamic.0": 3}})
+    assert session.run(np.ones((3, 2), np.float32))["y"].shape == (3, 2)
+    with pytest.raises(ronn.InputError, match=r"dim 'Dynamic\.0' is 4"):
+        session.run(np.ones((4, 2), np.float32))

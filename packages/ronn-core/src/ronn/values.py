@@ -264,7 +264,7 @@ def check_dimensions(dimensions: Mapping[str, int], graph: Graph) -> None:
 def symbols_of(graph: Graph) -> set[str]:
     """Names of the symbolic dims in the types of a graph and its subgraphs."""
     shapes = (v.type.shape for v in graph.values() if isinstance(v.type, TensorType) and v.type.shape is not None)
-    found = {str(d) for s in shapes for d in s if isinstance(d, Sym) and d.is_name}
+    found = {n for s in shapes for d in s if isinstance(d, Sym) and d.is_name for n in d.names()}
     return found.union(*(symbols_of(sub) for sub in graph.inner_graphs()))
 
 

@@ -160,7 +160,9 @@ class Report:
                 found = ", ".join(f"{i}: {score:.4g}" for i, score in classes)
                 out.print(f"top {len(classes)} of {name}[{row}]: {found}", markup=False)
         again = "" if self.again_ms is None else f", then {self.again_ms:.2f} ms (median of {len(self.times_ms) - 1})"
-        out.print(f"time: load {self.load_ms:.1f} ms, first run {self.times_ms[0]:.2f} ms{again}")
+        compiles = self.session.stats().compiles
+        kept = f" ({compiles} kernel modules were compiled, and are kept)" if compiles else ""
+        out.print(f"time: load {self.load_ms:.1f} ms, first run {self.times_ms[0]:.2f} ms{kept}{again}")
         counts = self.session.placement().counts()
         out.print("ran on: " + ", ".join(f"{provider} {n} nodes" for provider, n in counts.items()))
         if self.made_up:
