@@ -17,6 +17,7 @@ from ronn._version import __version__
 
 if TYPE_CHECKING:
     from ronn import events
+    from ronn.custom import op, remove_op
     from ronn.errors import (
         CancelledError,
         ExecutionError,
@@ -48,6 +49,8 @@ _HOME = {
     "Stop": "plan.stop",
     "ValueInfo": "values",
     "hookimpl": "hookspecs",
+    "op": "custom",
+    "remove_op": "custom",
     "set_threads": "threads",
     **dict.fromkeys(
         (
@@ -81,6 +84,8 @@ __all__ = [
     "events",
     "hookimpl",
     "load",
+    "op",
+    "remove_op",
     "set_threads",
 ]
 

@@ -16,16 +16,18 @@ import numpy as np
 
 from ronn import knobs
 from ronn.debug import say
-from ronn.errors import InternalError, ModelError, ProviderError, RonnError
+from ronn.errors import InternalError, ModelError, PlacementError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
 from ronn.listeners import emit
 from ronn.observe import tell_fallbacks, tell_plan
+from ronn.ops import custom
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
 from ronn.partition import (
     CONTROL,
+    LATER,
     Target,
     ask,
     assign,
@@ -231,7 +233,10 @@ def to_plan(assigned: Graph, request: Request, experiences: Experiences | None =
     ``whole``: the graph is that of the model, whose inputs a caller gives.
     """
     making = _Making({t.name: t for t in request.targets}, request.budget, request.options.limits.max_tensor_bytes)
-    halves = split(assigned, whole) if _waits_for_sizes(request) else None
+    waiting = next((n for n in assigned if n.provider == LATER), None)
+    halves = split(assigned, whole, waiting is not None) if waiting is not None or _waits_for_sizes(request) else None
+    if halves is None and waiting is not None:
+        raise PlacementError("nothing tells the types of this node's inputs", node=waiting)
     if halves is None:
         plan = _plan(assigned, assigned.inputs, making)
     else:
@@ -285,6 +290,7 @@ def _imported(request: Request) -> Graph:
     request.model.check_files()
     graph = clone(request.model.graph)
     forget_declared_shapes(graph)
+    custom.check_nodes(graph)
     if request.given:
         for name in request.given:
             value = graph.initializers.pop(name)

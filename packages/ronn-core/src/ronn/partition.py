@@ -8,6 +8,8 @@ from typing import Any
 
 from ronn.errors import PlacementError, ProviderError, RonnError
 from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.types import TensorType
+from ronn.ops import custom
 from ronn.plugins import registry
 from ronn.provider import Device, No, Part, Provider, Support, Yes
 from ronn.records import dataclass, replace
@@ -15,18 +17,25 @@ from ronn.records import dataclass, replace
 CONTROL = "ronn"
 """The name that placements give to the plan itself, which runs control flow and copies."""
 
+LATER = "later"
+"""What stands there for nodes that are placed when a run has found out the types of their inputs."""
+
 DOMAIN, COPY = "ronn", "Copy"
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+_TYPELESS = frozenset({"reference", "python"})
+"""Providers that run nodes on values of any type as they come."""
+_KNOWN_DOMAINS = frozenset(("", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft", "ronn"))
 _MAX_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A provider that a session lists: one of its devices, and its options."""
+    """A provider that a session lists: one of its devices, and its options. ``implied``: nobody listed it."""
 
     provider: Provider
     device: Device
     options: Mapping[str, Any]
+    implied: bool = False
 
     @property
     def name(self) -> str:
@@ -39,6 +48,11 @@ class Bid:
 
     target: Target
     support: Support
+
+    @property
+    def refusal(self) -> str:
+        """Why it said no; empty where it said yes, or has nothing to do with such nodes."""
+        return self.support.reason if isinstance(self.support, No) else ""
 
 
 def is_control_flow(node: Node) -> bool:
@@ -67,6 +81,10 @@ def _until_taken(node: Node, targets: Sequence[Target]) -> list[Bid]:
 
 def ask(target: Target, node: Node) -> Support:
     """What a target says about a node. ProviderError when it raises, or says neither Yes nor No."""
+    if custom.table and target.name not in _TYPELESS:
+        open_ = next((v for v in node.inputs if v is not None and _is_untyped(v)), None)
+        if open_ is not None:
+            return No(f"the type of %{open_.name} is not known before the model runs (shape= of ronn.op tells it)")
     try:
         support = target.provider.supports(node, target.device)
     except RonnError:
@@ -103,6 +121,8 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
     session lists them; a ``ronn_choose`` plugin may choose otherwise among those that bid.
     """
     choose = registry().manager.hook.ronn_choose
+    first = targets[0] if targets else None
+    unsettled: set[Node] = set()
     bids = collect_bids(graph, targets, everybody=bool(choose.get_hookimpls()))
     chosen = choose(graph=graph, bids=bids) or {}
     orphans: list[tuple[Node, list[Bid]]] = []
@@ -114,11 +134,11 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
         willing = [b for b in bids[node] if isinstance(b.support, Yes)]
         if not willing:
             orphans.append((node, bids[node]))
+            unsettled.add(node)
             continue
         best = min(willing, key=lambda b: (b.target.name != chosen.get(node), _score(b) <= 0, targets.index(b.target)))
         node.provider = best.target.name
-        before = bids[node][: bids[node].index(best)]
-        refused = {b.target.name: b.support.reason for b in before if isinstance(b.support, No)}
+        refused = _refusals(best, bids[node])
         node.reason = _reason(best, refused, chosen.get(node) == best.target.name)
         for name, reason in refused.items():
             pair = (name, best.target.name)
@@ -128,13 +148,52 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
                 fallbacks[pair] = Fallback(*pair, 1, why)
             else:
                 fallbacks[pair] = replace(known, nodes=known.nodes + 1)
+        if best.target is not first and not best.target.implied:
+            unsettled.add(node)
+    if unsettled and any(t.implied for t in targets) and all(t.device.memory == "host" for t in targets):
+        waiting = _put_off(graph, unsettled)
+        orphans = [(n, b) for n, b in orphans if n not in waiting]
     if orphans:
         raise _placement_error(orphans, targets)
     return list(fallbacks.values())
 
 
+def _put_off(graph: Graph, unsettled: set[Node]) -> set[Node]:
+    """Leaves nodes that a better provider may take once types are known (``unsettled``) for later, where functions of
+    ``ronn.op`` without a shape rule stand before them. Gives them and the nodes inside of them."""
+    waiting: set[Node] = set()
+    for node in graph:
+        inside = [node, *(n for sub in node.subgraphs() for n in sub.all_nodes())]
+        open_ = next((v for v in needs(node) if v.producer is not None and _is_untyped(v)), None)
+        if open_ is not None and any(n in unsettled for n in inside):
+            node.provider = LATER
+            node.reason = f"placed when the model runs: the type of %{open_.name} is not known before"
+            waiting.update(inside)
+    return waiting
+
+
+def _is_untyped(value: Value) -> bool:
+    return value.type is None or (isinstance(value.type, TensorType) and value.type.dtype is None)
+
+
+def needs(node: Node) -> list[Value]:
+    """The values that a node takes, those that its subgraphs take from outside among them."""
+    found = [v for v in node.inputs if v is not None]
+    for sub in node.subgraphs():
+        found += sub.captures()
+    return found
+
+
 def _score(bid: Bid) -> float:
     return bid.support.score if isinstance(bid.support, Yes) else 0.0
+
+
+def _refusals(best: Bid, bids: Sequence[Bid]) -> dict[str, str]:
+    """Why those asked before the one that was chosen said no."""
+    before = bids[: bids.index(best)]
+    if best.target.implied:  # that nobody else has an operator of one's own goes without saying
+        before = [b for b in before if not b.refusal.startswith("no kernel")]
+    return {b.target.name: b.refusal for b in before if b.refusal}
 
 
 def _reason(best: Bid, refused: Mapping[str, str], by_plugin: bool) -> str:
@@ -147,12 +206,16 @@ def _reason(best: Bid, refused: Mapping[str, str], by_plugin: bool) -> str:
 def _placement_error(orphans: Sequence[tuple[Node, list[Bid]]], targets: Sequence[Target]) -> PlacementError:
     lines = []
     for node, bids in orphans[:_MAX_NAMED]:
-        why = "; ".join(f"{b.target.name}: {b.support.reason}" for b in bids if isinstance(b.support, No))
+        why = "; ".join(f"{b.target.name}: {b.refusal}" for b in bids if b.refusal)
         lines.append(f"  {node.op_id} {node.label!r} (opset {node.version}): {why or 'no provider listed'}")
     if len(orphans) > _MAX_NAMED:
         lines.append(f"  ... and {len(orphans) - _MAX_NAMED} more")
-    listed = [t.name for t in targets]
+    listed = [t.name for t in targets if not t.implied]
+    domain, op = orphans[0][0].domain, orphans[0][0].op
     hint = (
+        f"@ronn.op({domain!r}, {op!r}, 1) on a NumPy function makes it run, as does a provider that has it"
+        if domain not in _KNOWN_DOMAINS
+        else
         "list a fallback, for instance providers=" + repr([*listed, "reference"])
         if "reference" not in listed
         else "no installed provider listed here implements it; `ronn check MODEL` lists all such nodes"

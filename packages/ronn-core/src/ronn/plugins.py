@@ -15,6 +15,7 @@ from ronn.debug import say
 from ronn.entry_points import UNKNOWN, EntryPoint, entry_points
 from ronn.errors import ProviderError, nearest
 from ronn.listeners import emit, plug, unplug
+from ronn.ops import custom
 from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -84,6 +85,13 @@ def _distribution(point: Loadable) -> tuple[str, str]:
     return (UNKNOWN, UNKNOWN) if dist is None else (dist.name, dist.version)
 
 
+def _registers_operators(target: Any) -> bool:
+    """Whether it is a function of ``ronn.op``, or a module or package of such."""
+    home = getattr(target, "__name__", "?")
+    fns = [o.fn for o in custom.registered()]
+    return any(target is f or f.__module__ == home or f.__module__.startswith(home + ".") for f in fns)
+
+
 class Registry:
     """The providers and plugins of this environment, or of the entry points that are given."""
 
@@ -129,8 +137,10 @@ class Registry:
                 "ronn_providers", [p for p in self.manager.get_plugins() if p is not target]
             )
             providers = [p for group in caller() for p in group]
-            if not self.manager.get_hookcallers(target):
-                raise TypeError(f"{record.target} is neither a Provider nor a plugin with ronn_* hooks")
+            if not self.manager.get_hookcallers(target) and not _registers_operators(target):
+                raise TypeError(
+                    f"{record.target} is neither a Provider nor a plugin with ronn_* hooks nor a module of ronn.op"
+                )
             ops = self.manager.subset_hook_caller(
                 "ronn_ops", [p for p in self.manager.get_plugins() if p is not target]
             )

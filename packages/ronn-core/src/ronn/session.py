@@ -160,7 +160,7 @@ class Session:
     @property
     def providers(self) -> list[str]:
         """Names of the providers listed, in order."""
-        return [t.name for t in self._targets]
+        return [t.name for t in self._targets if not t.implied]
 
     def placement(self) -> Placement:
         """Where every node runs and why: of the latest plan, or before the first run of the plan for unknown sizes."""

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable
 
 from ronn.ir.graph import Graph, Node, Value, clone_node
 from ronn.ir.types import TensorType
+from ronn.partition import needs
 from ronn.records import dataclass
 
 LEAST_TAIL = 8
@@ -51,15 +52,17 @@ class Split:
     given: bool
 
 
-def split(graph: Graph, given: bool = True) -> Split | None:
+def split(graph: Graph, given: bool = True, forced: bool = False) -> Split | None:
     """The two halves of ``graph``, copied; None when every size is known, or too little would be gained.
 
-    ``given``: whether values of the graph's inputs alone are reason enough.
+    ``given``: whether values of the graph's inputs alone are reason enough. ``forced``: however short the tail.
     """
     if not any(_of_unknown_size(node) or _wanted_operands(node) for node in graph):
         return None  # the usual case, found out quickly
     head, tail, wanted = _sort(graph)
-    short = len(tail) < LEAST_TAIL or not head
+    short = (len(tail) < LEAST_TAIL and not forced) or not head
+    if short and forced:
+        return None
     if short:
         if not given:
             return None
@@ -73,7 +76,7 @@ def split(graph: Graph, given: bool = True) -> Split | None:
         if makers > _FEW:
             return None
     made_in_tail = {v for node in tail for v in node.outputs}
-    crossing = list(dict.fromkeys(v for node in tail for v in _needs(node) if not v.is_const and v not in made_in_tail))
+    crossing = list(dict.fromkeys(v for node in tail for v in needs(node) if not v.is_const and v not in made_in_tail))
     tail_outputs = list(dict.fromkeys(o for o in graph.outputs if o in made_in_tail))
     if not crossing or (short and any(_open(v) for v in crossing)):
         return None
@@ -94,7 +97,7 @@ def _sort(graph: Graph, given: Container[Value] = ()) -> tuple[list[Node], list[
     wanted: set[Value] = set()
     for node in graph:
         operands = _wanted_operands(node)
-        if any(v in open_ for v in _needs(node)):
+        if any(v in open_ for v in needs(node)):
             tail.append(node)
             open_.update(node.outputs)
             wanted.update(v for v in operands if v not in open_)
@@ -114,9 +117,9 @@ def _given(graph: Graph) -> set[Value]:
     """Small inputs of the graph, and what little is computed from them alone."""
     found = {v for v in graph.inputs if _holds(v, _SMALL)}
     for node in graph:
-        needs = list(_needs(node))
-        little = all(v in found or (v.is_const and _holds(v, _SMALL)) for v in needs)
-        if little and needs and all(_holds(v, _TINY) for v in node.outputs if v.name):
+        taken = needs(node)
+        little = all(v in found or (v.is_const and _holds(v, _SMALL)) for v in taken)
+        if little and taken and all(_holds(v, _TINY) for v in node.outputs if v.name):
             found.update(v for v in node.outputs if v.name)
     return found
 
@@ -139,14 +142,14 @@ def _with_makers(
             leaves.add(value)
         elif value.producer not in makers:
             makers.add(value.producer)
-            todo += [v for v in _needs(value.producer) if not v.is_const]
+            todo += [v for v in needs(value.producer) if not v.is_const]
     inside = {*tail, *makers}
     needed = set(graph.outputs)
     kept: list[Node] = []
     for node in reversed(head):
         if node not in makers or any(v in needed for v in node.outputs):
             kept.append(node)
-            needed.update(_needs(node))
+            needed.update(needs(node))
     return kept[::-1], [node for node in graph if node in inside], leaves, len(makers)
 
 
@@ -156,13 +159,6 @@ def _wanted_operands(node: Node) -> list[Value]:
     if places is None:
         return []
     return [v for v in map(node.input, places) if v is not None and v.data is None]
-
-
-def _needs(node: Node) -> Iterable[Value]:
-    found = [v for v in node.inputs if v is not None]
-    for sub in node.subgraphs():
-        found += sub.captures()
-    return found
 
 
 def _of_unknown_size(node: Node) -> bool:
@@ -192,7 +188,7 @@ def _copy(
         return mapping[value]
 
     out.inputs = [copied(v) for v in inputs]
-    constants = [*(v for node in nodes for v in _needs(node)), *outputs]
+    constants = [*(v for node in nodes for v in needs(node)), *outputs]
     for value in dict.fromkeys(v for v in constants if v.is_const):
         out.initializers[value.name] = copied(value)
     for node in nodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ronn.ops import custom
 from ronn.options import ProviderSpec as ProviderSpec
 from ronn.options import SessionOptions, provider_specs
 from ronn.partition import Target
@@ -35,4 +36,13 @@ def resolve_targets(
         if options is not None:
             given = options.for_provider(record.provider.options, given)
         targets.append(Target(record.provider, record.devices()[0], record.provider.check_options(given)))
-    return tuple(targets)
+    return (*targets, *implied_targets())
+
+
+def implied_targets() -> tuple[Target, ...]:
+    """What stands behind the providers listed: the functions of ``ronn.op``, where any are registered."""
+    if not custom.table:
+        return ()
+    from ronn.custom.python import target
+
+    return (target(),)

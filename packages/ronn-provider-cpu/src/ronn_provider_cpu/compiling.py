@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ronn import knobs
 from ronn.debug import say
 from ronn.errors import OptionError, ProviderError
+from ronn.ops import custom
 from ronn.options import PRECISIONS
 from ronn.provider.contract import Call, CompiledPart, Part
 from ronn.records import dataclass
@@ -80,6 +81,10 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
         ]
     threads = int(options.get("threads") or default_threads())
     before = kernels.compiles_here
+    if custom.changes():
+        from ronn_provider_cpu.custom_loops import adopt
+
+        adopt()
     context = Context(kernels, options)
     made: list[Lowering | Node] = []
     report: list[Lowered] = []

@@ -30,6 +30,11 @@ _SERIAL_ROWS, _LARGE = 8, 1 << 14  # fewer rows leave threads idle: elementwise 
 _tried: dict[tuple[object, ...], bool] = {}
 
 
+def forget() -> None:
+    """Forgets what was tried: operators may mean something else now."""
+    _tried.clear()
+
+
 @dataclass(eq=False)
 class _Group:
     """Nodes that will be one loop over ``space``. ``sources``: nodes of others that make what they take; ``after``: the

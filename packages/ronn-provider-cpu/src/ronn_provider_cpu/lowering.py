@@ -22,6 +22,7 @@ from ronn.families import Families
 from ronn.identity import identity
 from ronn.ir.types import TensorType
 from ronn.mapped import give_back
+from ronn.ops import custom
 from ronn.ops.schema import schema_of
 from ronn.plan.segment import address
 from ronn.provider.contract import Call
@@ -481,10 +482,17 @@ def table() -> Mapping[tuple[str, str], list[Entry]]:
     return _table
 
 
+def forget(domain: str, op: str) -> None:
+    """Takes the lowerings of an operator out."""
+    _table.pop((domain, op), None)
+    lowerings.cache_clear()
+
+
 @cache
 def lowerings(domain: str, op: str) -> Sequence[Entry]:
     """The lowerings of an operator, the newest first."""
-    _families.modules(domain, op)
+    if (domain, op) not in custom.table:  # theirs are registered, not found
+        _families.modules(domain, op)
     return _table.get((domain, op), ())
 
 

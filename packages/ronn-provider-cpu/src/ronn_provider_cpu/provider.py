@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.families import Families
-from ronn.provider.contract import CachedFile, CompiledPart, Device, Part, Progress
+from ronn.ops import custom
+from ronn.provider.contract import CachedFile, Call, CompiledPart, Device, Part, Progress, Support
 from ronn.provider.kernels import KernelProvider, KernelSet
 from ronn_provider_cpu.index import KERNELS
 
 if TYPE_CHECKING:
+    from ronn.ir.graph import Node
     from ronn.passes.manager import Pass
 
 NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", KERNELS)
@@ -43,6 +45,20 @@ class CpuProvider(KernelProvider):
         from ronn_provider_cpu.passes.widen_half import widen_half
 
         return (*QUANTISED, *CLASSICAL, widen_half, *LATE)
+
+    def supports(self, node: Node, device: Device) -> Support:
+        if (node.domain, node.op) not in custom.table:
+            return super().supports(node, device)
+        from ronn_provider_cpu.custom_loops import support
+
+        return support(node)
+
+    def kernel_call(self, node: Node, options: Mapping[str, Any]) -> Call:
+        if (node.domain, node.op) not in custom.table:
+            return super().kernel_call(node, options)
+        from ronn.custom.python import python_call
+
+        return python_call(node)
 
     def kernels(self) -> KernelSet:
         return KernelSet(families=NUMPY_KERNELS)

@@ -79,6 +79,8 @@ ROWS: dict[tuple[str, str], Rule] = {}
 """Rules of operators whose result has the shape of their input."""
 REDUCES: dict[tuple[str, str], Rule] = {}
 """Rules of operators that leave one element of each row."""
+LAST_AXIS: set[tuple[str, str]] = set()
+"""Operators of these tables whose rows lie along the last axis, whatever their attributes say."""
 
 
 def _mark(table: dict[tuple[str, str], Rule], ops: tuple[str, ...], domain: str) -> Callable[[R], R]:

@@ -180,6 +180,16 @@ def rule(*ops: str, domain: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
+def rule_of(domain: str, op: str) -> Rule | None:
+    """The rule that is registered for an operator; None when there is none."""
+    return _rule_of(domain, op)
+
+
+def forget_rule(domain: str, op: str) -> None:
+    """Takes back what ``rule`` registered for an operator."""
+    _rules.pop((domain, op), None)
+
+
 class Inferred:
     """What inference saw of each node of a graph when it last looked at it, so that looking again at one where nothing
     has changed costs nothing. Types, arrays and known elements are replaced and never changed, so identity tells."""

@@ -52,11 +52,12 @@ class OpSchema:
     min_inputs: int = 0
     max_inputs: int = 2**31 - 1
     functions: tuple[int, ...] = ()  # opsets that ONNX has function bodies for
+    deterministic: bool = True
 
     @property
     def pure(self) -> bool:
         """Whether the outputs depend on inputs and attributes alone."""
-        return (self.domain, self.op) not in _IMPURE
+        return self.deterministic and (self.domain, self.op) not in _IMPURE
 
     def formal_input(self, index: int) -> Formal | None:
         return _formal(self.inputs, index)
@@ -78,6 +79,16 @@ def register_schema(schema: OpSchema) -> None:
     """Declares an operator of a domain that ONNX does not define (newest version last wins for equal ``since``)."""
     versions = [s for s in _extra.get((schema.domain, schema.op), []) if s.since != schema.since]
     _extra[(schema.domain, schema.op)] = sorted([*versions, schema], key=lambda s: s.since)
+    find_schema.cache_clear()
+
+
+def forget_schema(domain: str, op: str, since: int) -> None:
+    """Takes back what ``register_schema`` declared."""
+    left = [s for s in _extra.get((domain, op), []) if s.since != since]
+    if left:
+        _extra[(domain, op)] = left
+    else:
+        _extra.pop((domain, op), None)
     find_schema.cache_clear()
 
 

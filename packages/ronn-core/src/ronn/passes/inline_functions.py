@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ronn.errors import ModelError
 from ronn.ir.graph import Function, Graph, Node
+from ronn.ops import custom
 from ronn.passes.edit import walk
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.splice import replace_node, splice
 
+MAX_DEPTH = 256
 MAX_NODES = 4_000_000  # of the inlined model: nested calls can grow without bound in a small file
 
 
@@ -17,11 +19,11 @@ def inline_functions(graph: Graph, context: PassContext) -> bool:
 
     Raises ModelError for a function that calls itself, and for bodies that grow past ``MAX_NODES`` nodes.
     """
-    if not context.functions:
+    if not context.functions and not custom.table:
         return False
     _check_recursion(context)
     changed, total = False, 0
-    while True:
+    for _ in range(MAX_DEPTH):
         again = False
         for owner, node in walk(graph, context):
             function = _called(node, context)
@@ -46,11 +48,20 @@ def inline_functions(graph: Graph, context: PassContext) -> bool:
             again = changed = True
         if not again:
             return changed
+    raise ModelError(f"functions call each other more than {MAX_DEPTH} deep")
 
 
 def _called(node: Node, context: PassContext) -> Function | None:
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return context.functions.get((domain, node.op, node.overload))
+    found = context.functions.get((domain, node.op, node.overload))
+    if found is None:
+        own = custom.find_for(node)
+        # A provider that has an operator of its own domain whole is not to lose it.
+        if own is not None and own.body is not None and (context.claimed is None or not context.takes(node)):
+            own.signature.check(node)
+            own.signature.bind(node)
+            return own.body
+    return found
 
 
 def _check_recursion(context: PassContext) -> None:

@@ -161,7 +161,8 @@ _GROUPS = {
 }
 
 
-def _parse_dtypes(dtypes: str | Mapping[str, str] | None) -> dict[str, frozenset[str]]:
+def parse_dtypes(dtypes: str | Mapping[str, str] | None) -> dict[str, frozenset[str]]:
+    """The element types that ``dtypes=`` allows, groups spelled out, by type variable (``""``: the first input)."""
     if dtypes is None:
         return {}
     if isinstance(dtypes, str):
@@ -205,7 +206,7 @@ def kernel(
     """
 
     def mark(fn: F) -> F:
-        allowed = _parse_dtypes(dtypes)
+        allowed = parse_dtypes(dtypes)
         made = Kernel(fn, op, domain, since, until, allowed, when, prepare, into, tuple(inplace), view, note)
         fn.__dict__.setdefault("__ronn_kernels__", []).append(made)
         return fn

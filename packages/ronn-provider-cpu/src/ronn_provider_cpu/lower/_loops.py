@@ -138,7 +138,7 @@ class Elementwise:
     """The operands of a node, for the rules of ``ronn_codegen.loops.pointwise``."""
 
     def __init__(self, body: Body, node: Node) -> None:
-        self._body, self._node = body, node
+        self._body, self.node = body, node
         self._facts = Lowering((node,), body.c.context)
         self.op: str = node.op
         self.attr = self._facts.attr
@@ -149,17 +149,17 @@ class Elementwise:
 
     @property
     def dtype(self) -> str:
-        return type_name(self._node.outputs[0])
+        return type_name(self.node.outputs[0])
 
     @property
     def count(self) -> int:
-        return len(self._node.inputs)
+        return len(self.node.inputs)
 
     def has(self, index: int) -> bool:
-        return self._node.input(index) is not None
+        return self.node.input(index) is not None
 
     def _input(self, index: int) -> Value:
-        value = self._node.input(index)
+        value = self.node.input(index)
         if value is None:
             raise NotLowered(f"input {index} is omitted")
         return value
@@ -186,7 +186,7 @@ class Elementwise:
         return element.cast("f32") if element.dtype in HALVES else element
 
     def number(self, index: int) -> float | int | None:
-        value = self._node.input(index)
+        value = self.node.input(index)
         if value is None or value.data is None or value.data.size != 1:
             return None
         found: float | int = value.data.reshape(()).item()

@@ -67,6 +67,12 @@ class Written:
 _written: dict[tuple[object, ...], Written] = {}
 
 
+def forget() -> None:
+    """Forgets what was made: operators may mean something else now."""
+    _made.clear()
+    _written.clear()
+
+
 def run(
     c: Lowering,
     nodes: Sequence[Node],

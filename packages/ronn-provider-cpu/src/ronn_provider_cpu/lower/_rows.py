@@ -11,7 +11,7 @@ from ronn.records import dataclass
 from ronn_codegen.loops.language import FLOATS, HALVES, Loop, LoopError
 from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.pointwise import NotLowered
-from ronn_codegen.loops.rows import REDUCES, ROWS
+from ronn_codegen.loops.rows import LAST_AXIS, REDUCES, ROWS
 from ronn_provider_cpu.lower._loops import Body, Space, nowhere, type_name
 from ronn_provider_cpu.lower._made import Over, run
 from ronn_provider_cpu.lowering import Lowering, Operand
@@ -74,6 +74,8 @@ def frame(node: Node) -> Frame | None:
     rank = len(shape)
     if rank == 0:
         shape, rank = (1,), 1
+    if key in LAST_AXIS:
+        return Frame(shape, (rank - 1,))
     if key in REDUCES:
         return Frame(shape, _reduced(c, node, rank))
     match node.op:
