@@ -41,6 +41,13 @@ def test_the_support_matrix_is_fresh() -> None:
     assert support.PAGE.read_text(encoding="utf-8") == support.page() + "\n", "run: python docs/support.py"
 
 
+def test_the_pictures_and_tables_of_the_performance_page_are_those_of_the_committed_results() -> None:
+    charts = load("charts")
+    assert charts.PAGE.read_text(encoding="utf-8") == charts.page(), "run: python docs/charts.py"
+    for name, text in charts.pictures().items():
+        assert (charts.PICTURES / f"{name}.svg").read_text(encoding="utf-8") == text, "run: python docs/charts.py"
+
+
 @pytest.mark.parametrize("module", ["ronn", "ronn.provider"])
 def test_the_reference_is_complete(module: str) -> None:
     """Every public name stands on the page of its module, and says what it is; so do the public members of classes."""
