@@ -16,6 +16,7 @@ from ronn.frontend.pins import Pins
 from ronn.frontend.proto import model_to_proto
 from ronn.ir.graph import IRModel
 from ronn.mapped import FileState, state_of
+from ronn.ops import custom
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
@@ -115,14 +116,15 @@ def reduce_session(session: Session) -> tuple[Any, ...]:
     if session._closed:
         raise RonnError("the session is closed: there is no model left to pickle")
     source = carried(session.model) if session._owns_model else session.model
-    return _session, (type(session), source, _listed(session), session.options, session.model.ir.pins)
+    own = custom.homes(session.model.graph)
+    return _session, (type(session), source, _listed(session), session.options, session.model.ir.pins, own)
 
 
 def _listed(session: Session) -> Sequence[Any]:
     """The providers as they were listed; where they were not, those that were chosen."""
     given = session._providers
     if given is None:
-        return [t.name for t in session._targets]
+        return session.providers
     listed = [given] if isinstance(given, str) else given
     return [spec if isinstance(spec, str) else (spec[0], dict(spec[1])) for spec in listed]
 
@@ -137,8 +139,14 @@ def _model(cls: type[Model], source: Reference | bytes, limits: Limits | None, p
 
 
 def _session(
-    cls: type[Session], source: Any, providers: Sequence[Any], options: SessionOptions, pins: Pins | None
+    cls: type[Session],
+    source: Any,
+    providers: Sequence[Any],
+    options: SessionOptions,
+    pins: Pins | None,
+    own: Sequence[custom.Home] = (),
 ) -> Session:
+    custom.bring_in(own)
     if isinstance(source, Reference):
         sha256 = None if pins is None else pins.sha256
         return cls(source.path(), providers=providers, options=options, sha256=sha256)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
+import pickle
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -20,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from custom_models import DOMAIN, info, model, node
 
 import ronn
-from ronn.errors import ExecutionError, ModelError
+from ronn.errors import ExecutionError, ModelError, OptionError
 
 X = np.array([-1, 0.5, 2], np.float32)
 
@@ -413,3 +416,46 @@ def test_types_nobody_knows_inside_a_subgraph():
         [info("x"), info("c", [], T.BOOL)], [info("y", None, T.DOUBLE)],
     )  # fmt: skip
     assert ronn.Session(m).run({"x": X, "c": np.array(True)})["y"].tolist() == (-X).tolist()
+
+
+OPS_MODULE = f"""
+import ronn
+
+@ronn.op({DOMAIN!r}, "Doubled", 1, shape="T -> T")
+def doubled(x):
+    return x * 2
+"""
+CHILD = """
+import pickle, sys
+session = pickle.load(open(sys.argv[1], "rb"))
+print(session.run([1.0, 2.0])["y"].tolist(), session.providers)
+"""
+
+
+def test_a_pickled_session_imports_its_functions(tmp_path, monkeypatch):
+    (tmp_path / "ops_to_carry.py").write_text(OPS_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("ops_to_carry")
+
+    s = ronn.Session(model([node("Doubled", ["x"], ["y"])]))
+    (tmp_path / "session.pickle").write_bytes(pickle.dumps(s))
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "session.pickle")]
+    path = os.pathsep.join([*sys.path, str(tmp_path)])
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.stdout.split() == ["[2.0,", "4.0]", *str(s.providers).split()], done.stderr
+    path = os.pathsep.join(p for p in sys.path if p != str(tmp_path))
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert "module 'ops_to_carry', which registers test.custom::Doubled, cannot be imported" in done.stderr
+    del sys.modules["ops_to_carry"]
+
+
+def test_a_pickled_session_whose_function_nobody_can_import():
+    @ronn.op(DOMAIN, "Local", 1)
+    def local(x):
+        return x
+
+    text = pickle.dumps(ronn.Session(model([node("Local", ["x"], ["y"])])))
+    assert pickle.loads(text).run(X)["y"].tolist() == X.tolist()
+    ronn.remove_op(DOMAIN, "Local")
+    with pytest.raises(OptionError, match=r"does not register test.custom::Local \(.*local\)|cannot be imported"):
+        pickle.loads(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ronn.custom import shapes
 from ronn.custom.signature import REQUIRED, Signature, read_signature
-from ronn.errors import ModelError, OptionError, nearest
+from ronn.errors import OptionError, nearest
 from ronn.ir.types import DType
 from ronn.ops.custom import NEWEST, changed, find_for, registered, table
 from ronn.ops.infer import InferContext, forget_rule, rule, rule_of
@@ -302,18 +302,3 @@ def _schema(
         min_inputs=signature.least, max_inputs=signature.most, deterministic=pure,
     )  # fmt: skip
     return schema, allowed
-
-
-def require_importable(names: Sequence[str]) -> None:
-    """Imports the modules that register operators (what a pickled session has noted down). ModelError for one that
-    cannot be imported."""
-    from importlib import import_module
-
-    for module in names:
-        try:
-            import_module(module)
-        except Exception as e:
-            raise ModelError(
-                f"module {module!r}, which registers operators, cannot be imported: {type(e).__name__}: {e}",
-                hint="functions of ronn.op must stand in a module that the other process can import",
-            ) from e

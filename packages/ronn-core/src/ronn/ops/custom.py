@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from ronn.errors import OptionError
 
 if TYPE_CHECKING:
     from ronn.custom.registry import CustomOp
@@ -52,3 +55,30 @@ def check_nodes(graph: Graph) -> None:
 def registered() -> list[CustomOp]:
     """Every registered operator, by domain, name and version."""
     return [o for key in sorted(table) for _, o in sorted(table[key].items())]
+
+
+Home = tuple[str, str, str, str]
+"""The module of an operator's function, the function, domain and name of the operator."""
+
+
+def homes(graph: Graph) -> list[Home]:
+    """Where the operators of ``graph`` come from: what another process must import to have them."""
+    found = {find_for(node): None for node in graph.all_nodes()} if table else {}
+    return [(o.fn.__module__, o.fn.__qualname__, o.domain, o.name) for o in found if o is not None]
+
+
+def bring_in(listed: Sequence[Home]) -> None:
+    """Imports the modules that register operators. OptionError for one that cannot be imported, or does not."""
+    from importlib import import_module
+
+    hint = "functions of ronn.op that other processes need stand at the top of a module that they can import"
+    for module, function, domain, name in listed:
+        if (domain, name) in table:
+            continue
+        try:
+            import_module(module)
+        except Exception as e:
+            text = f"module {module!r}, which registers {domain}::{name}, cannot be imported: {type(e).__name__}: {e}"
+            raise OptionError(text, hint=hint) from e
+        if (domain, name) not in table:
+            raise OptionError(f"importing {module!r} does not register {domain}::{name} ({function})", hint=hint)
