@@ -1,6 +1,7 @@
 """Every hook, used by a plugin through a session."""
 
 import inspect
+import sys
 
 import numpy as np
 import pytest
@@ -174,3 +175,32 @@ def test_late_passes_of_a_provider_see_what_the_pipeline_left_and_who_gets_a_nod
         assert seen["late"] == [("Relu", True), ("Neg", False)]
     finally:
         registry().remove("second")
+
+
+def test_hook_ronn_listeners(monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from ronn import plugins
+
+    seen = []
+
+    class Plugin:
+        @ronn.hookimpl
+        def ronn_listeners(self):
+            return [(seen.append, ["SessionCreated", "RunFinished"])]
+
+    found = plugins.entry_points("ronn")
+    module = sys.modules[__name__]
+    monkeypatch.setattr(module, "listening", Plugin(), raising=False)
+    monkeypatch.setitem(sys.modules, "listening_plugin", module)
+    point = EntryPoint("listening", "listening_plugin:listening", "ronn")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [*found, point])
+    plugins.reset()
+    try:
+        ronn.Session(model(), providers=["reference"]).run(X)
+    finally:
+        plugins.reset()
+    monkeypatch.undo()
+    assert [e.kind for e in seen] == ["SessionCreated", "RunFinished"]
+    ronn.Session(model(), providers=["reference"])
+    assert len(seen) == 2, "a plugin that is gone hears nothing"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
 from ronn.listeners import emit
-from ronn.observe import tell_fallbacks, tell_plan
+from ronn.observe import tell_fallbacks, tell_plan, tell_refusal
 from ronn.ops import custom
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
@@ -232,7 +232,7 @@ def to_plan(assigned: Graph, request: Request, experiences: Experiences | None =
 
     ``whole``: the graph is that of the model, whose inputs a caller gives.
     """
-    making = _Making({t.name: t for t in request.targets}, request.budget, request.options.limits.max_tensor_bytes)
+    making = _Making({t.name: t for t in request.targets}, request)
     waiting = next((n for n in assigned if n.provider == LATER), None)
     halves = split(assigned, whole, waiting is not None) if waiting is not None or _waits_for_sizes(request) else None
     if halves is None and waiting is not None:
@@ -438,8 +438,7 @@ class _Making:
     """What a plan and the plans of its subgraphs share while they are made."""
 
     targets: Mapping[str, Target]
-    budget: Budget | None
-    max_tensor_bytes: int | None
+    request: Request
     closers: list[Callable[[], None]] = field(default_factory=list)
     inner: list[Plan] = field(default_factory=list)
     compiles: int = 0
@@ -468,19 +467,21 @@ def _plan_in_two(halves: Split, request: Request, making: _Making, experiences: 
     calls = [*_calls(halves.head, making), Call(tail, halves.crossing, made, tuple(halves.tail))]
     outputs = [made[o] if isinstance(o, int) else o for o in halves.outputs]
     check, guard = knobs.VERIFY.get(), knobs.GUARD.get()
-    return Plan(calls, halves.head.inputs, outputs, check=check, guard=guard, budget=making.budget)
+    return Plan(calls, halves.head.inputs, outputs, check=check, guard=guard, budget=making.request.budget)
 
 
 def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
     calls = _calls(graph, making)
     check, guard = knobs.VERIFY.get(), knobs.GUARD.get()
-    return Plan(calls, inputs, graph.outputs, check=check, guard=guard, budget=making.budget)
+    return Plan(calls, inputs, graph.outputs, check=check, guard=guard, budget=making.request.budget)
 
 
 def _calls(graph: Graph, making: _Making) -> list[Call]:
     calls: list[Call] = []
     targets = making.targets
-    check_sizes(graph, None if making.budget is None else making.budget.limit, making.max_tensor_bytes)
+    budget, refused = making.request.budget, partial(tell_refusal, making.request)
+    limit = None if budget is None else budget.limit
+    check_sizes(graph, limit, making.request.options.limits.max_tensor_bytes, refused)
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:

@@ -95,7 +95,8 @@ class ProviderFellBack(SessionEvent):
 
 @dataclass(frozen=True, slots=True)
 class MemoryRefused(SessionEvent):
-    """A plan or a run did not fit in ``memory_limit``. Bytes: needed (more), held (by the session), limit."""
+    """A plan or a run did not fit in ``memory_limit``, or a tensor in another limit. Bytes: needed (more), held (by the
+    session), limit."""
 
     needed: int
     held: int

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from itertools import count
 from time import monotonic
@@ -34,8 +33,23 @@ _plugged: list[Subscription] = []
 _telling = threading.local()
 _numbers = count(1)
 
-current_run: ContextVar[int | None] = ContextVar("ronn_run", default=None)
+
+
+class Run:
+    """A run that somebody listens to: its number, and the types of its inputs as text."""
+
+    __slots__ = ("number", "signature")
+
+    def __init__(self, signature: str = "") -> None:
+        self.number = next(_numbers)
+        self.signature = signature
+
+
+current: ContextVar[Run | None] = ContextVar("ronn_run", default=None)
 """The run in progress in this context, while anybody listens to runs."""
+
+waited: ContextVar[float] = ContextVar("ronn_waited", default=0.0)
+"""Seconds that a run which starts in this context has been waiting to."""
 
 
 class Subscription:
@@ -88,14 +102,17 @@ def next_number() -> int:
     return next(_numbers)
 
 
-@contextmanager
-def within_run(run: int) -> Iterator[None]:
-    """Events in here know that this run waited for them."""
-    token = current_run.set(run)
-    try:
-        yield
-    finally:
-        current_run.reset(token)
+def current_run() -> int | None:
+    """The number of the run in progress in this context; None while nobody listens to runs."""
+    run = current.get()
+    return None if run is None else run.number
+
+
+def note_signature(signature: str) -> None:
+    """Tells the run in progress, if anybody listens to it, the types of its inputs."""
+    run = current.get()
+    if run is not None:
+        run.signature = signature
 
 
 def plug(found: Iterable[tuple[str, Callable[[], Any]]]) -> None:

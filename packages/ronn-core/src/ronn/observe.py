@@ -7,7 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ronn.debug import INFO, WARNING, say, tell
-from ronn.listeners import current_run, emit, watched
+from ronn.errors import CancelledError, RonnError, RunTimeoutError
+from ronn.listeners import Run, current, current_run, emit, waited, watched
 from ronn.values import signature_text
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def tell_plan(request: Request, signature: Signature, plan: Plan, began: float, 
             signature=signature_text(signature),
             seconds=seconds,
             compiles=plan.compiles,
-            run=current_run.get(),
+            run=current_run(),
             tail=tail,
         )
 
@@ -64,4 +65,47 @@ def tell_fallbacks(fallbacks: Sequence[Fallback], request: Request) -> None:
                 to=found.to,
                 nodes=found.nodes,
                 reason=found.reason,
+            )
+
+
+def tell_refusal(request: Request, needed: int, limit: int) -> None:
+    """Tells that a plan is not made, because a tensor of ``needed`` bytes is over a limit."""
+    emit("MemoryRefused", session=request.session, model=request.model.source, needed=needed, held=0, limit=limit)
+
+
+class WatchedRun:
+    """A run that is told, as a context manager: that it began, and how it ended."""
+
+    __slots__ = ("_about", "_began", "_run", "_token")
+
+    def __init__(self, session: int, model: str, signature: str = "") -> None:
+        self._run = Run(signature)
+        self._about = {"session": session, "model": model, "run": self._run.number, "queued": waited.get()}
+
+    def __enter__(self) -> None:
+        if watched("RunStarted"):
+            emit("RunStarted", **self._about)
+        self._token = current.set(self._run)
+        self._began = monotonic()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        seconds = monotonic() - self._began
+        current.reset(self._token)
+        if error is None:
+            if watched("RunFinished"):
+                emit("RunFinished", **self._about, seconds=seconds, signature=self._run.signature)
+            return
+        message = error.message if isinstance(error, RonnError) else str(error)
+        if isinstance(error, CancelledError):
+            reason = "timeout" if isinstance(error, RunTimeoutError) else "cancelled"
+            emit("RunCancelled", **self._about, seconds=seconds, reason=reason, message=message)
+        else:
+            node = getattr(error, "node_label", None)
+            emit(
+                "RunFailed",
+                **self._about,
+                seconds=seconds,
+                error=type(error).__name__,
+                message=message,
+                node="" if node is None else node,
             )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ronn import listeners
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.forks import renew_after_fork
 from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
-from ronn.listeners import emit, next_number
 from ronn.model import Model, Options, Source, open_model
-from ronn.observe import tell_session
+from ronn.observe import WatchedRun, tell_session
 from ronn.ops.infer import merge_types
 from ronn.options import SessionOptions
 from ronn.placement import Placement
@@ -28,17 +29,7 @@ from ronn.plan.stop import Stop, Stops
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
 from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
-from ronn.values import (
-    Outputs,
-    ValueInfo,
-    check_dimensions,
-    check_symbols,
-    convert,
-    gather_inputs,
-    own,
-    signature_text,
-    type_of,
-)
+from ronn.values import Outputs, ValueInfo, check_dimensions, check_symbols, convert, gather_inputs, own, type_of
 from ronn.variant import Variant, constants_of, forget_constants
 
 if TYPE_CHECKING:
@@ -89,7 +80,7 @@ class Session:
         self._providers = self.options.providers if providers is None else providers
         began = monotonic()
         self._targets = resolve_targets(self._providers, self.options)
-        self.number = next_number()
+        self.number = listeners.next_number()
         """What events call this session."""
         self._told: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
@@ -196,7 +187,7 @@ class Session:
         stopped. The session can be used on after each of them.
         """
         if timeout is not None or stop is not None or threads is not None:
-            with self._stops.own(timeout, stop, threads) as own_stop:
+            with self._watched(), self._stops.own(timeout, stop, threads) as own_stop:
                 return self._run_any(inputs, outputs, trace, own_stop)
         if outputs is None and not trace:
             try:
@@ -211,13 +202,23 @@ class Session:
                 pass  # not seen before, or to be converted
             else:
                 plan.used = True
-                results = plan.run(arrays, self._stops.shared)
+                if listeners.watching_runs:
+                    with WatchedRun(self.number, self._model.ir.source, plan.signature):
+                        results = plan.run(arrays, self._stops.shared)
+                else:
+                    results = plan.run(arrays, self._stops.shared)
                 return Outputs(self._output_names, results if plan.fresh else own(results, arrays))
-        return self._run_any(inputs, outputs, trace, self._stops.shared)
+        with self._watched():
+            return self._run_any(inputs, outputs, trace, self._stops.shared)
+
+    def _watched(self) -> AbstractContextManager[None]:
+        """Around a run: tells those who listen to runs, if any, that it began and how it ended."""
+        return WatchedRun(self.number, self._model.ir.source) if listeners.watching_runs else nullcontext()
 
     def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str], stop: Stop) -> Outputs:
         """Runs on any inputs that can be converted, and gives the outputs asked for."""
         variant, plan, ordered, _ = self._ready(inputs, trace)
+        listeners.note_signature(plan.signature)
         results = own(plan.run(ordered, stop), ordered)
         names = variant.portable.output_names
         if outputs is None:
@@ -277,9 +278,9 @@ class Session:
 
         if runs < 1:
             raise OptionError(f"runs={runs}: at least one run is needed")
-        _, plan, _, signature = self._ready(inputs, ())
-        text, name = signature_text(signature), str(self._model.ir.source)
-        return profile_plan(plan, lambda: self.run(inputs), model=name, signature=text, runs=runs)
+        _, plan, _, _ = self._ready(inputs, ())
+        name = str(self._model.ir.source)
+        return profile_plan(plan, lambda: self.run(inputs), model=name, signature=plan.signature, runs=runs)
 
     # --- resources
 
@@ -293,10 +294,10 @@ class Session:
         weights = distinct_bytes(in_memory(constants), seen)
         packed = distinct_bytes(in_memory(a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
         rows = []
-        for signature, plan in plans:
+        for _, plan in plans:
             for q in plan.all_plans():
                 frames, idle = q.frames
-                rows.append(PlanMemory(signature_text(signature), q.arena_size, frames, idle))
+                rows.append(PlanMemory(plan.signature, q.arena_size, frames, idle))
         arenas = sum(r.arena * r.arenas for r in rows)
         idle_bytes = sum(r.arena * r.idle for r in rows)
         total = weights + packed + arenas
@@ -332,7 +333,7 @@ class Session:
                 forget_constants(self._model.graph)
         give_free_memory_back()
         if was_open:
-            emit("SessionClosed", **self._event_fields)
+            listeners.emit("SessionClosed", **self._event_fields)
 
     def __enter__(self) -> Session:
         return self

@@ -18,6 +18,7 @@ from ronn.observe import tell_plan
 from ronn.plan.pause import collector_paused
 from ronn.plan.plan import Plan
 from ronn.usage import distinct_bytes, in_memory
+from ronn.values import signature_text
 
 _LARGE = 4096  # bytes of a constant worth letting go
 
@@ -112,6 +113,7 @@ class Variant:
             forget_constants(self._unplanned)
             self._unplanned = None
         self._latest = graph
+        plan.signature = signature_text(signature)
         tell_plan(self.request, signature, plan, began)
         return plan
 

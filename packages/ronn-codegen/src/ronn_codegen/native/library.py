@@ -192,7 +192,7 @@ class Library:
         self._count(len(names))
         seconds = time.monotonic() - began
         say(2, f"ronn: {len(names)} kernels or kernel modules compiled in {seconds:.2f} s: {', '.join(names)}")
-        emit("KernelsCompiled", level=self.machine.level, kernels=tuple(names), seconds=seconds, run=current_run.get())
+        emit("KernelsCompiled", level=self.machine.level, kernels=tuple(names), seconds=seconds, run=current_run())
 
     def _build(self, modules: list[str], progress: Progress | None) -> None:
         """Two processes, each of which gets the next module, the longest first, when it is done with one; what the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ronn.errors import MemoryLimitError
 from ronn.ir.graph import Graph, Value
@@ -74,21 +74,29 @@ def largest(lifetimes: Lifetimes, count: int = 3) -> list[tuple[int, str]]:
     return [(size, f"%{value.name}: {value.type}") for value, size in ordered]
 
 
-def check_sizes(graph: Graph, limit: int | None = None, one: int | None = None) -> None:
+def check_sizes(
+    graph: Graph,
+    limit: int | None = None,
+    one: int | None = None,
+    refused: Callable[[int, int], None] = lambda needed, limit: None,
+) -> None:
     """MemoryLimitError, before anything is compiled or allocated, when a single tensor is larger than this machine's
-    memory, than ``limit`` bytes (all that the session may hold), or than ``one`` (what a tensor may)."""
+    memory, than ``limit`` bytes (all that the session may hold), or than ``one`` (what a tensor may). It tells ``refused``
+    before: what it needs, and the limit."""
     physical = physical_memory()
     bound = physical if limit is None else min(limit, physical)
     for node in graph:
         for value in node.outputs:
             size = nbytes(value)
             if size is not None and one is not None and size > one:
+                refused(size, one)
                 raise MemoryLimitError(
                     f"%{value.name}: {value.type} takes {size} bytes, and max_tensor_bytes is {one}",
                     node=node,
                     hint=f'if you trust model and inputs, allow more: options={{"max_tensor_bytes": {size}}}',
                 )
             if size is not None and size > bound:
+                refused(size, bound)
                 needs = f"%{value.name}: {value.type} needs"
                 if bound < physical:
                     raise MemoryLimitError(

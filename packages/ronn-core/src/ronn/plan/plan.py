@@ -93,6 +93,8 @@ class Plan:
         self.used = False
         self.recorder: Recorder | None = None
         self.inner: list[Plan] = []
+        self.signature = ""
+        """Types of the inputs of the run that it was made for, as text."""
         self.compiles = 0
         self.closers: list[Callable[[], None]] = []
 
