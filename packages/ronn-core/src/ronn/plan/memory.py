@@ -81,8 +81,8 @@ def check_sizes(
     refused: Callable[[int, int], None] = lambda needed, limit: None,
 ) -> None:
     """MemoryLimitError, before anything is compiled or allocated, when a single tensor is larger than this machine's
-    memory, than ``limit`` bytes (all that the session may hold), or than ``one`` (what a tensor may). It tells ``refused``
-    before: what it needs, and the limit."""
+    memory, than ``limit`` bytes (all that the session may hold), or than ``one`` (what a tensor may). ``refused`` is
+    called before with what it needs, and the limit."""
     physical = physical_memory()
     bound = physical if limit is None else min(limit, physical)
     for node in graph:
