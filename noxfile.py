@@ -96,8 +96,8 @@ def with_extras(name: str) -> str:
 def install_for_tests(session: nox.Session, package: str, *options: str) -> None:
     needs = needs_of(package)
     foreign = [n for n in needs if re.split(r"[\[<>=~! ]", n)[0] not in PROJECTS]
-    benchmarks = ["-r", "benchmarks/requirements.txt", "pip"] if package == REPOSITORY else []
-    session.install(*options, *closure(needs), *group("test"), *foreign, *benchmarks)
+    beside = ["-r", "benchmarks/requirements.txt", *group("examples")] if package == REPOSITORY else []
+    session.install(*options, *closure(needs), *group("test"), *foreign, *beside)
 
 
 def workers() -> str:
@@ -150,6 +150,19 @@ def demo(session: nox.Session) -> None:
     """Reads the text in a picture (a sample, or the file that follows --) and says where each part ran."""
     session.install("-q", *closure(["ronn"]), "pillow>=11.1", "platformdirs>=4.3", "pip")
     session.run("python", "-m", "examples.read_text", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def examples(session: nox.Session) -> None:
+    """Runs the examples on small inputs of their own: all, or those behind --, with arguments for a single one."""
+    session.install("-q", *closure(["ronn"]), *group("examples"))
+    found = sorted(path.parent.name for path in ROOT.glob("examples/*/__main__.py"))
+    named = [word for word in session.posargs if word in found]
+    rest = [word for word in session.posargs if word not in found]
+    if session.posargs and (not named or (rest and len(named) > 1)):
+        session.error(f"which example? There are {', '.join(found)}")
+    for name in named or found:
+        session.run("python", "-m", f"examples.{name}", *rest)
 
 
 @nox.session(python=CURRENT)

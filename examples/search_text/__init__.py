@@ -1,0 +1,1 @@
+"""Finds the passages of texts that answer a question, by meaning."""

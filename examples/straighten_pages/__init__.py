@@ -1,0 +1,1 @@
+"""Turns the pictures of a folder the right way up, in batches."""
