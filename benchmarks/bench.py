@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,9 @@ from benchmarks.zoo.cache import ZooError
 from benchmarks.zoo.feeds import Feed, make_feed
 from benchmarks.zoo.fetch import model_path
 from benchmarks.zoo.manifest import ZooModel, load_manifest
+from ronn.benchmark.timing import BURST_S, PAUSE_S, in_turn, single
 
-BURST_S, PAUSE_S, UNCOUNTED_RUNS = 0.1, 0.08, 2
 ROUNDS, QUICK_ROUNDS = 9, 4
-LEAST_RUNS = 3
 MODEL_BUDGET_S, QUICK_BUDGET_S = 30.0, 15.0
 WORKER_TIMEOUT_S = 900.0
 
@@ -38,34 +37,11 @@ def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
-def burst(run: Run, feed: Feed, seconds: float) -> list[float]:
-    """Seconds of each run, for about `seconds` and at least once."""
-    for _ in range(UNCOUNTED_RUNS):
-        run(feed)
-    clock = time.perf_counter
-    times = []
-    end = clock() + seconds
-    while True:
-        started = clock()
-        run(feed)
-        stopped = clock()
-        times.append(stopped - started)
-        if stopped >= end:
-            return times
-
-
 def interleave(runs: dict[str, Run], feed: Feed, rounds: int, budget_s: float) -> dict[str, list[float]]:
     """Seconds of each counted run per contestant; stops early once the budget is spent and each ran often enough."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    started = time.perf_counter()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            time.sleep(PAUSE_S)
-            times[name] += burst(run, feed, BURST_S)
-        spent = time.perf_counter() - started
-        if spent > budget_s and min(len(each) for each in times.values()) >= LEAST_RUNS:
-            break
-    return times
+    takers = {name: single(partial(run, feed)) for name, run in runs.items()}
+    taken = in_turn(takers, budget_s, rounds=rounds, burst=BURST_S, pause=PAUSE_S)
+    return {name: each.times for name, each in taken.items()}
 
 
 def summary(times: list[float]) -> dict[str, float]:

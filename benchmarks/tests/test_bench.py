@@ -15,6 +15,7 @@ from benchmarks import bench, bench_report
 from benchmarks.alone import write_job
 from benchmarks.targets import memory_row
 from benchmarks.workers import REPOSITORY, run_worker
+from ronn.benchmark.timing import LEAST_RUNS
 
 
 def test_runs_are_interleaved_and_the_first_two_of_a_burst_uncounted(monkeypatch) -> None:
@@ -31,7 +32,7 @@ def test_a_spent_budget_ends_the_rounds_after_the_least_number_of_runs(monkeypat
     monkeypatch.setattr(bench, "BURST_S", 0.0)
     monkeypatch.setattr(bench, "PAUSE_S", 0.0)
     times = bench.interleave({"A": lambda feed: {}}, {}, rounds=100, budget_s=0.0)
-    assert len(times["A"]) == bench.LEAST_RUNS
+    assert len(times["A"]) == LEAST_RUNS
 
 
 def test_summary_is_in_milliseconds() -> None:

@@ -35,6 +35,7 @@ from ronn.variant import Variant, constants_of, forget_constants
 if TYPE_CHECKING:
     import builtins
 
+    from ronn.benchmark import Benchmark
     from ronn.profile import Profile
 
 _Key = tuple["tuple[builtins.type, np.dtype, tuple[int, ...]]", ...]
@@ -281,6 +282,26 @@ class Session:
         _, plan, _, _ = self._ready(inputs, ())
         name = str(self._model.ir.source)
         return profile_plan(plan, lambda: self.run(inputs), model=name, signature=plan.signature, runs=runs)
+
+    def benchmark(
+        self,
+        inputs: Any = None,
+        *,
+        seconds: float = 10.0,
+        threads: Sequence[int] | None = None,
+        callers: Sequence[int] | None = None,
+        against: Sequence[str] = (),
+    ) -> Benchmark:
+        """Measures runs on ``inputs`` for about ``seconds``: quantiles, throughput, memory, and what disturbed them.
+
+        threads: how many a run may use, each a row; callers: how many threads of Python call at once, each a row;
+        against: other runtimes (``onnxruntime``) to measure in turn. The result prints as a table.
+        """
+        from ronn.benchmark import benchmark
+        from ronn.benchmark.measure import Feed
+
+        feed = Feed(gather_inputs(inputs, self._model.graph.inputs, self._model.ir.overridable))
+        return benchmark(self, [feed], seconds=seconds, threads=threads, callers=callers, against=against)
 
     # --- resources
 

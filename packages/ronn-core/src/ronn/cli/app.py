@@ -12,6 +12,7 @@ import typer
 from ronn import knobs
 from ronn._version import __version__
 from ronn.cli import EXIT_ERROR
+from ronn.cli.bench import bench
 from ronn.cli.cache import cache
 from ronn.cli.check import check
 from ronn.cli.doctor import doctor
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "explain": explain,
     "profile": profile,
+    "bench": bench,
     "warmup": warmup,
     "cache": cache,
     "doctor": doctor,
@@ -39,7 +41,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "new-provider": new_provider,
 }
 
-NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "new-provider")
+NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "bench", "new-provider")
 
 EPILOG = "Exit codes: 0 fine; 1 an error, which is told; 2 a wrong command line; 3 check found unsupported nodes."
 
