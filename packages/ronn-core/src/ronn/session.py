@@ -40,13 +40,20 @@ if TYPE_CHECKING:
 
 _Key = tuple["tuple[builtins.type, np.dtype, tuple[int, ...]]", ...]
 
-_alive: weakref.WeakSet[Session] = weakref.WeakSet()
-"""Sessions that make their plans anew when runs may use more threads than before."""
+_alive: weakref.WeakValueDictionary[int, Session] = weakref.WeakValueDictionary()
+"""Sessions of this process by their numbers."""
+
+
+def open_sessions() -> list[Session]:
+    """The sessions of this process that are not closed, oldest first."""
+    sessions = (ref() for ref in _alive.valuerefs())
+    return sorted((s for s in sessions if s is not None and not s._closed), key=lambda s: s.number)
 
 
 def _threads_changed(before: int, after: int) -> None:
+    """Sessions make their plans anew when runs may use more threads than before."""
     if after > before:
-        for session in list(_alive):
+        for session in open_sessions():
             session._replan()
 
 
@@ -95,7 +102,7 @@ class Session:
         self._input_names = tuple(v.name for v in self._model.graph.inputs)
         self._output_names = tuple(self._base.portable.output_names)
         self._base.check()
-        _alive.add(self)
+        _alive[self.number] = self
         renew_after_fork(self)
         seconds = monotonic() - began
         tell_session(self._targets, seconds, **self._event_fields)
