@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from ronn.hookspecs import hookimpl
     from ronn.model import Model, load
+    from ronn.numerics.bisect import bisect
     from ronn.options import SessionOptions
     from ronn.plan.stop import Stop
     from ronn.session import Session
@@ -48,6 +49,7 @@ _HOME = {
     "Outputs": "values",
     "Stop": "plan.stop",
     "ValueInfo": "values",
+    "bisect": "numerics.bisect",
     "hookimpl": "hookspecs",
     "op": "custom",
     "remove_op": "custom",
@@ -81,6 +83,7 @@ __all__ = [
     "UnsupportedError",
     "ValueInfo",
     "__version__",
+    "bisect",
     "events",
     "hookimpl",
     "load",

@@ -37,7 +37,7 @@ from ronn.partition import (
     partition,
     preferred,
 )
-from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow
+from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow, Rewrite
 from ronn.passes.pipelines import again, all_passes, pipeline
 from ronn.placement import Placement
 from ronn.plan.budget import Budget
@@ -57,7 +57,9 @@ class Request:
 
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
     default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
-    ``observe`` is called after each run of a pass. ``budget`` limits the memory of the plans.
+    ``observe`` is called after each run of a pass, ``notify`` after each rewrite with the graph that it was made in.
+    ``budget`` limits the memory of the plans. ``limit``: how many rewrites may be made (None: RONN_PASS_LIMIT says).
+    ``in_one``: everything is planned at once, also what hangs on sizes that only a run tells.
     ``session`` is what events call the session; ``told`` are the fallbacks that it has told of.
     """
 
@@ -71,6 +73,17 @@ class Request:
     budget: Budget | None = field(default=None, compare=False)
     session: int = field(default=0, compare=False)
     told: set[tuple[str, str]] = field(default_factory=set, compare=False)
+    notify: Callable[[Rewrite, Graph], None] | None = field(default=None, compare=False)
+    limit: int | None = None
+    in_one: bool = False
+
+    @property
+    def rewrites_allowed(self) -> int | None:
+        """How many rewrites may be made; None for as many as there are."""
+        if self.limit is not None:
+            return self.limit
+        found = knobs.PASS_LIMIT.get()
+        return None if found < 0 else found
 
 
 Signature = tuple[Type | None, ...]
@@ -87,7 +100,7 @@ def compile_model(request: Request, signature: Signature) -> Plan:
 
 def to_portable(request: Request) -> Graph:
     """A copy of the imported graph after the passes that hold for every input size and device."""
-    graph = _imported(request)
+    graph = to_imported(request)
     _stage("imported", graph)
     request.reports.clear()
     passes = _PassRun(graph, request, request.reports)
@@ -168,7 +181,7 @@ def to_specialised(
     """
     quick = experience is not None and not experience.fresh
     graph = _specialised(portable, signature, request, experience)
-    if quick and knobs.VERIFY.get() and knobs.PASS_LIMIT.get() < 0:
+    if quick and knobs.VERIFY.get() and request.rewrites_allowed is None:
         full = _specialised(portable, signature, request, None)
         if [v.type for v in graph.outputs] != [v.type for v in full.outputs]:
             raise InternalError(f"graph {graph.name!r} has other outputs when specialised with experience")
@@ -200,7 +213,7 @@ def _specialised(
     passes.infer()
     _run_provider_passes(passes, late=False)
     stages = pipeline(request.options.optimization, "specialised")
-    if experience is None or experience.fresh or knobs.PASS_LIMIT.get() >= 0:
+    if experience is None or experience.fresh or request.rewrites_allowed is not None:
         passes.run("specialised", stages)
     else:
         passes.run("specialised, again", again(stages, frozenset(experience.changed)))
@@ -234,7 +247,8 @@ def to_plan(assigned: Graph, request: Request, experiences: Experiences | None =
     """
     making = _Making({t.name: t for t in request.targets}, request)
     waiting = next((n for n in assigned if n.provider == LATER), None)
-    halves = split(assigned, whole, waiting is not None) if waiting is not None or _waits_for_sizes(request) else None
+    at_once = request.in_one or not _waits_for_sizes(request)
+    halves = split(assigned, whole, waiting is not None) if waiting is not None or not at_once else None
     if halves is None and waiting is not None:
         raise PlacementError("nothing tells the types of this node's inputs", node=waiting)
     if halves is None:
@@ -286,7 +300,8 @@ def _names(graph: Graph) -> frozenset[str]:
     return frozenset(found - {""})
 
 
-def _imported(request: Request) -> Graph:
+def to_imported(request: Request) -> Graph:
+    """A copy of the imported graph with the inputs and outputs that the request asks for, before any pass."""
     request.model.check_files()
     graph = clone(request.model.graph)
     forget_declared_shapes(graph)
@@ -339,7 +354,7 @@ class _PassRun:
         """Runs a list of passes and appends its report."""
         if not passes:
             return
-        request, limit = self.request, knobs.PASS_LIMIT.get()
+        request, limit, notify = self.request, self.request.rewrites_allowed, self.request.notify
         disabled = frozenset(request.options.disabled_passes)
         # What is worth while for one size may not be for another.
         skip = self.skip - {p.name for p in passes if getattr(p, "late", False)}
@@ -349,18 +364,21 @@ class _PassRun:
             known=known_passes(request) if disabled else (),
             verify=knobs.VERIFY.get(),
             print_after=knobs.words(knobs.PRINT_AFTER.get()),
-            limit=None if limit < 0 else limit,
+            limit=limit,
             observe=request.observe,
-            skip=skip if limit < 0 else (),
-            settled=self.settled if limit < 0 else None,
+            skip=skip if limit is None else (),
+            settled=self.settled if limit is None else None,
         )
         context = pass_context(request)
         context.places = self.places
         if target is not None:
             context.options = {**context.options, "provider": target.options}
             context.gets = lambda node: preferred(node, request.targets) is target
-        context.rewrites = sum(r.rewrites for r in self.reports)
+        if notify is not None:
+            context.notify = lambda rewrite: notify(rewrite, self.graph)
+        context.rewrites = self.graph.rewrites
         report = manager.run(self.graph, context, typed=self.typed, known=self.known)
+        self.graph.rewrites = context.rewrites
         self.typed = report.typed
         self.reports.append(report)
         say(2, lambda: f"ronn: {what}: {report.seconds * 1e3:.1f} ms\n{report}")

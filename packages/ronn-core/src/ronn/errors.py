@@ -16,6 +16,9 @@ class ModelWarning(UserWarning):
 class RonnError(Exception):
     """Base of all errors of RONN: a message, where it happened, and a hint about what to do."""
 
+    pass_name: str | None = None
+    """The pass that raised it or met it, where one did."""
+
     def __init__(self, message: str, *, node: Node | None = None, hint: str | None = None, detail: str = "") -> None:
         self.message = message
         self.node_label = None if node is None else node.label

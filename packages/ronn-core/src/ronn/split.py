@@ -179,7 +179,7 @@ def _copy(
     """A graph of copies of ``nodes``."""
     mapping: dict[Value, Value] = {}
     out = Graph(graph.name)
-    out._fresh = graph._fresh
+    out._fresh, out.rewrites = graph._fresh, graph.rewrites
 
     def copied(value: Value) -> Value:
         if value not in mapping:

@@ -13,6 +13,12 @@ EXIT_USAGE = 2
 EXIT_UNSUPPORTED = 3
 """``ronn check``: the model has nodes that no listed provider runs."""
 
+EXIT_DIFFERS = 4
+"""``ronn compare``, ``ronn bisect``: numbers differ by more than they may."""
+
+EXIT_NOT_FOUND = 5
+"""``ronn bisect``: numbers differ, and nobody could be named."""
+
 
 def main() -> None:
     """Runs the command line of this process and exits with its code."""

@@ -13,6 +13,7 @@ from ronn import knobs
 from ronn._version import __version__
 from ronn.cli import EXIT_ERROR
 from ronn.cli.bench import bench
+from ronn.cli.bisect import bisect
 from ronn.cli.cache import cache
 from ronn.cli.check import check
 from ronn.cli.doctor import doctor
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "profile": profile,
     "bench": bench,
+    "bisect": bisect,
     "warmup": warmup,
     "cache": cache,
     "doctor": doctor,
@@ -41,9 +43,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "new-provider": new_provider,
 }
 
-NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "bench", "new-provider")
+NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "bench", "bisect", "new-provider")
 
-EPILOG = "Exit codes: 0 fine; 1 an error, which is told; 2 a wrong command line; 3 check found unsupported nodes."
+EPILOG = (
+    "Exit codes: 0 fine; 1 an error, which is told; 2 a wrong command line; 3 check found unsupported nodes; "
+    "4 numbers differ; 5 numbers differ, and bisect could not say why."
+)
 
 
 def make_app(plugins: bool = True) -> typer.Typer:

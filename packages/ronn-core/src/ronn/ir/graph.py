@@ -173,6 +173,7 @@ class Graph:
     """Ordered nodes over values. Subgraphs use values of the graphs around them directly.
 
     ``output_names`` are the public names of the outputs; they stay when a pass replaces an output's value.
+    ``rewrites`` counts the rewrites that have led to this graph, as ``RONN_PASS_LIMIT`` does.
     Walking (``for node in graph``) allows inserting and removing nodes, the current one included.
     """
 
@@ -188,6 +189,7 @@ class Graph:
         self._fresh = 0
         self._taken: set[str] | None = None  # names that fresh_name avoids, collected on its first call
         self._nested: dict[Node, None] = {}  # nodes with subgraphs
+        self.rewrites = 0
 
     # --- nodes
 
@@ -479,7 +481,7 @@ def clone(graph: Graph, mapping: dict[Value, Value] | None = None) -> Graph:
     """
     mapping = {} if mapping is None else mapping
     out = Graph(graph.name)
-    out._fresh = graph._fresh
+    out._fresh, out.rewrites = graph._fresh, graph.rewrites
     for value in graph.inputs:
         out.inputs.append(_copy_value(value, mapping))
     for name, value in graph.initializers.items():

@@ -35,6 +35,11 @@ def register_body(domain: str, op: str) -> Callable[[Body], Body]:
     return register
 
 
+def registered_body(node: Node) -> Body | None:
+    """The body that was registered for the operator of a node."""
+    return _bodies.get((node.domain, node.op))
+
+
 _CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})  # the plan runs these itself
 
 
@@ -47,7 +52,7 @@ def expand_functions(graph: Graph, context: PassContext) -> bool:
     for owner, node in walk(graph, context):
         if node.op in _CONTROL_FLOW and node.domain == "":
             continue
-        body = _bodies.get((node.domain, node.op))
+        body = registered_body(node)
         if body is not None:
             if not context.takes(node) and _build(owner, node, body, context):
                 changed = True

@@ -90,11 +90,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One rewrite that was made: pass, rule (empty for passes that are not made of rules), what it touched."""
+    """One rewrite that was made: pass, rule (empty for passes that are not made of rules), what it touched, whether it
+    counts against a limit (those of required passes do not)."""
 
     pass_name: str
     rule: str
     detail: str
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class PassContext:
     settled: names of values (constants too) whose makers the running pass need not look at: in a graph like this one it
         found nothing there.
     places: for each pass the names of the first outputs of the nodes at which it did something.
+    notify: told of every rewrite just after it was made, those of required passes too.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -142,6 +145,7 @@ class PassContext:
     settled: frozenset[str] = frozenset()
     place: str = ""  # the first output of ``at`` as it was called when ``walk`` came to it
     places: dict[str, set[str]] = field(default_factory=dict)
+    notify: Callable[[Rewrite], None] | None = None
     _refused: set[RefusedRewrite] = field(default_factory=set)
 
     @property
@@ -176,7 +180,10 @@ class PassContext:
         self.places.setdefault(self.current, set()).add(self.place)
         if not self.exempt:
             self.rewrites += 1
-        self.log.append(Rewrite(self.current, rule, detail or ", ".join(n.label for n in made)))
+        entry = Rewrite(self.current, rule, detail or ", ".join(n.label for n in made), not self.exempt)
+        self.log.append(entry)
+        if self.notify is not None:
+            self.notify(entry)
 
     def mark(self, node: Node) -> None:
         """Has the running pass look at ``node`` in later graphs too: a rewrite elsewhere hangs on it."""
@@ -316,10 +323,12 @@ class PassManager:
                     settled.add(p.name)
             if not changed or len(settled) == len(passes):
                 return
-        raise InternalError(
+        restless = InternalError(
             f"passes of group {group.name!r} still change the graph in round {MAX_ITERATIONS}: {', '.join(changed)}",
             hint=f"switch one of them off: disabled_passes=({changed[0]!r},)",
         )
+        restless.pass_name = changed[0]
+        raise restless
 
     def _run_pass(
         self, p: Pass, graph: Graph, context: PassContext, report: PassReport, state: _State, iteration: int
@@ -339,10 +348,13 @@ class PassManager:
             changed = bool(p(graph, context))
         except ModelError as e:
             raise _named(e, p.name) from e
-        except RonnError:
+        except RonnError as e:
+            e.pass_name = p.name
             raise
         except Exception as e:
-            raise InternalError(f"pass {p.name!r} failed: {type(e).__name__}: {e}", node=context.at) from e
+            failed = InternalError(f"pass {p.name!r} failed: {type(e).__name__}: {e}", node=context.at)
+            failed.pass_name = p.name
+            raise failed from e
         finally:
             context.exempt, context.settled = False, frozenset()
         state.types_stale = state.types_stale or (changed and not getattr(p, "keeps_types", False))
@@ -368,7 +380,9 @@ class PassManager:
         try:
             verify(graph)
         except RonnError as e:
-            raise InternalError(f"pass {p.name!r} broke the graph: {e}") from e
+            broken = InternalError(f"pass {p.name!r} broke the graph: {e}")
+            broken.pass_name = p.name
+            raise broken from e
 
 
 @dataclass
@@ -380,6 +394,7 @@ class _State:
 def _named(error: ModelError, name: str) -> ModelError:
     """The model's fault stays a ModelError; where it showed is added for people."""
     error.args = (f"{error.args[0]}\n  found by pass {name!r}", *error.args[1:])
+    error.pass_name = name
     return error
 
 
