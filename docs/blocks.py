@@ -18,7 +18,7 @@ In outputs `...` stands for any text. Comments in front of a block change what i
 <!-- numbers vary -->               in the output, any number may stand for any other, and spaces do not count
 <!-- output varies: REASON -->      the output is not compared
 
-`--write` puts what was printed in place of outputs that differ.
+`--write` puts what was printed in place of outputs that differ, and of outputs that are a single `?`.
 """
 
 from __future__ import annotations
@@ -234,7 +234,8 @@ class Page:
         self.check(block.text, self.printed, block.marks, block.line, len(block.lines))
 
     def check(self, expected: str, printed: str, marks: dict[str, str], line: int, count: int) -> None:
-        if "output varies" not in marks and not agrees(expected, printed, "numbers vary" in marks):
+        missing = expected.strip() == "?"
+        if missing or ("output varies" not in marks and not agrees(expected, printed, "numbers vary" in marks)):
             self.changes.append(Change(line, count, printed.strip("\n")))
 
 
