@@ -290,6 +290,12 @@ PAGES: dict[str, Callable[[], str]] = {
         "What authors of [providers](../writing-a-provider.md) import. Imports neither onnx nor numba.",
         {},
     ),
+    "reference/events.md": reference_page(
+        "ronn.events",
+        "Module ronn.events",
+        "What [listeners](../observability.md#events) are told. Loaded when it is first used.",
+        {},
+    ),
     CPU_INDEX: cpu_index,
     RULES_INDEX: rules_index,
 }

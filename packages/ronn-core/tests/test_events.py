@@ -208,6 +208,7 @@ def test_events_are_plain_frozen_records() -> None:
 
 
 def test_every_kind_has_a_docstring_and_fields_with_types() -> None:
+    assert set(events.kinds()) <= set(events.__all__)
     assert set(listeners.RUN_KINDS) == {k for k, c in events.kinds().items() if issubclass(c, events.RunEvent)}
     for name, kind in events.kinds().items():
         assert kind.__doc__ and kind.__name__ == name

@@ -17,6 +17,30 @@ from ronn.errors import OptionError, nearest
 from ronn.listeners import Listener, Subscription
 from ronn.records import dataclass
 
+__all__ = [
+    "BatchFormed",
+    "CacheHit",
+    "CacheMiss",
+    "Event",
+    "KernelsCompiled",
+    "MemoryRefused",
+    "ModelLoaded",
+    "PlanMade",
+    "ProviderFailed",
+    "ProviderFellBack",
+    "RunCancelled",
+    "RunEvent",
+    "RunFailed",
+    "RunFinished",
+    "RunStarted",
+    "SessionClosed",
+    "SessionCreated",
+    "SessionEvent",
+    "Subscription",
+    "kinds",
+    "subscribe",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
