@@ -229,6 +229,20 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def browser(session: nox.Session) -> None:
+    """The pages of inspect and profile in Chromium, which must be installed: no errors, no network, and they work."""
+    session.install(*closure(["ronn"]), *group("browser"))
+    session.run("pytest", "-q", "packages/ronn-core/tests/page/test_browser.py", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def screenshots(session: nox.Session) -> None:
+    """Takes the pictures of the pages in docs/images anew, in Chromium; ``-- inspect profile`` for some of them."""
+    session.install(*closure(["ronn"]), *group("browser"), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "docs.screenshots", *session.posargs)
+
+
+@nox.session(python=CURRENT)
 def bench(session: nox.Session) -> None:
     """Times RONN, ONNX Runtime and OpenVINO in turn on 1 and 2 threads, and holds the figures against the targets:
     JSON, tables, pictures. With options behind -- only the timing that they ask for."""

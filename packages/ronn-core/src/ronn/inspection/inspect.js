@@ -3,7 +3,7 @@ const F = P.facts, N = P.nodes, V = P.values, S = P.snapshots;
 const file = F.file.split(/[/\\]/).pop();
 document.title = `${file}: RONN inspection`;
 $("title").textContent = file;
-$("about").textContent = `${Object.entries(F.opsets).map(([d, v]) => `${d} ${v}`).join(", ")} · ${F.producer || "unknown producer"} · RONN ${P.ronn}`;
+$("about").textContent = `${Object.entries(F.opsets).map(([d, v]) => `${d} ${v}`).join(", ")} · ${F.producer ? F.producer + " · " : ""}RONN ${P.ronn}`;
 
 // --- tables of the book
 const listed = new Map();
@@ -117,7 +117,8 @@ function draw(keep = false) {
   $("path").textContent = "";
   const crumbs = [[path.length || !P.graphs[g].name ? "model" : cut(P.graphs[g].name, 40), []], ...path.map((step, i) => [step.title, path.slice(0, i + 1)])];
   crumbs.forEach(([text, to], i) => $("path").append(i ? " › " : "", i < crumbs.length - 1 ? el("button", { class: "link", onclick: () => enter(to) }, text) : text));
-  $("count").textContent = `${many(nodesOf(g).length, "node")} ${back ? `before ${S[snap].title}` : S[snap].rewrites !== undefined ? `after ${S[snap].title}` : S[snap].title}`;
+  const all = total(g), here = nodesOf(g).length;
+  $("count").textContent = `${many(here, "node")}${all > here ? ` (${all} with subgraphs)` : ""} ${back ? `before ${S[snap].title}` : S[snap].rewrites !== undefined ? `after ${S[snap].title}` : S[snap].title}`;
   const box = $("diff"); box.textContent = "";
   if (back) { if (diff.removed.size) dotLegend(box, "var(--removed)", `${diff.removed.size} removed`); if (diff.back.size) dotLegend(box, "var(--changed)", `${diff.back.size} changed`); }
   else { if (diff.added.size) dotLegend(box, "var(--added)", `${diff.added.size} added`); if (diff.changed.size) dotLegend(box, "var(--changed)", `${diff.changed.size} changed`); if (diff.removed.size) dotLegend(box, "var(--removed)", `${diff.removed.size} removed`); }
@@ -219,7 +220,7 @@ function select(i) {
   box.append(el("h4", {}, "Inputs")); node.in.forEach(v => box.append(v < 0 ? el("div", { class: "value soft" }, "omitted") : valueBox(v)));
   box.append(el("h4", {}, "Outputs")); node.out.forEach(v => box.append(v < 0 ? el("div", { class: "value soft" }, "not wanted") : valueBox(v, true)));
   const blocks = blocksOf(n);
-  if (blocks.length) { box.append(el("h4", {}, "In memory")); for (const b of blocks) box.append(el("div", { class: "value" }, `%${b[0][0]}: bytes ${count(b[2])} to ${count(b[2] + b[3])} of the arena, steps ${stepsOf(b)}`)); }
+  if (blocks.length) { box.append(el("h4", {}, "In memory")); for (const b of blocks) box.append(el("div", { class: "value" }, `%${node.out.map(v => V[v]).find(name => b[0].includes(name))}: bytes ${count(b[2])} to ${count(b[2] + b[3])} of the arena, steps ${stepsOf(b)}`)); }
 }
 // A node's name as the path of modules that exporters make it from; each part finds what lies in it.
 function where(name) {

@@ -15,6 +15,7 @@ class GraphView {
   show(vertices, keep = false) {
     this.vertices = vertices; this.chosen = null; this.found = null;
     this.at = layered(vertices.map(v => v.inputs));
+    this.before = new Map(this.at.segments.filter(s => s[1] >= this.at.count).map(s => [s[1], s]));  // of lanes
     this.users = vertices.map(() => []);
     vertices.forEach((v, i) => { for (const b of v.inputs) this.users[b].push(i); });
     if (keep) this.draw(); else this.fit(false);
@@ -29,7 +30,9 @@ class GraphView {
   }
   centre(i) {
     this.view.k = Math.max(this.view.k, .72);
-    this.view.x = this.canvas.clientWidth / 2 - this.at.x[i] * this.view.k; this.view.y = this.canvas.clientHeight / 2 - this.at.y[i] * this.view.k;
+    this.view.x = this.canvas.clientWidth / 2 - this.at.x[i] * this.view.k; const h = this.canvas.clientHeight, tall = this.at.height * this.view.k;
+    this.view.y = h / 2 - this.at.y[i] * this.view.k;
+    if (tall > h) this.view.y = Math.min(Math.max(this.view.y, h - tall - 14), 14);  // no emptiness beyond the ends
     this.draw();
   }
   reveal(i) {  // centres a node that is not in view
@@ -102,8 +105,16 @@ class GraphView {
     const y0 = Math.max(Math.floor(box.t / (NODE_H + GAP_Y)), 0), y1 = Math.min(Math.ceil(box.b / (NODE_H + GAP_Y)), at.layers.length - 1);
     for (let d = y0; d <= y1; d++) for (const i of at.layers[d]) if (i < at.count && at.x[i] + NODE_W / 2 >= box.l && at.x[i] - NODE_W / 2 <= box.r) this.paintNode(x, i, k);
   }
+  lit() {  // the edges of the chosen node, all the way
+    const found = new Set();
+    if (this.chosen !== null) for (const s of this.at.segments) {
+      if (s[2] === this.chosen) found.add(s);
+      else if (s[1] === this.chosen) for (let t = s; t && !found.has(t); t = this.before.get(t[0])) found.add(t);
+    }
+    return found;
+  }
   paintEdges(x, box, k, at) {
-    const lit = [], plain = k < .12, curve = ([a, b]) => {
+    const lit = this.lit(), plain = k < .12, curve = ([a, b]) => {
       const ya = at.y[a] + NODE_H / 2, yb = at.y[b] - NODE_H / 2, mid = (ya + yb) / 2;
       x.moveTo(at.x[a], ya);
       if (plain) x.lineTo(at.x[b], yb); else x.bezierCurveTo(at.x[a], mid, at.x[b], mid, at.x[b], yb);
@@ -111,9 +122,9 @@ class GraphView {
     };
     x.beginPath(); x.strokeStyle = css("--edge"); x.lineWidth = Math.max(1.2, .5 / k);
     for (const s of at.segments) {
-      const [a, b, source] = s;
+      const [a, b] = s;
       if (at.y[b] + NODE_H < box.t || at.y[a] - NODE_H > box.b || Math.max(at.x[a], at.x[b]) < box.l || Math.min(at.x[a], at.x[b]) > box.r) continue;
-      if (this.chosen !== null && (source === this.chosen || b === this.chosen)) lit.push(s); else curve(s);
+      if (!lit.has(s)) curve(s);
     }
     x.globalAlpha = this.found ? .4 : 1; x.stroke(); x.globalAlpha = 1;
     x.beginPath(); x.strokeStyle = css("--accent"); x.lineWidth = Math.max(2.4, 1.2 / k); lit.forEach(curve); x.stroke();
@@ -142,6 +153,8 @@ class GraphView {
 function fitting(x, text, room) {
   const width = x.measureText(text).width;
   if (width <= room) return text;
-  const keep = Math.max(Math.floor(text.length * room / width) - 1, 2), head = Math.ceil(keep * .55);
-  return text.slice(0, head) + "…" + text.slice(text.length - (keep - head));
+  for (let keep = Math.max(Math.floor(text.length * room / width) - 1, 2); ; keep--) {
+    const head = Math.ceil(keep * .55), short = text.slice(0, head) + "…" + text.slice(text.length - (keep - head));
+    if (keep <= 2 || x.measureText(short).width <= room) return short;
+  }
 }
