@@ -49,6 +49,7 @@ from ronn.plugins import registry
 from ronn.provider import Call, CompiledPart, Part, Yes
 from ronn.records import dataclass, field
 from ronn.split import Split, split
+from ronn.usage import Copies
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ class Request:
     ``trace`` names values that must survive all passes, because a run asks for them. ``given`` names constants with a
     default (IR 4 and newer) that a run feeds. ``reports`` are those of the portable passes.
     ``observe`` is called after each run of a pass, ``notify`` after each rewrite with the graph that it was made in.
-    ``budget`` limits the memory of the plans. ``limit``: how many rewrites may be made (None: RONN_PASS_LIMIT says).
-    ``in_one``: everything is planned at once, also what hangs on sizes that only a run tells.
+    ``budget`` limits the memory of the plans; ``copies`` is told what runs copy. ``limit``: how many rewrites may be
+    made (None: RONN_PASS_LIMIT says). ``in_one``: everything is planned at once, also what hangs on sizes that only a
+    run tells.
     ``session`` is what events call the session; ``told`` are the fallbacks that it has told of.
     """
 
@@ -71,6 +73,7 @@ class Request:
     reports: list[PassReport] = field(default_factory=list, compare=False)
     observe: Callable[[PassRow, Graph], None] | None = field(default=None, compare=False)
     budget: Budget | None = field(default=None, compare=False)
+    copies: Copies | None = field(default=None, compare=False)
     session: int = field(default=0, compare=False)
     told: set[tuple[str, str]] = field(default_factory=set, compare=False)
     notify: Callable[[Rewrite, Graph], None] | None = field(default=None, compare=False)

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ronn import listeners
+from ronn.binding import Binding
+from ronn.buffers import Out, run_into
 from ronn.compile import Request, Signature
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.forks import renew_after_fork
 from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
 from ronn.ir.graph import Graph, Metadata, Value
+from ronn.ir.types import TensorType
 from ronn.model import Model, Options, Source, open_model
 from ronn.observe import WatchedRun, tell_session
 from ronn.ops.infer import merge_types
@@ -28,8 +31,21 @@ from ronn.plan.plan import Plan
 from ronn.plan.stop import Stop, Stops
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
-from ronn.usage import Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
-from ronn.values import Outputs, ValueInfo, check_dimensions, check_symbols, convert, gather_inputs, own, type_of
+from ronn.usage import Copies, Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
+from ronn.values import (
+    Outputs,
+    ValueInfo,
+    as_array,
+    check_dimensions,
+    check_symbols,
+    convert,
+    gather_inputs,
+    is_copy,
+    is_one_array,
+    own,
+    positions,
+    type_of,
+)
 from ronn.variant import Variant, constants_of, forget_constants
 
 if TYPE_CHECKING:
@@ -94,12 +110,15 @@ class Session:
         self._lock = threading.RLock()
         self._closed = False
         self._stops = Stops()
+        self._copies = Copies()
         self._seen: dict[_Key, Plan] = {}
         """Plans by the dtypes and shapes of inputs that were found to fit."""
         self._variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Variant] = {}
         self._budget = self._make_budget()
         self._base = self._variant((), ())
-        self._input_names = tuple(v.name for v in self._model.graph.inputs)
+        taken = self._model.graph.inputs
+        self._input_names = tuple(v.name for v in taken)
+        self._input_dtypes = [v.dtype for v in taken] if all(isinstance(v.type, TensorType) for v in taken) else None
         self._output_names = tuple(self._base.portable.output_names)
         self._base.check()
         _alive[self.number] = self
@@ -177,6 +196,7 @@ class Session:
         timeout: float | None = None,
         stop: Stop | None = None,
         threads: int | None = None,
+        out: Out | None = None,
     ) -> Outputs:
         """Runs the model once.
 
@@ -189,6 +209,9 @@ class Session:
             size takes counts. None: no limit.
         stop: ends the run, before its next kernel, as soon as some thread has called its ``set()``.
         threads: how many this run may use at most, the calling one included. None: as many as the session may.
+        out: memory for outputs, by name or in order: arrays, or anything else with ``__dlpack__`` or a buffer, of the
+            output's dtype and shape. Kernels write there where they can, else the result is copied there; the mapping
+            holds what was given. After a run that failed or was stopped they hold anything.
 
         Returns a mapping in output order that also unpacks like a tuple. Arrays are the caller's own.
         Raises InputError for inputs that do not fit, ExecutionError naming the node that failed, CancelledError when
@@ -196,8 +219,8 @@ class Session:
         """
         if timeout is not None or stop is not None or threads is not None:
             with self._watched(), self._stops.own(timeout, stop, threads) as own_stop:
-                return self._run_any(inputs, outputs, trace, own_stop)
-        if outputs is None and not trace:
+                return self._run_any(inputs, outputs, trace, own_stop, out)
+        if outputs is None and not trace and out is None:
             try:
                 kind = type(inputs)
                 given: Any = inputs
@@ -215,32 +238,57 @@ class Session:
                         results = plan.run(arrays, self._stops.shared)
                 else:
                     results = plan.run(arrays, self._stops.shared)
-                return Outputs(self._output_names, results if plan.fresh else own(results, arrays))
+                return Outputs(self._output_names, results if plan.fresh else own(results, arrays, self._copies))
         with self._watched():
-            return self._run_any(inputs, outputs, trace, self._stops.shared)
+            return self._run_any(inputs, outputs, trace, self._stops.shared, out)
 
     def _watched(self) -> AbstractContextManager[None]:
         """Around a run: tells those who listen to runs, if any, that it began and how it ended."""
         return WatchedRun(self.number, self._model.ir.source) if listeners.watching_runs else nullcontext()
 
-    def _run_any(self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str], stop: Stop) -> Outputs:
+    def _run_any(
+        self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str], stop: Stop, out: Out | None
+    ) -> Outputs:
         """Runs on any inputs that can be converted, and gives the outputs asked for."""
-        variant, plan, ordered, _ = self._ready(inputs, trace)
+        known = None if trace else self._known(inputs)
+        if known is None:
+            variant, plan, ordered, _ = self._ready(inputs, trace)
+        else:
+            variant, (plan, ordered) = self._base, known
         listeners.note_signature(plan.signature)
-        results = own(plan.run(ordered, stop), ordered)
         names = variant.portable.output_names
-        if outputs is None:
-            return Outputs(names, results)
-        found = dict(zip(names, results, strict=True))
-        wanted = [*outputs, *trace]
-        for name in wanted:
-            if name not in found:
-                near = nearest(name, names)
-                raise InputError(
-                    f"the model has no output {name!r}; it gives {', '.join(map(repr, names))}",
-                    hint=f"did you mean {near!r}?" if near else "intermediate values are named in trace=[...]",
-                )
-        return Outputs(wanted, [found[n] for n in wanted])
+        wanted = names if outputs is None else [*outputs, *trace]
+        chosen = positions(wanted, names)
+        if out is None:
+            results = own(plan.run(ordered, stop), ordered, self._copies)
+            return Outputs(wanted, [results[i] for i in chosen])
+        feed = dict(zip((v.name for v in variant.portable.inputs), ordered, strict=True))
+        return Outputs(wanted, run_into(plan, feed, stop, out, wanted, chosen, self._copies))
+
+    def _known(self, inputs: Any) -> tuple[Plan, list[Any]] | None:
+        """The plan and the values for it, where arrays like these were found to fit before."""
+        names, dtypes = self._input_names, self._input_dtypes
+        given: Sequence[Any]
+        if isinstance(inputs, dict):
+            given = [inputs.get(n) for n in names] if len(inputs) == len(names) else []
+        else:
+            given = [inputs] if is_one_array(inputs) else inputs if isinstance(inputs, (list, tuple)) else []
+        if dtypes is None or len(given) != len(names) or any(v is None or isinstance(v, (list, tuple)) for v in given):
+            return None
+        arrays = [
+            v if type(v) is np.ndarray else as_array(v, t, n) for v, t, n in zip(given, dtypes, names, strict=True)
+        ]
+        plan = self._seen.get(tuple([(np.ndarray, a.dtype, a.shape) for a in arrays]))
+        if plan is None:
+            return None
+        plan.used = True
+        self._count_in(arrays, given)
+        return plan, arrays
+
+    def _count_in(self, arrays: Sequence[Any], given: Sequence[Any]) -> None:
+        copied = sum(map(is_copy, arrays, given))
+        if copied:
+            self._copies.count(ins=copied)
 
     def _ready(self, inputs: Any, trace: Sequence[str]) -> tuple[Variant, Plan, list[Any], Signature]:
         """Converts and checks the inputs, and makes the plan if need be: variant, plan, values for it, their types."""
@@ -255,6 +303,7 @@ class Session:
         values = {**given_values, **{v.name: convert(given_values[v.name], v.type, v.name) for v in feed}}
         check_symbols(values, feed, self.options.dimensions)
         ordered = [values[v.name] for v in feed]
+        self._count_in(ordered, [given_values[v.name] for v in feed])
         signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
         plan = variant.plan(signature)
         if variant is self._base:
@@ -271,6 +320,14 @@ class Session:
                     self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
 
     __call__ = run
+
+    def bind(self, inputs: Any = None, *, outputs: Sequence[str] | None = None, out: Out | None = None) -> Binding:
+        """Binds memory to inputs, and to outputs where ``out`` has some; arguments as for ``run``. Call what comes back
+        to run on what the memory holds then: nothing is converted or checked again.
+
+        Raises InputError for an input that could only be copied, and as ``run`` does.
+        """
+        return Binding(self, inputs, outputs, out)
 
     def cancel(self) -> None:
         """Ends every run in progress with CancelledError, each before its next kernel. Later runs are not concerned."""
@@ -339,6 +396,8 @@ class Session:
             plans=sum(len(v.plans()) for v in variants),
             planned=sum(v.planned for v in variants),
             compiles=sum(v.compiles for v in variants),
+            copies_in=self._copies.ins,
+            copies_out=self._copies.outs,
         )
 
     def trim(self) -> None:
@@ -417,7 +476,8 @@ class Session:
             found = self._variants.get((trace, given))
             if found is None:
                 request = Request(
-                    self._model.ir, self._targets, self.options, trace, given, budget=self._budget, session=self.number,
+                    self._model.ir, self._targets, self.options, trace, given, budget=self._budget, copies=self._copies,
+                    session=self.number,
                     told=self._told,
                 )  # fmt: skip
                 found = self._variants[trace, given] = Variant(request, self._forget_dropped)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from ronn.forks import renew_after_fork
 from ronn.mapped import file_of
 from ronn.plan.budget import size_text
 from ronn.records import dataclass
@@ -48,18 +50,44 @@ class Memory:
         )
 
 
+class Copies:
+    """Arrays that runs copied on their way in and out. Whoever copies one counts it; nothing is counted else."""
+
+    __slots__ = ("__weakref__", "_lock", "ins", "outs")
+
+    def __init__(self) -> None:
+        self.ins = self.outs = 0
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def count(self, ins: int = 0, outs: int = 0) -> None:
+        """Adds to what was counted."""
+        with self._lock:
+            self.ins += ins
+            self.outs += outs
+
+    def after_fork(self) -> None:
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
+        self._lock = threading.Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class Stats:
     """What a session has done.
 
     runs: finished ones. plans: input signatures that have a plan now. planned: plans made so far. compiles: kernels (or
-    kernel modules) that it had to compile because the machine-code cache had none.
+    kernel modules) that it had to compile because the machine-code cache had none. copies_in: inputs that a run had to
+    copy before it could read them (lists, text, layouts that native kernels do not read). copies_out: outputs that it
+    had to copy (inputs or constants given out as they are, results of sizes that nobody knew before, and buffers of
+    ``out=`` that no kernel could write to).
     """
 
     runs: int
     plans: int
     planned: int
     compiles: int
+    copies_in: int = 0
+    copies_out: int = 0
 
 
 def in_memory(arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

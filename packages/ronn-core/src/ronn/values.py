@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from ronn import dlpack
 from ronn.errors import InputError, OptionError, nearest
 from ronn.ir.dims import Sym
 from ronn.ir.graph import Graph, Value
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, TensorType, Type
 from ronn.records import dataclass
+from ronn.usage import Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
         return {**{n: None for n in names if n not in given}, **given}
     if given is None:
         given = ()
-    if _is_one_array(given) or (len(names) == 1 and _is_the_input(given, inputs[0].type)):
+    if is_one_array(given) or (len(names) == 1 and _is_the_input(given, inputs[0].type)):
         given = (given,)
     if len(given) != len(names):
         raise InputError(
@@ -131,7 +133,8 @@ def _may_lack(value: Value) -> bool:
     return isinstance(value.type, OptionalType)
 
 
-def _is_one_array(given: Any) -> bool:
+def is_one_array(given: Any) -> bool:
+    """Whether a caller gave one array (or number, or text), not several."""
     return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes)) or (
         not isinstance(given, (list, tuple))
         and any(hasattr(given, a) for a in ("__dlpack__", "__array__", "__array_interface__"))
@@ -193,10 +196,12 @@ def _foreign(value: Any, want: DType | None, name: str) -> np.ndarray:
     try:
         if plain:
             return np.asarray(value, dtype=None if want is None else want.numpy)
+        if isinstance(value, bytes) and want in (DType.UINT8, DType.INT8):
+            return np.frombuffer(value, want.numpy)
         if hasattr(value, "__array_interface__") or isinstance(value, (np.generic, memoryview, bytearray)):
             return np.asarray(value)
         if hasattr(value, "__dlpack__"):
-            return np.from_dlpack(value)
+            return dlpack.read(value)
         return np.asarray(value)
     except Exception as dlpack_failed:
         if not plain and hasattr(value, "__array__"):
@@ -280,15 +285,41 @@ def signature_text(types: Sequence[Type | None]) -> str:
     return ", ".join("?" if t is None else str(t) for t in types)
 
 
-def own(values: Sequence[Any], foreign: Sequence[Any]) -> list[Any]:
-    """The outputs as the caller's own: copied where they are read-only, or share memory with inputs or each other."""
+def positions(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Where in ``names`` the outputs are that a run asks for. InputError, with the nearest name, for an unknown one."""
+    places = {name: i for i, name in enumerate(names)}
+    for name in wanted:
+        if name not in places:
+            near = nearest(name, names)
+            raise InputError(
+                f"the model has no output {name!r}; it gives {', '.join(map(repr, names))}",
+                hint=f"did you mean {near!r}?" if near else "intermediate values are named in trace=[...]",
+            )
+    return [places[name] for name in wanted]
+
+
+def is_copy(array: Any, value: Any) -> bool:
+    """Whether ``array`` is a copy of what a caller gave, as far as it can be told."""
+    return array is not value and isinstance(array, np.ndarray) and array.base is None
+
+
+def own(values: Sequence[Any], foreign: Sequence[Any], copies: Copies | None = None) -> list[Any]:
+    """The outputs as the caller's own: copied where they are read-only, or share memory with inputs or each other.
+
+    ``copies`` is told of those.
+    """
     taken: set[int] = set()
     for f in foreign:
         if type(f) is np.ndarray:
             taken.add(id(f if f.base is None else _base(f)))
         else:
             taken.update(id(_base(a)) for a in _arrays((f,)))
-    return [_own(v, taken) for v in values]
+    made = [_own(v, taken) for v in values]
+    if copies is not None:
+        copied = sum(m is not v and isinstance(v, np.ndarray) for m, v in zip(made, values, strict=True))
+        if copied:
+            copies.count(outs=copied)
+    return made
 
 
 def _own(value: Any, taken: set[int]) -> Any:

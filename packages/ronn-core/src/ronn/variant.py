@@ -102,6 +102,7 @@ class Variant:
         began = monotonic()
         graph = self._specialised(signature)
         plan = to_plan(to_assigned(graph, self.request), self.request, self._experiences)
+        plan.copies = self.request.copies
         shed(graph, {id(a) for p in plan.all_plans() for a in p.constants()})
         self.request.model.give_files_back()
         self._admit(plan)

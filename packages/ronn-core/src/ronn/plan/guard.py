@@ -9,7 +9,7 @@ memory of its call must be what it was: other buffers, zones, inputs, constants.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ronn.provider import Call
 
 if TYPE_CHECKING:
     from ronn.plan.stop import Stop
+    from ronn.usage import Copies
 
 MARGIN = 256
 """Bytes of a zone on each side of a buffer; a multiple of the alignment."""
@@ -52,18 +53,20 @@ class GuardedBound(Bound):
 
     __slots__ = ("_made", "_storages", "_sums")
 
-    def __init__(self, segment: Segment, arena: np.ndarray | None) -> None:
-        super().__init__(segment, arena)
+    def __init__(self, segment: Segment, arena: np.ndarray | None, copies: Copies | None = None) -> None:
+        super().__init__(segment, arena, copies)
         self._arena[:] = POISON
         self._storages = segment._lifetimes.arena_storages()
         self._sums = {id(c): [zlib.crc32(_bytes(a).data) for a in _constants(c)] for c in segment.calls}
         self._made: list[tuple[np.ndarray, slice]] = []
 
-    def run(self, slots: list[Any], stop: Stop) -> None:
-        """Runs the kernels one by one. Raises ProviderError, naming kernel and node, for a stray write."""
+    def run(self, slots: list[Any], stop: Stop, given: Mapping[int, np.ndarray] | None = None) -> None:
+        """Runs the kernels one by one; ``given`` is left alone, for there are no zones round its arrays.
+
+        Raises ProviderError, naming kernel and node, for a stray write."""
         segment = self._segment
         self._made = []
-        self.fill(slots, self._guarded_empty)
+        self.fill(slots, empty=self._guarded_empty)
         watched = [
             _Watched(f"%{m.value.name}", memory, body, m.value)
             for m, (memory, body) in zip(segment.made, self._made, strict=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,13 +18,18 @@ from ronn.plan.frame import Frame, make_arena
 from ronn.plan.guard import MARGIN, GuardedBound
 from ronn.plan.lifetime import Lifetimes, analyse
 from ronn.plan.memory import heap_peak, largest, place
+from ronn.plan.out import Place, places
 from ronn.plan.segment import Bound, KernelFailure, Segment
 from ronn.plan.stop import NEVER, Stop, running
 from ronn.provider import Call
 from ronn.records import dataclass
 
+if TYPE_CHECKING:
+    from ronn.usage import Copies
+
 _NONE = 0  # the slot of omitted inputs
 _MAX_IDLE_FRAMES = 4
+_NO_ARRAYS: Mapping[int, np.ndarray] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Plan:
         budget: Budget | None = None,
     ) -> None:
         self.calls = tuple(calls)
+        self.outputs = tuple(outputs)
         lifetimes = analyse(self.calls, inputs, outputs)
         self.arena_size = place(lifetimes.arena_storages(), MARGIN if guard else 0)
         self.guard = guard
@@ -81,6 +88,7 @@ class Plan:
         self.steps = self._make_steps(lifetimes)
         self._calls_python = any(step.segment < 0 for step in self.steps)
         self._clear = self._assigned_slots()
+        self._finds = len({f.slot for s in self.segments for f in s.found} & set(self.output_slots))
         arrays = [a for a in self._template if isinstance(a, np.ndarray)]
         self._files = files_of([*arrays, *(a for s in self.segments for a in s.constants)])
         self.fresh = self._makes_each_output()
@@ -92,6 +100,8 @@ class Plan:
         self.keep = _MAX_IDLE_FRAMES
         self.used = False
         self.recorder: Recorder | None = None
+        self.copies: Copies | None = None
+        """Told of the arrays that runs copy on their way in and out."""
         self.inner: list[Plan] = []
         self.signature = ""
         """Types of the inputs of the run that it was made for, as text."""
@@ -204,7 +214,7 @@ class Plan:
             for slot, offset, size, dtype, shape in self._arena_slots:
                 slots[slot] = arena[offset : offset + size].view(dtype).reshape(shape)
         bind = GuardedBound if self.guard else Bound
-        frame = Frame(slots, arena, [bind(s, arena) for s in self.segments])
+        frame = Frame(slots, arena, [bind(s, arena, self.copies) for s in self.segments])
         with self._lock:
             self._frames.append(frame)
         return frame
@@ -218,23 +228,31 @@ class Plan:
 
     # --- running
 
-    def run(self, values: Sequence[Any], stop: Stop | None = None) -> list[Any]:
+    @cached_property
+    def places(self) -> dict[int, Place]:
+        """By the number of the output, where a run takes arrays to make it in."""
+        return places(self.output_slots, self.segments, self.steps)
+
+    def run(
+        self, values: Sequence[Any], stop: Stop | None = None, given: Mapping[int, np.ndarray] | None = None
+    ) -> list[Any]:
         """Runs on values in input order; returns the outputs. They may alias inputs or constants, never the arena.
 
         ``stop`` can end the run between kernels; None: the stop of the run that this one is part of, if any.
+        ``given`` has arrays by slots of ``places``: results are made there as far as kernels can.
 
         Raises ExecutionError naming the node that failed, CancelledError when stopped, MemoryLimitError when the budget
         has no room for the run, ModelError when constants lie in a file that has been written.
         """
         if self.budget is None:
-            return self._run(values, stop)
+            return self._run(values, stop, given)
         self.budget.take(self.heap_size)
         try:
-            return self._run(values, stop)
+            return self._run(values, stop, given)
         finally:
             self.budget.give(self.heap_size)
 
-    def _run(self, values: Sequence[Any], stop: Stop | None) -> list[Any]:
+    def _run(self, values: Sequence[Any], stop: Stop | None, given: Mapping[int, np.ndarray] | None) -> list[Any]:
         for file in self._files:
             file.check()
         if stop is None:
@@ -251,10 +269,12 @@ class Plan:
         if self._calls_python:
             outer, running.stop = running.stop, stop
         try:
-            self._walk(slots, frame.segments, stop)
+            self._walk(slots, frame.segments, stop, given)
             results = [slots[s] for s in self.output_slots]
             if not self.fresh and frame.arena is not None:
-                results = [_detach(r, frame.arena) for r in results]
+                results = self._detached(results, frame.arena)
+            if self._finds and self.copies is not None:
+                self.copies.count(outs=self._finds)
         finally:
             if self._calls_python:
                 running.stop = outer
@@ -267,7 +287,18 @@ class Plan:
                 self._drop(frame)
         return results
 
-    def _walk(self, slots: list[Any], segments: Sequence[Bound], stop: Stop) -> None:
+    def _detached(self, results: list[Any], arena: np.ndarray) -> list[Any]:
+        """Results of their own, where kernels returned views of the arena."""
+        made = [_detach(r, arena) for r in results]
+        if self.copies is not None:
+            copied = sum(m is not r and isinstance(r, np.ndarray) for m, r in zip(made, results, strict=True))
+            if copied:
+                self.copies.count(outs=copied)
+        return made
+
+    def _walk(
+        self, slots: list[Any], segments: Sequence[Bound], stop: Stop, given: Mapping[int, np.ndarray] | None
+    ) -> None:
         step = None
         recorder = self.recorder
         try:
@@ -277,9 +308,9 @@ class Plan:
                 if recorder is not None:
                     recorder.begin(self, step, segments)
                 if step.segment >= 0:
-                    segments[step.segment].run(slots, stop)
+                    segments[step.segment].run(slots, stop, given)
                 else:
-                    self._call(step, slots)
+                    self._call(step, slots, given)
                 if recorder is not None:
                     recorder.end()
                 for slot in step.frees:
@@ -296,15 +327,16 @@ class Plan:
             assert step is not None
             raise self._failure(step.call, e, slots) from e
 
-    def _call(self, step: Step, slots: list[Any]) -> None:
+    def _call(self, step: Step, slots: list[Any], given: Mapping[int, np.ndarray] | None) -> None:
         """Calls the step's function on what the slots hold, and puts its results into slots."""
+        into = _NO_ARRAYS if given is None else given
         args = [slots[i] for i in step.ins]
         outs = step.outs
         if step.into and len(outs) == 1:
-            result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else None)
+            result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else into.get(outs[0]))
         elif step.into:
-            given = [slots[o] if a else None for o, a in zip(outs, step.arena, strict=True)]
-            result = step.fn(*args, out=given)
+            arrays = [slots[o] if a else into.get(o) for o, a in zip(outs, step.arena, strict=True)]
+            result = step.fn(*args, out=arrays)
         else:
             result = step.fn(*args)
         if len(outs) == 1:

@@ -23,6 +23,7 @@ from ronn.records import dataclass
 
 if TYPE_CHECKING:
     from ronn.plan.stop import Stop
+    from ronn.usage import Copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +247,11 @@ address: Callable[[np.ndarray], int] = _address_fast if _header_is_plain() else 
 class Bound:
     """A segment with the addresses of one frame's arena."""
 
-    __slots__ = ("_arena", "_blocks", "_launch", "_segment", "_steps", "_verdicts", "_words", "clock")
+    __slots__ = ("_arena", "_blocks", "_copies", "_launch", "_segment", "_steps", "_verdicts", "_words", "clock")
 
-    def __init__(self, segment: Segment, arena: np.ndarray | None) -> None:
+    def __init__(self, segment: Segment, arena: np.ndarray | None, copies: Copies | None = None) -> None:
         self._segment = segment
+        self._copies = copies
         self._arena = np.empty(0, np.uint8) if arena is None else arena
         self._blocks = segment.template.copy()
         if arena is not None and len(segment._arena_words):
@@ -263,12 +265,13 @@ class Bound:
         self._launch = segment.engine.bind(self._steps)
         self.clock: np.ndarray | None = None
 
-    def run(self, slots: list[Any], stop: Stop) -> None:
-        """Runs the kernels on what the slots hold, and fills the slots that others read.
+    def run(self, slots: list[Any], stop: Stop, given: Mapping[int, np.ndarray] | None = None) -> None:
+        """Runs the kernels on what the slots hold, and fills the slots that others read: with the arrays of ``given``
+        where it has one.
 
         Raises ExecutionError with the message of a kernel that failed, CancelledError when ``stop`` ended the run.
         """
-        self.fill(slots)
+        self.fill(slots, given)
         if self.clock is not None:
             self._segment.engine.launch(self._steps, self.clock)
         elif len(self._segment.kernels):
@@ -282,11 +285,18 @@ class Bound:
         for found in self._segment.found:
             slots[found.slot] = found.taken(self._arena)
 
-    def fill(self, slots: list[Any], empty: Callable[..., np.ndarray] = np.empty) -> None:
+    def fill(
+        self,
+        slots: list[Any],
+        given: Mapping[int, np.ndarray] | None = None,
+        empty: Callable[..., np.ndarray] = np.empty,
+    ) -> None:
         """Makes the outputs and writes the addresses of everything outside of the arena."""
         segment, words = self._segment, self._words
         for made in segment.made:
-            array = slots[made.slot] = empty(made.shape, made.dtype)
+            if given is None or (array := given.get(made.slot)) is None:
+                array = empty(made.shape, made.dtype)
+            slots[made.slot] = array
             start = address(array)
             for place, offset in made.words:
                 words[place] = start + offset
@@ -297,6 +307,8 @@ class Bound:
             if not array.flags.c_contiguous:
                 # The slot keeps the copy alive as long as its address is in use.
                 array = slots[external.slot] = np.ascontiguousarray(array)
+                if self._copies is not None and external.value.producer is None:
+                    self._copies.count(ins=1)
             if array.nbytes != external.nbytes:
                 raise ProviderError(f"a kernel was handed {array.nbytes} bytes where the plan has {external.nbytes}")
             start = address(array)

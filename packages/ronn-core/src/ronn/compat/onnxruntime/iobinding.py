@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ronn.compat.onnxruntime.errors import while_running
 from ronn.compat.onnxruntime.feeds import misfits
+from ronn.compat.onnxruntime.options import stop_of
 from ronn.compat.onnxruntime.values import OrtValue, at_address, check_device, dtype_of
+from ronn.errors import InputError, RonnError
 from ronn.ir.types import DType
 
 if TYPE_CHECKING:
+    from ronn.binding import Binding
     from ronn.compat.onnxruntime.options import RunOptions
     from ronn.compat.onnxruntime.session import Session
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 class IOBinding:
     """What a run takes and gives, by name. Arrays and addresses are used where they lie, at the time of the run.
 
-    A result for an output that is bound to memory is copied there when it is ready.
+    Kernels write to the memory that outputs are bound to, where they can; else results are copied there.
     """
 
     def __init__(self, session: Session) -> None:
@@ -27,11 +31,13 @@ class IOBinding:
         self._inputs: dict[str, Any] = {}
         self._outputs: dict[str, np.ndarray | None] = {}
         self._results: dict[str, Any] = {}
+        self._binding: Binding | None = None  # of what is bound now, once a run has made it
 
     def _bind_input(self, name: str, value: Any) -> None:
         if name not in self._session._types:
             raise RuntimeError(f"Failed to find NodeArg with name: {name} in the def list")
         self._inputs[name] = value
+        self._binding = None
 
     def bind_cpu_input(self, name: str, arr_on_cpu: np.ndarray) -> None:
         """Binds an array (a copy of one that is not contiguous)."""
@@ -61,14 +67,18 @@ class IOBinding:
         """Binds an output to the memory at an address, or asks for it without saying where."""
         check_device(device_type)
         if buffer_ptr is None:
-            self._outputs[name] = None
+            self._bind_output(name, None)
             return
         if element_type is None or shape is None:
             raise ValueError("`element_type` and `shape` are to be provided if pre-allocated memory is provided")
-        self._outputs[name] = at_address(int(buffer_ptr), dtype_of(element_type), [int(d) for d in shape])
+        self._bind_output(name, at_address(int(buffer_ptr), dtype_of(element_type), [int(d) for d in shape]))
 
     def bind_ortvalue_output(self, name: str, ortvalue: OrtValue) -> None:
-        self._outputs[name] = ortvalue.numpy()
+        self._bind_output(name, ortvalue.numpy())
+
+    def _bind_output(self, name: str, target: np.ndarray | None) -> None:
+        self._outputs[name] = target
+        self._binding = None
 
     def synchronize_inputs(self) -> None:
         """The host's memory is always up to date."""
@@ -90,10 +100,12 @@ class IOBinding:
 
     def clear_binding_inputs(self) -> None:
         self._inputs.clear()
+        self._binding = None
 
     def clear_binding_outputs(self) -> None:
         self._outputs.clear()
         self._results.clear()
+        self._binding = None
 
     def _run(self, options: RunOptions | None) -> None:
         """Runs on what is bound. RuntimeError, as onnxruntime raises it, for whatever goes wrong."""
@@ -105,13 +117,32 @@ class IOBinding:
                 raise RuntimeError(f"Error in execution: Invalid output name: {name}")
         names = list(self._outputs)
         try:
-            found = session.run(names, self._inputs, options)
+            found = self._run_in_place(names, options)
+            if found is None:
+                found = session.run(names, self._inputs, options)
         except Exception as e:
             text = str(e)
             marked = text.startswith("[ONNXRuntimeError]")
             raise RuntimeError(f"Error in execution: {text.split(' : ', 3)[3] if marked else text}") from e
         for name, result in zip(names, found, strict=True):
-            self._results[name] = result if self._outputs[name] is None else self._fill(name, result)
+            target = self._outputs[name]
+            self._results[name] = result if target is None or result is target else self._fill(name, result)
+
+    def _run_in_place(self, names: list[str], options: RunOptions | None) -> list[Any] | None:
+        """The results, made in the memory that is bound; None where ``run`` has to do it, or to say what is wrong."""
+        session = self._session
+        if session._profiler is not None or any(type(v) is not np.ndarray for v in self._inputs.values()):
+            return None
+        stop = None if options is None else stop_of(options)
+        try:
+            if self._binding is None:
+                targets = {n: t for n, t in self._outputs.items() if t is not None}
+                self._binding = session._sess.bind(self._inputs, outputs=names, out=targets)
+            return list(self._binding(stop=stop))
+        except InputError:
+            return None
+        except RonnError as e:
+            raise while_running(e) from e
 
     def _fill(self, name: str, result: Any) -> np.ndarray:
         target = self._outputs[name]

@@ -6,7 +6,7 @@ import warnings
 from typing import Any, Generic, TypeVar, overload
 
 from ronn.compat.onnxruntime.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
-from ronn.compat.onnxruntime.errors import InvalidArgument, NotImplemented, status
+from ronn.compat.onnxruntime.errors import TERMINATED, Fail, InvalidArgument, NotImplemented, status
 from ronn.compat.onnxruntime.values import OrtValue
 from ronn.options import SessionOptions as RonnOptions
 from ronn.plan.stop import Stop
@@ -222,3 +222,15 @@ class RunOptions:
         if key not in self._entries:
             raise RuntimeError(f"RunOptions does not have configuration with key: {key}")
         return self._entries[key]
+
+
+def stop_of(options: Any) -> Stop:
+    """What ends the runs of these options. TypeError for something else, Fail when they are to end already."""
+    if not isinstance(options, RunOptions):
+        raise TypeError(
+            f"run(): incompatible function arguments. run_options takes RunOptions, not {type(options).__name__}"
+        )
+    if options.terminate:
+        raise status(Fail, TERMINATED)
+    stop: Stop = options._stop
+    return stop

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ronn.compat.onnxruntime import load
-from ronn.compat.onnxruntime.errors import TERMINATED, Fail, InvalidArgument, status, while_running
+from ronn.compat.onnxruntime.errors import Fail, InvalidArgument, status, while_running
 from ronn.compat.onnxruntime.feeds import check_feed, read_feed
 from ronn.compat.onnxruntime.iobinding import IOBinding
 from ronn.compat.onnxruntime.modelmeta import ModelMetadata, NodeArg, input_arg, output_arg, type_name
-from ronn.compat.onnxruntime.options import RunOptions, SessionOptions
+from ronn.compat.onnxruntime.options import RunOptions, SessionOptions, stop_of
 from ronn.compat.onnxruntime.profiling import Profiler
 from ronn.compat.onnxruntime.providers import CPU, chosen
 from ronn.compat.onnxruntime.values import OrtValue, check_device
@@ -98,7 +98,7 @@ class Session:
         output_names: what to return; None or empty for all outputs. input_feed: by name, arrays, nested lists,
         ``OrtValue``s, or dicts for maps. Returns arrays, lists for sequences, dicts for maps; each is the caller's own.
         """
-        stop = None if run_options is None else _stop_of(run_options)
+        stop = None if run_options is None else stop_of(run_options)
         try:
             values: Any = [input_feed[name] for name in self._input_names]
         except (AttributeError, KeyError, TypeError):
@@ -335,17 +335,6 @@ class InferenceSession(Session):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         InferenceSession.__init__(self, state["model"], state["options"], state["providers"])
-
-
-def _stop_of(options: Any) -> Stop:
-    if not isinstance(options, RunOptions):
-        raise TypeError(
-            f"run(): incompatible function arguments. run_options takes RunOptions, not {type(options).__name__}"
-        )
-    if options.terminate:
-        raise status(Fail, TERMINATED)
-    stop: Stop = options._stop
-    return stop
 
 
 def _say_fallback(error: Exception, wanted: Any, instead: list[str]) -> None:

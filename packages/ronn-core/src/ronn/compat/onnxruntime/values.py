@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ronn.compat.onnxruntime.dlpack import capsule
+from ronn import dlpack
 from ronn.compat.onnxruntime.enums import OrtDeviceVendorId
 from ronn.ir.types import DType
 
@@ -132,7 +132,7 @@ class OrtValue:
     @classmethod
     def from_dlpack(cls, data: Any, /) -> OrtValue:
         """A tensor on the memory of anything that gives a DLPack capsule."""
-        return cls(np.from_dlpack(data))
+        return cls(dlpack.read(data))
 
     def _get_c_value(self) -> OrtValue:
         return self
@@ -194,7 +194,7 @@ class OrtValue:
     ) -> Any:
         """A capsule on the tensor's memory, or on a copy where one is asked for."""
         array = self._tensor()
-        return capsule(array.copy() if copy else array)
+        return dlpack.capsule(array.copy() if copy else array)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
