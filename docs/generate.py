@@ -248,11 +248,16 @@ def reference_page(module: str, title: str, about: str, more: dict[str, Sequence
     """The page that asks mkdocstrings for every public name of a module; ``more`` are sections of further names."""
 
     def page() -> str:
-        errors, names = [], []
-        for name in importlib.import_module(module).__all__:
-            thing = getattr(importlib.import_module(module), name)
-            (errors if isinstance(thing, type) and issubclass(thing, Exception) else names).append(f"{module}.{name}")
+        owner = importlib.import_module(module)
+        errors, names, modules = [], [], []
+        for name in owner.__all__:
+            thing = getattr(owner, name)
+            is_error = isinstance(thing, type) and issubclass(thing, Exception)
+            (modules if inspect.ismodule(thing) else errors if is_error else names).append(f"{module}.{name}")
         lines = [f"# {title}", "", about]
+        if modules:
+            pages = ", ".join(f"[`{m}`]({m.rpartition('.')[2]}.md)" for m in modules)
+            lines += ["", f"Modules of their own: {pages}."]
         for heading, members in {"": names, "Errors": errors, **more}.items():
             lines += ["", f"## {heading}"] if heading and members else []
             level = 3 if heading else 2
