@@ -244,6 +244,14 @@ def _plain(text: str) -> str:
     return text
 
 
+def _is_built_of_parts(module: str, name: str) -> bool:
+    """Whether a class has bases of RONN that are not public, so that their members are its own to the reader."""
+    home = importlib.import_module(module)
+    thing = getattr(home, name.removeprefix(f"{module}."), None)
+    bases = thing.__mro__[1:] if isinstance(thing, type) else ()
+    return any(b.__module__.startswith("ronn.") and b.__name__ not in home.__all__ for b in bases)
+
+
 def reference_page(module: str, title: str, about: str, more: dict[str, Sequence[str]]) -> Callable[[], str]:
     """The page that asks mkdocstrings for every public name of a module; ``more`` are sections of further names."""
 
@@ -263,6 +271,7 @@ def reference_page(module: str, title: str, about: str, more: dict[str, Sequence
             level = 3 if heading else 2
             for member in members:
                 lines += ["", f"::: {member}", "    options:", f"      heading_level: {level}"]
+                lines += ["      inherited_members: true"] if _is_built_of_parts(module, member) else []
         return "\n".join(lines)
 
     return page

@@ -17,8 +17,12 @@ from ronn._version import __version__
 
 if TYPE_CHECKING:
     from ronn import events
+    from ronn.aio import load_async
+    from ronn.batching.batcher import Batcher
+    from ronn.batching.padding import Pad
     from ronn.custom import op, remove_op
     from ronn.errors import (
+        BatchError,
         CancelledError,
         ExecutionError,
         InputError,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
         OptionError,
         PlacementError,
         ProviderError,
+        QueueFullError,
         RonnError,
         RunTimeoutError,
         UnsupportedError,
@@ -42,6 +47,9 @@ if TYPE_CHECKING:
     from ronn.values import Outputs, ValueInfo
 
 _HOME = {
+    "Batcher": "batching.batcher",
+    "Pad": "batching.padding",
+    "load_async": "aio",
     "load": "model",
     "Model": "model",
     "Session": "session",
@@ -56,14 +64,17 @@ _HOME = {
     "set_threads": "threads",
     **dict.fromkeys(
         (
-            "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError", "ModelError",
-            "OptionError", "PlacementError", "ProviderError", "RonnError", "RunTimeoutError", "UnsupportedError",
+            "BatchError", "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError",
+            "ModelError", "OptionError", "PlacementError", "ProviderError", "QueueFullError", "RonnError",
+            "RunTimeoutError", "UnsupportedError",
         ),
         "errors",
     ),
 }  # fmt: skip
 
 __all__ = [
+    "BatchError",
+    "Batcher",
     "CancelledError",
     "ExecutionError",
     "InputError",
@@ -73,8 +84,10 @@ __all__ = [
     "ModelError",
     "OptionError",
     "Outputs",
+    "Pad",
     "PlacementError",
     "ProviderError",
+    "QueueFullError",
     "RonnError",
     "RunTimeoutError",
     "Session",
@@ -87,6 +100,7 @@ __all__ = [
     "events",
     "hookimpl",
     "load",
+    "load_async",
     "op",
     "remove_op",
     "set_threads",

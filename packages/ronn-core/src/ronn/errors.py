@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value
+
+_SHOWN = 5  # errors of a batch that its message tells
 
 
 class ModelWarning(UserWarning):
@@ -82,6 +84,26 @@ class CancelledError(RonnError):
 
 class RunTimeoutError(CancelledError, TimeoutError):
     """The run was not done within its ``timeout``."""
+
+
+class QueueFullError(RonnError):
+    """As many requests are waiting as may: the request was not taken (nothing of it ran)."""
+
+
+class BatchError(RonnError):
+    """Some requests of a batch failed. ``errors``: by the request's place; ``results``: of all requests, in order, with
+    the error in the place of what failed."""
+
+    def __init__(self, errors: Mapping[int, RonnError], results: Sequence[object]) -> None:
+        self.errors = dict(errors)
+        self.results = list(results)
+        shown = "\n".join(f"  request {i}: {type(e).__name__}: {e.message}" for i, e in list(errors.items())[:_SHOWN])
+        more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        super().__init__(
+            f"{len(errors)} of {len(results)} requests failed",
+            detail=shown + more,
+            hint="the error's `results` has the others; return_exceptions=True gives errors instead of raising this",
+        )
 
 
 class InternalError(RonnError):

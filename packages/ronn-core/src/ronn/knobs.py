@@ -90,6 +90,12 @@ MAP_FILES = Knob(
     "Map model files and external data; 0 reads them whole, for files that are overwritten while sessions use them.",
     _switch,
 )
+ASYNC_THREADS = Knob(
+    "RONN_ASYNC_THREADS",
+    0,
+    "Runs that asyncio programs await which may go on at once; 0 means one for each processor, and at least two.",
+    _number,
+)
 
 
 def all_knobs() -> list[Knob[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from ronn.placement import Placement
 from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
 from ronn.plan.stop import Stop, Stops
+from ronn.requests import Requests
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
 from ronn.usage import Copies, Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
@@ -76,7 +77,7 @@ def _threads_changed(before: int, after: int) -> None:
 when_set(_threads_changed)
 
 
-class Session:
+class Session(Requests):
     """Runs a model. Safe to use from several threads at once.
 
     source: a path, bytes, a binary file object, an ``onnx.ModelProto``, or a ``Model``.
@@ -247,14 +248,23 @@ class Session:
         return WatchedRun(self.number, self._model.ir.source) if listeners.watching_runs else nullcontext()
 
     def _run_any(
-        self, inputs: Any, outputs: Sequence[str] | None, trace: Sequence[str], stop: Stop, out: Out | None
+        self,
+        inputs: Any,
+        outputs: Sequence[str] | None,
+        trace: Sequence[str],
+        stop: Stop,
+        out: Out | None,
+        begin: Callable[[], None] | None = None,
     ) -> Outputs:
-        """Runs on any inputs that can be converted, and gives the outputs asked for."""
+        """Runs on any inputs that can be converted, and gives the outputs asked for. ``begin`` is called when inputs
+        and plan are ready."""
         known = None if trace else self._known(inputs)
         if known is None:
             variant, plan, ordered, _ = self._ready(inputs, trace)
         else:
             variant, (plan, ordered) = self._base, known
+        if begin is not None:
+            begin()
         listeners.note_signature(plan.signature)
         names = variant.portable.output_names
         wanted = names if outputs is None else [*outputs, *trace]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Stop:
     """Given to a run, it can end it between kernels: ``set()`` from any thread, or its ``deadline`` passing.
 
-    timeout: seconds from now until the deadline; None for no deadline. within: another stop that sets this one too.
+    timeout: seconds from now until the deadline; None for no deadline. within: another stop that sets this one too, and
+        whose deadline holds as well.
     threads: how many the runs may use; None for as many as their session lets them.
 
     One stop may be given to several runs, which then end together. It cannot be taken back: later runs that are given
@@ -43,6 +44,8 @@ class Stop:
         bounds = [n for n in (threads, None if within is None else within.threads) if n is not None]
         self.threads: int | None = min(bounds, default=None)
         if within is not None:
+            if within.deadline is not None and (self.deadline is None or within.deadline < self.deadline):
+                self.timeout, self.deadline = within.timeout, within.deadline
             within._inner.add(self)
             if within.reason is not None:
                 self.set(within.reason)
@@ -80,6 +83,12 @@ class Stop:
         return RunTimeoutError(f"{text}, when it came to this node" if node else text, node=node, hint=hint)
 
 
+def check_timeout(timeout: float | None) -> None:
+    """Raises OptionError for a timeout that is not a time."""
+    if timeout is not None and not timeout >= 0:
+        raise OptionError(f"timeout={timeout!r} is not a time", hint="seconds, or None for no limit")
+
+
 class Stops:
     """The stops of a session's runs in progress: one that all share, and those of runs with one of their own."""
 
@@ -97,8 +106,7 @@ class Stops:
         Raises OptionError for a timeout that is not a time or a number that is none of threads, CancelledError at once
         when the stop is due already.
         """
-        if timeout is not None and not timeout >= 0:
-            raise OptionError(f"timeout={timeout!r} is not a time", hint="seconds, or None for no limit")
+        check_timeout(timeout)
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise OptionError(f"threads={threads!r} is not a number of threads", hint="from 1 on, or None for all")
         mine = Stop(timeout, stop, threads)

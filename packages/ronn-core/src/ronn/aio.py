@@ -1,0 +1,159 @@
+"""asyncio: runs and loads that are awaited. The event loop only hands over and takes back; threads do the work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ronn import carriers
+from ronn.model import Model, Source, load
+from ronn.plan.stop import Stop, check_timeout
+
+if TYPE_CHECKING:
+    from ronn.buffers import Out
+    from ronn.session import Session
+    from ronn.values import Outputs
+
+T = TypeVar("T")
+
+
+class Task(Generic[T]):
+    """Work on a carrier's thread for one event loop. ``work`` gets the task, and calls ``begin`` when it goes from what
+    cannot be stopped (planning) to what can.
+
+    dropped: given the result when nobody waits for it any more.
+    """
+
+    def __init__(
+        self, work: Callable[[Task[T]], T], timeout: float | None, dropped: Callable[[T], object] | None = None
+    ) -> None:
+        self.stop = Stop(timeout)
+        self._work: Callable[[Task[T]], T] | None = work
+        self._dropped = dropped
+        self._begun = False
+
+    def begin(self) -> None:
+        """Said before the first kernel. CancelledError when the task is to end already."""
+        self._begun = True
+        if self.stop.due:
+            raise self.stop.error()
+
+    async def on(self, threads: carriers.Carriers) -> T:
+        """Has one of ``threads`` do the work and waits for it.
+
+        When the waiting is cancelled the work is stopped; work that has begun is waited for first, so that it is over
+        when the caller goes on. What has not begun yet is left to itself, and will not begin.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T] = loop.create_future()
+        timer = None if self.stop.timeout is None else loop.call_later(self.stop.timeout, self._expire, waiter)
+        threads.start(lambda: self._carry(loop, waiter))
+        try:
+            return await asyncio.shield(waiter)
+        except asyncio.CancelledError:
+            self.stop.set()
+            if self._begun:
+                await asyncio.wait((waiter,))
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            waiter.add_done_callback(_look)
+
+    def _expire(self, waiter: asyncio.Future[T]) -> None:
+        # A run that has begun ends by itself: it knows the deadline.
+        if not waiter.done() and not self._begun:
+            waiter.set_exception(self.stop.error())
+
+    def _carry(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[T]) -> None:
+        work, self._work = self._work, None
+        assert work is not None
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            with carriers.stopped_at_exit(self.stop):
+                if self.stop.due:
+                    raise self.stop.error()
+                result = work(self)
+        except BaseException as e:
+            error = e
+        try:
+            loop.call_soon_threadsafe(self._deliver, waiter, result, error)
+        except RuntimeError:
+            self._drop(result, error)  # the loop is closed
+        finally:
+            error = None  # its traceback holds this frame
+
+    def _deliver(self, waiter: asyncio.Future[T], result: Any, error: BaseException | None) -> None:
+        if waiter.done():
+            self._drop(result, error)
+        elif error is not None:
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(result)
+            if self.stop.reason is not None:
+                self._drop(result, None)
+
+    def _drop(self, result: Any, error: BaseException | None) -> None:
+        if error is None and self._dropped is not None:
+            self._dropped(result)
+
+
+def _look(waiter: asyncio.Future[Any]) -> None:
+    """Keeps asyncio from complaining of an error that nobody waits for any more."""
+    if not waiter.cancelled():
+        waiter.exception()
+
+
+async def run(
+    session: Session,
+    inputs: Any,
+    outputs: Sequence[str] | None,
+    trace: Sequence[str],
+    timeout: float | None,
+    threads: int | None,
+    out: Out | None,
+) -> Outputs:
+    """See ``Session.run_async``."""
+    check_timeout(timeout)
+
+    def work(task: Task[Outputs]) -> Outputs:
+        with session._watched(), session._stops.own(None, task.stop, threads) as stop:
+            return session._run_any(inputs, outputs, trace, stop, out, task.begin)
+
+    return await Task(work, timeout).on(carriers.runs)
+
+
+async def run_batch(call: Callable[[Stop], list[Outputs]], timeout: float | None) -> list[Outputs]:
+    """See ``Session.run_batch_async``."""
+    check_timeout(timeout)
+
+    def work(task: Task[list[Outputs]]) -> list[Outputs]:
+        task.begin()
+        return call(task.stop)
+
+    return await Task(work, timeout).on(carriers.runs)
+
+
+async def load_async(source: Source, **options: Any) -> Model:
+    """As ``ronn.load``, without blocking the event loop: another thread reads the model."""
+    return await Task(lambda _: load(source, **options), None).on(carriers.loads)
+
+
+async def create_session(make: Callable[[], Session], warmup: Iterable[Any]) -> Session:
+    """See ``Session.create_async``."""
+
+    def work(task: Task[Session]) -> Session:
+        session = make()
+        try:
+            for inputs in warmup:
+                if task.stop.due:
+                    raise task.stop.error()
+                session.run(inputs, stop=task.stop)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    return await Task(work, None, lambda session: session.close()).on(carriers.loads)
