@@ -45,6 +45,7 @@ def outcome(case: Callable[[Any], Any], ort: Any) -> Any:
 
 def record() -> None:
     sys.path.insert(0, str(HERE))
+    import cases_types  # noqa: F401
     import cases_values  # noqa: F401
     import onnxruntime
     from cases import CASES, CLASSES

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import cases_types  # noqa: F401
 import cases_values  # noqa: F401
 from cases import CASES, CLASSES
 from outcome import EXPECTED, outcome

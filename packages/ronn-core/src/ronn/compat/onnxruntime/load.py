@@ -15,6 +15,7 @@ from ronn.compat.onnxruntime.errors import Fail, InvalidArgument, InvalidGraph, 
 from ronn.compat.onnxruntime.errors import NotImplemented as NoKernel
 from ronn.compat.onnxruntime.modelmeta import states_version, type_name
 from ronn.compat.onnxruntime.options import SessionOptions
+from ronn.compat.onnxruntime.typecheck import find_clash
 from ronn.errors import ModelError, RonnError, UnsupportedError
 from ronn.frontend.messages import messages
 from ronn.ir.graph import Node, Value
@@ -38,6 +39,10 @@ def load(path: str | None, data: bytes | None, options: SessionOptions) -> Model
     except ModelError as e:
         raise _unreadable(e, path, data) from e
     _check_versions(model, options, path)
+    clash = find_clash(model.graph)
+    if clash is not None:
+        kind = InvalidGraph if clash.invalid else Fail
+        raise _failed(kind, path, f"This is an invalid model. {clash.message}" if clash.invalid else clash.message)
     for name, value in options._initializers.items():
         _replace(model, name, value.numpy())
     if options._by_denotation:
