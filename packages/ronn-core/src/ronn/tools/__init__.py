@@ -1,0 +1,1 @@
+"""Tools on model files: converting, exporting what passes made, telling what versions a model needs."""
