@@ -16,8 +16,10 @@ from ronn.cli.bench import bench
 from ronn.cli.bisect import bisect
 from ronn.cli.cache import cache
 from ronn.cli.check import check
+from ronn.cli.convert import convert
 from ronn.cli.doctor import doctor
 from ronn.cli.explain import explain
+from ronn.cli.export import export
 from ronn.cli.inspect import inspect
 from ronn.cli.new_provider import new_provider
 from ronn.cli.passes import passes
@@ -35,6 +37,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "profile": profile,
     "bench": bench,
     "bisect": bisect,
+    "convert": convert,
+    "export": export,
     "warmup": warmup,
     "cache": cache,
     "doctor": doctor,
@@ -43,7 +47,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "new-provider": new_provider,
 }
 
-NEED_ARGUMENTS = ("run", "inspect", "check", "explain", "profile", "bench", "bisect", "new-provider")
+NEED_ARGUMENTS = (
+    "run", "inspect", "check", "explain", "profile", "bench", "bisect", "convert", "export", "new-provider",
+)  # fmt: skip
 
 EPILOG = (
     "Exit codes: 0 fine; 1 an error, which is told; 2 a wrong command line; 3 check found unsupported nodes; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -28,15 +28,36 @@ def check(
     dim: DimOpt = None,
     option: OptionOpt = None,
     json: JsonOpt = False,
+    min_version: Annotated[
+        bool, typer.Option("--min-version", help="Say which opset, IR version and onnxruntime MODEL needs at least.")
+    ] = False,
+    opset: Annotated[
+        int | None, typer.Option(help="List the nodes that this opset lacks.", metavar="N", show_default=False)
+    ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option("--for", help="List what keeps onnxruntime==1.17, say, from loading it.", metavar="RELEASE"),
+    ] = None,
 ) -> None:
     """List the nodes of MODEL that no listed provider runs. Exit code 0: all run; 3: some do not; 1: a bad model.
+
+    With --min-version, --opset or --for: what versions it needs, or what of it a version lacks (then exit code 3).
 
     Examples:
 
         ronn check model.onnx
 
         ronn check model.onnx --provider cpu && echo "runs on cpu alone"
+
+        ronn check model.onnx --min-version
+
+        ronn check model.onnx --for onnxruntime==1.17
     """
+    if min_version or opset is not None or release is not None:
+        from ronn.cli.versions import check_versions
+
+        check_versions(model, min_version, opset, release, json)
+        return
     found = unsupported(model, provider, dim, option)
     if json:
         write_json(found)

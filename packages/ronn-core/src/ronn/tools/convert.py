@@ -7,16 +7,17 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import helper
 
 from ronn.errors import ModelError, OptionError
 from ronn.frontend.onnx import load
 from ronn.frontend.proto import model_to_proto
 from ronn.ir.graph import Graph, IRModel, Value, clone
-from ronn.ops.infer import infer_types
+from ronn.ops.infer import infer_types, merge_types
 from ronn.ops.schema import find_schema, max_opset, schema_of
 from ronn.records import dataclass, field, replace
 from ronn.tools.half import Report, narrow_model
-from ronn.tools.versions import Missing, missing, needs
+from ronn.tools.versions import Missing, idle_attributes, missing, needs
 
 if TYPE_CHECKING:
     import onnx
@@ -119,12 +120,15 @@ def _restamped(model: IRModel, opset: int) -> IRModel:
     return replace(model, graph=graph, functions=functions, opset_imports={**model.opset_imports, "": opset})
 
 
-
-
 def _stamp(graph: Graph, opset: int) -> None:
     for node in graph.all_nodes():
         if node.domain == "":
+            idle = idle_attributes(node)
             node.version = opset
+            schema = schema_of(node)
+            for name in idle:
+                if schema is not None and name not in schema.attributes:
+                    del node.attributes[name]
 
 
 def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing]) -> IRModel:
@@ -141,6 +145,7 @@ def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing])
             found = version_converter.convert_version(_without_large_constants(model, changing)[0], opset)
         except Exception:
             raise _failure(model, proto, now, opset, lacking, e) from e
+    _drop_unknown(found.graph, model, opset)
     made = load(found)
     for node in made.graph.all_nodes():
         if node.domain == _HELD:
@@ -152,16 +157,30 @@ def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing])
         value.data = data
         made.graph.initializers[name] = value
     _check(made, opset)
+    for value, old in zip(made.graph.outputs, model.graph.outputs, strict=True):
+        value.type = merge_types(value.type, old.type)
     meta = replace(model.metadata, ir_version=max(model.metadata.ir_version, made.metadata.ir_version))
     overridable = tuple(n for n in model.overridable if n in made.graph.initializers)
     return replace(made, metadata=meta, source=model.source, overridable=overridable, files=model.files)
 
 
-def _without_large_constants(
-    model: IRModel, changing: frozenset[str]
-) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """The model for the converter, and the arrays that it lacks. ``changing``: labels of the nodes that it is to see; the
-    others are put into a domain that it leaves alone. Empty: it sees all."""
+def _drop_unknown(graph: onnx.GraphProto, model: IRModel, opset: int) -> None:
+    """Drops attributes that the converter leaves though the opset lacks them, if leaving them out says the same."""
+    for node in graph.node:
+        schema = find_schema("", node.op_type, opset) if node.domain == "" else None
+        newer = find_schema("", node.op_type, model.opset_imports.get("", opset)) if node.domain == "" else None
+        for attribute in list(node.attribute):
+            for inner in (attribute.g, *attribute.graphs):
+                _drop_unknown(inner, model, opset)
+            if schema is not None and newer is not None and attribute.name not in schema.attributes:
+                value = newer.defaults.get(attribute.name)
+                if value is not None and value == helper.get_attribute_value(attribute):
+                    node.attribute.remove(attribute)
+
+
+def _without_large_constants(model: IRModel, changing: frozenset[str]) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The model for the converter, and the arrays that it lacks. ``changing``: labels of the nodes that it is to see;
+    the others are put into a domain that it leaves alone. Empty: it sees all."""
     graph = clone(model.graph)
     infer_types(graph)
     if changing:
@@ -211,7 +230,7 @@ def _failure(
     hint = (
         f"opset {reached} can be reached: --opset {reached}"
         if reached not in (now, opset)
-        else "`ronn check MODEL --opset N` lists what an opset lacks; exporting the model anew with that opset is surest"
+        else "`ronn check MODEL --opset N` lists what is lacking; exporting the model anew with that opset is surest"
     )
     rows = [f"  {m.op} {m.node!r}: {m.why}" for m in lacking[:_MAX_NAMED]]
     more = [f"  ... and {len(lacking) - _MAX_NAMED} more"] if len(lacking) > _MAX_NAMED else []

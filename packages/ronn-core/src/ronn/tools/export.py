@@ -52,6 +52,7 @@ def export(
         graph = to_specialised(graph, None, request)
     _one_version(graph, model)
     _forget_types(graph)
+    _name_apart(graph, set())
     for value, declared in zip(graph.outputs, model.graph.outputs, strict=True):
         value.type = merge_types(value.type, declared.type)
     imports = {d: v for d, v in model.opset_imports.items() if d == "" or any(n.domain == d for n in graph.all_nodes())}
@@ -59,8 +60,8 @@ def export(
 
 
 class _Onnx(Provider):
-    """Stands for whoever reads the file: takes the operators of ONNX up to the model's opsets, and those of domains that
-    the model has itself. Constants are folded by the providers of this environment."""
+    """Stands for whoever reads the file: takes the operators of the model's opsets, and those of domains that the model
+    has itself. Constants are folded by the providers of this environment."""
 
     name: ClassVar[str] = "onnx"
     folds: ClassVar[bool] = True
@@ -80,7 +81,8 @@ class _Onnx(Provider):
         schema = find_schema(node.domain, node.op, imported)
         if schema is None:
             return No(f"opset {imported} has no {node.op}")
-        same = schema == schema_of(node) or (node.op in _SAME_MEANING and node.version <= imported)
+        known = schema_of(node)
+        same = schema == known or (node.op in _SAME_MEANING and node.version <= imported)
         return Yes() if same else No(f"{node.op} of opset {imported} is another one")
 
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
@@ -120,6 +122,19 @@ def _forget_types(graph: Graph) -> None:
                     value.type = None
         for sub in node.subgraphs():
             _forget_types(sub)
+
+
+def _name_apart(graph: Graph, used: set[str]) -> None:
+    """Gives every node a name of its own, or none."""
+    for node in graph:
+        if node.name:
+            base, count = node.name, 0
+            while node.name in used:
+                count += 1
+                node.name = f"{base}.{count}"
+            used.add(node.name)
+        for sub in node.subgraphs():
+            _name_apart(sub, used)
 
 
 def _metadata(model: IRModel) -> Metadata:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ _LEAST_STORED = 64  # elements below which storing a constant in two bytes an el
 @dataclass
 class Report:
     """What became of a model. narrow, wide: operators whose floats were narrowed, or stay, with the reason; counts of
-    nodes. clamped: constants with finite elements beyond the largest that the type has, and how many; flushed: those with
+    nodes. clamped: constants with finite elements beyond the largest of the type, and how many; flushed: those with
     elements that became 0. constants: how many were narrowed, and their bytes before and after. casts: those put in."""
 
     to: str
@@ -49,15 +48,17 @@ def narrow_model(
     """The model with its float32 values in ``to`` (``float16`` or ``bfloat16``), and what was done.
 
     io: inputs and outputs of the model change too. keep: operators, or names of nodes, that stay in float32 besides
-    those of ``KEPT``; ``"-TopK"`` takes one out of the list. only_storage: only large constants are stored in ``to``, and
-    widened again before they are used: everything is computed in float32.
+    those of ``KEPT``; ``"-TopK"`` takes one out of the list. only_storage: constants are stored in ``to``, and widened
+    again before they are used: everything is computed in float32.
 
     Finite constants beyond the largest value of the type (masks of -3e38, usually) become that value. Operators that
     have no narrow form in the model's opset stay wide. OptionError for an unknown type, operator or node.
     """
     if to not in NARROW:
         near = nearest(to, list(NARROW))
-        raise OptionError(f"{to!r} is no narrow type", hint=f"did you mean {near!r}?" if near else f"one of {', '.join(NARROW)}")
+        raise OptionError(
+            f"{to!r} is no narrow type", hint=f"did you mean {near!r}?" if near else f"one of {', '.join(NARROW)}"
+        )
     graph = clone(model.graph)
     work = _Narrowing(graph, NARROW[to], _kept(model, keep), Report(to))
     if only_storage:
@@ -130,7 +131,9 @@ class _Narrowing:
     # --- nodes
 
     def _node(self, graph: Graph, node: Node) -> None:
-        floats = [v for v in (*node.inputs, *node.outputs) if v is not None and (v.dtype is WIDE or v in self.is_narrow)]
+        floats = [
+            v for v in (*node.inputs, *node.outputs) if v is not None and (v.dtype is WIDE or v in self.is_narrow)
+        ]
         if node.op in _CONTROL and node.domain == "" and node.op not in self.kept:
             takes, gives, why = [True] * len(node.inputs), [True] * len(node.outputs), ""
         else:
@@ -178,10 +181,14 @@ class _Narrowing:
         gives = [(f := schema.formal_output(i)) is not None and may(f.type) for i in range(len(node.outputs))]
         takes = [t and v is not None and (v.dtype is WIDE or v in self.is_narrow) for t, v in zip(takes, node.inputs)]
         gives = [g and v.dtype is WIDE for g, v in zip(gives, node.outputs)]
-        return takes, gives, "" if any(takes) or any(gives) else f"opset {node.version} has no {self.to.numpy_name} form"
+        return (
+            takes,
+            gives,
+            "" if any(takes) or any(gives) else f"opset {node.version} has no {self.to.numpy_name} form",
+        )
 
     def _follows(self, node: Node) -> bool:
-        """Whether the type of what a node gives can be changed: it hangs on its inputs, or on an attribute known here."""
+        """Whether the type of what a node gives can be changed: it hangs on inputs, or on an attribute known here."""
         told = {"dtype", "output_dtype", "output_datatype", "to", "stash_type"} & node.attributes.keys()
         return not told - {"stash_type"} or node.op in _DTYPE_ATTRIBUTES
 
@@ -296,5 +303,3 @@ def _graphs(graph: Graph) -> Iterator[Graph]:
     yield graph
     for sub in graph.inner_graphs():
         yield from _graphs(sub)
-
-

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
 
 from ronn.errors import OptionError
+from ronn.frontend.check import fits
 from ronn.ir.graph import Graph, IRModel, Node
 from ronn.ir.types import DType, OptionalType, SequenceType, TensorType, Type
-from ronn.ops.schema import OpSchema, find_schema, schema_of
+from ronn.ops import contrib
+from ronn.ops.schema import OpSchema, find_schema
 from ronn.records import dataclass
 
 DOMAINS = ("", "ai.onnx.ml")
@@ -96,6 +97,16 @@ def release(text: str) -> Release:
     return known[name]
 
 
+def _schema(domain: str, op: str, version: int) -> OpSchema | None:
+    """The schema that ONNX gives an operator; onnxruntime has some in ONNX's domain before ONNX had them."""
+    found = find_schema(domain, op, version)
+    return None if found is not None and not domain and found is contrib.find_in_onnx_domain(op) else found
+
+
+def _own_schema(node: Node) -> OpSchema | None:
+    return _schema(node.domain, node.op, node.version)
+
+
 # --- what a model needs
 
 
@@ -108,7 +119,7 @@ def needs(model: IRModel) -> Needs:
             if node.domain not in ("com.microsoft", "ai.onnx.training") and not node.domain.startswith("ai.onnx"):
                 own.add(node.domain)
             continue
-        schema = schema_of(node)
+        schema = _own_schema(node)
         since = node.version if schema is None else _since(node, schema)
         known = opsets.get(node.domain)
         if known is None or since > known.version:
@@ -133,7 +144,7 @@ def _since(node: Node, schema: OpSchema) -> int:
     """The first version in which the node, as it is, means what it does now."""
     since = schema.since
     while since > 1:
-        older = find_schema(node.domain, node.op, since - 1)
+        older = _schema(node.domain, node.op, since - 1)
         if older is None or not _holds(node, older, schema):
             return since
         since, schema = older.since, older
@@ -141,11 +152,12 @@ def _since(node: Node, schema: OpSchema) -> int:
 
 
 def _holds(node: Node, older: OpSchema, newer: OpSchema) -> bool:
-    """Whether a node of ``newer`` means the same in the version before: that one lacks nothing but what it leaves out."""
+    """Whether a node of ``newer`` means the same in the version before: it uses nothing that this one lacks."""
     if (newer.op, newer.since) in _OTHER_MEANING or misfit(node, older):
         return False
-    names = [(f.name, f.variadic) for f in (*older.inputs, *older.outputs)]
-    later = [(f.name, f.variadic) for f in (*newer.inputs[: len(older.inputs)], *newer.outputs[: len(older.outputs)])]
+    used_in, used_out = len(node.inputs), len(node.outputs)
+    formals = [(*v.inputs[:used_in], *v.outputs[:used_out]) for v in (older, newer)]
+    names, later = ([(_RENAMED.get(f.name, f.name), f.variadic) for f in listed] for listed in formals)
     shared = {n: d for n, d in older.defaults.items() if n in newer.attributes}
     if names != later or any(newer.defaults.get(n) != d for n, d in shared.items()):
         return False
@@ -154,6 +166,7 @@ def _holds(node: Node, older: OpSchema, newer: OpSchema) -> bool:
     return not (newer.since == _NEGATIVE_AXES and _uses_opset_11(node))
 
 
+_RENAMED = {"input_mean": "mean", "input_var": "var"}
 _IDLE = frozenset({"consumed_inputs"})
 _NEGATIVE_AXES = 11
 """The opset in which axes may count from the back, and ``auto_pad`` of transposed convolutions changed sides."""
@@ -173,12 +186,14 @@ def _uses_opset_11(node: Node) -> bool:
 
 
 def misfit(node: Node, schema: OpSchema) -> str:
-    """What keeps a node from being one of ``schema``: an element type or an attribute that it lacks; empty if nothing."""
+    """What keeps a node from being one of ``schema``: an element type or attribute that it lacks; empty if nothing."""
     if schema.deprecated:
         return f"{schema.op} is deprecated there"
     for name in node.attributes:
-        if name not in schema.attributes:
+        if name not in schema.attributes and name not in idle_attributes(node):
             return f"attribute {name!r} is not there before"
+        if name in schema.attributes and not fits(node.attributes[name], schema.attributes[name]):
+            return f"attribute {name!r} is {schema.attributes[name]} there"
     for name in schema.required:
         if name not in node.attributes:
             return f"attribute {name!r} must be given"
@@ -197,6 +212,14 @@ def misfit(node: Node, schema: OpSchema) -> str:
         if any(a.startswith("tensor(") for a in allowed) and text not in allowed:
             return f"input {i} ({formal.name}) of {value.dtype.onnx_name}"
     return ""
+
+
+def idle_attributes(node: Node) -> list[str]:
+    """Attributes that say what they would say if they were left out."""
+    schema = _own_schema(node)
+    if schema is None:
+        return []
+    return [n for n, v in node.attributes.items() if n in _IDLE or (n in schema.defaults and schema.defaults[n] == v)]
 
 
 def _ir_needs(model: IRModel, opsets: Mapping[str, Need]) -> Iterator[Need]:
@@ -257,7 +280,7 @@ def missing(model: IRModel, opset: int, ml_opset: int | None = None) -> list[Mis
 
 
 def _missing(node: Node, version: int) -> Missing | None:
-    now, there = schema_of(node), find_schema(node.domain, node.op, version)
+    now, there = _own_schema(node), _schema(node.domain, node.op, version)
     if now is not None and there is not None and _since(node, now) <= version and _fits_newer(node, now, there):
         return None
     if there is None:
@@ -267,14 +290,14 @@ def _missing(node: Node, version: int) -> Missing | None:
         )
     why = misfit(node, there)
     if not why:
-        since = now.since if now is not None else node.version
+        since = node.version if now is None else _since(node, now)
         why = f"{node.op} was changed with opset {max(since, there.since)}"
     return Missing(node.label, node.op_id, why, "`ronn convert --opset` rewrites it where it can")
 
 
 def _introduced(node: Node, since: int) -> int:
     while since > 1:
-        older = find_schema(node.domain, node.op, since - 1)
+        older = _schema(node.domain, node.op, since - 1)
         if older is None:
             return since
         since = older.since
@@ -285,7 +308,7 @@ def _fits_newer(node: Node, now: OpSchema, there: OpSchema) -> bool:
     """Whether a node of version ``now`` is the same in the later version ``there``."""
     newer = there
     while newer.since > now.since:
-        before = find_schema(node.domain, node.op, newer.since - 1)
+        before = _schema(node.domain, node.op, newer.since - 1)
         if before is None or not _holds(node, before, newer):
             return False
         newer = before
@@ -316,7 +339,7 @@ def missing_for(model: IRModel, wanted: Release) -> list[Missing]:
             )
             name = domain if domain else "ai.onnx"
             found.append(Missing("the file", "", f"opset {stamped} of {name}; the release knows up to {newest}", cure))
-            found += [m for m in _all_missing(model, domain, newest)]
+            found += _all_missing(model, domain, newest)
     found += [
         Missing(n.label, n.op_id, f"domain {n.domain!r} is none of onnxruntime's own", "it needs a custom op library")
         for n in _first_of_each(model, least.own)

@@ -1,0 +1,79 @@
+"""Does a model that a tool made give what the model before it gave: both are run on the same inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ronn.errors import InputError, RonnError
+from ronn.ir.graph import IRModel
+from ronn.ir.types import TensorType
+from ronn.model import Model
+from ronn.numerics.difference import Difference, Tolerance, each
+from ronn.numerics.samples import Data, Reading, Sample, read_samples
+from ronn.records import dataclass
+from ronn.session import Session
+from ronn.values import ValueInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One output of one run: which inputs, its name, and how far it is from the one before."""
+
+    sample: str
+    output: str
+    difference: Difference
+
+
+def verify(
+    before: IRModel,
+    after: str | os.PathLike[str] | IRModel,
+    data: Data = None,
+    *,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+    tolerance: Tolerance | None = None,
+) -> list[Row]:
+    """Runs both models on ``data`` (made up by default) and compares every output.
+
+    Inputs are cast to what the second model takes, its floats may be narrower. A model that cannot be run is an output
+    that differs, with the error as the reason.
+    """
+    sizes = {} if dimensions is None else dict(dimensions)
+    tolerance = Tolerance() if tolerance is None else tolerance
+    reading = Reading(sizes, tuple(shapes), seed)
+    inputs = [ValueInfo.of(v) for v in before.graph.inputs]
+    rows: list[Row] = []
+    with Session(Model(before)) as first:
+        samples = read_samples(data, inputs, reading)
+        expected = [_expected(first, sample) for sample in samples]
+    try:
+        with Session(Model(after) if isinstance(after, IRModel) else after) as second:
+            types = {i.name: i.type for i in second.inputs}
+            for sample, outputs in zip(samples, expected, strict=True):
+                found = second.run({n: _cast(v, types.get(n)) for n, v in sample.feed.items() if n in types})
+                rows += [Row(sample.name, name, d) for name, d in each(outputs, found, tolerance)]
+    except RonnError as e:
+        rows.append(Row("", "", Difference(False, f"cannot be run: {e}")))
+    return rows
+
+
+def _expected(session: Session, sample: Sample) -> Mapping[str, Any]:
+    try:
+        return session.run(sample.feed)
+    except RonnError as e:
+        raise InputError(
+            f"the model that was given does not run on {sample.name}, so that nothing can be compared: {e.message}",
+            hint="inputs that suit it: --data FILE, --shape NAME=1,2,3 or --dim NAME=N; --no-verify compares nothing",
+        ) from e
+
+
+def _cast(value: Any, type: Any) -> Any:
+    if isinstance(value, np.ndarray) and isinstance(type, TensorType) and type.dtype is not None:
+        floats = type.dtype.is_float and value.dtype.kind in "fV"
+        return value.astype(type.dtype.numpy) if floats and value.dtype != type.dtype.numpy else value
+    return value

@@ -1,0 +1,126 @@
+"""The commands that make model files, and those that tell what versions a model needs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+
+import ronn as ronn_package
+
+
+def test_convert_writes_checks_and_compares(ronn, classifier, tmp_path):
+    out = tmp_path / "new.onnx"
+    result = ronn("convert", classifier, "--opset", 21, "-o", out)
+    assert result.code == 0
+    assert onnx.load(out).opset_import[0].version == 21
+    assert "opset 17 -> 21" in result.out and "equal" in result.out and str(out) in result.out
+    data = ronn("convert", classifier, "--opset", 21, "-o", out, "--force", "--json").data
+    assert [row["output"] for row in data["outputs"]] == ["scores"] and data["outputs"][0]["equal"]
+
+
+def test_convert_to_narrow_floats_reports(ronn, classifier, tmp_path):
+    out = tmp_path / "half.onnx"
+    data = ronn(
+        "convert", classifier, "--weights", "float16", "--io", "float16", "--keep", "Gemm", "-o", out, "--json"
+    ).data
+    assert data["narrow"]["kept"] == [{"op": "Gemm", "why": "kept in float32", "nodes": 1}]
+    before, after = data["narrow"]["bytes"]
+    assert after * 2 == before
+    assert {i.type.dtype.numpy_name for i in ronn_package.Session(out).inputs} == {"float16"}
+    text = ronn("convert", classifier, "--weights", "bfloat16", "--storage-only", "--no-verify").out
+    assert (classifier.parent / f"{classifier.stem}.bfloat16.onnx").is_file()
+    assert "float32" in text and "before against after" not in text
+
+
+def test_convert_overwrites_only_when_told(ronn, classifier, tmp_path):
+    out = tmp_path / "there.onnx"
+    out.write_text("precious")
+    result = ronn("convert", classifier, "--opset", 21, "-o", out)
+    assert result.code == 1 and "is there already" in result.err and "--force" in result.err
+    assert out.read_text() == "precious"
+    result = ronn("convert", classifier, "--opset", 21, "-o", classifier, "--force")
+    assert result.code == 1 and "is the model that is read" in result.err
+    assert ronn("convert", classifier, "--opset", 21, "-o", out, "--force").code == 0
+
+
+def test_convert_with_external_data(ronn, tmp_path):
+    w = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    graph = h.make_graph(
+        [h.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [h.make_tensor_value_info("x", T.FLOAT, ["n", 64])], [h.make_tensor_value_info("y", T.FLOAT, ["n", 64])],
+        [onnx.numpy_helper.from_array(w, "w")],
+    )  # fmt: skip
+    model = tmp_path / "m.onnx"
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model)
+    out = tmp_path / "big.onnx"
+    assert ronn("convert", model, "--opset", 21, "--external", "-o", out).code == 0
+    data = tmp_path / "big.onnx.data"
+    assert data.stat().st_size >= w.nbytes > out.stat().st_size
+    assert ronn("convert", model, "--opset", 21, "-o", out).code == 1
+    onnx.load(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "nothing to convert to"),
+        (("--weights", "float61"), "did you mean 'float16'"),
+        (("--opset", 99), "there is no opset 99"),
+        (("--weights", "float16", "--io", "bfloat16"), "is not what --weights says"),
+        (("--opset", 21, "-o", "no/such/folder/m.onnx"), "there is no folder"),
+        (("--opset", 21, "--shape", "pixels=1,3,7,8"), "does not run on made up (seed 0)"),
+    ],
+)
+def test_convert_tells_what_is_wrong(ronn, classifier, arguments, says):
+    result = ronn("convert", classifier, *arguments)
+    assert result.code == 1 and says in result.err
+
+
+def test_convert_says_when_the_numbers_are_off(ronn, classifier, tmp_path):
+    out = tmp_path / "half.onnx"
+    result = ronn("convert", classifier, "--weights", "bfloat16", "--rtol", "1e-9", "--atol", 0, "-o", out)
+    assert result.code == 4 and "elements differ" in result.out
+    assert out.is_file()
+
+
+def test_export_writes_what_passes_made(ronn, classifier, tmp_path):
+    out = tmp_path / "optimised.onnx"
+    result = ronn("export", classifier, "--to", "onnx", "-o", out)
+    assert result.code == 0
+    assert "BatchNormalization" in result.out and "equal" in result.out
+    assert "BatchNormalization" not in [n.op_type for n in onnx.load(out).graph.node]
+    data = ronn("export", classifier, "--level", "basic", "--dim", "batch=2", "--json").data
+    assert data["operators"]["after"]["BatchNormalization"] == 1
+    written = onnx.load(data["written"][0])
+    assert written.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 2
+
+
+def test_export_formats_and_levels(ronn, classifier):
+    assert "one of onnx" in ronn("export", classifier, "--to", "torch").err
+    assert "level='fast'" in ronn("export", classifier, "--level", "fast").err
+    assert "no dim 'bacth'" in ronn("export", classifier, "--dim", "bacth=1").err
+
+
+def test_check_tells_the_lowest_versions(ronn, classifier):
+    result = ronn("check", classifier, "--min-version")
+    assert result.code == 0
+    for word in ("opset of ai.onnx", "17", "onnxruntime", "1.12"):
+        assert word in result.out
+    needs = ronn("check", classifier, "--min-version", "--json").data["needs"]
+    assert needs["opsets"][""]["version"] == 9
+    assert needs["onnxruntime_restamped"] == "1.0"
+
+
+def test_check_tells_what_a_version_lacks(ronn, classifier):
+    assert ronn("check", classifier, "--opset", 17).code == 0
+    result = ronn("check", classifier, "--opset", 8)
+    assert result.code == 3 and "norm" in result.out and "BatchNormalization" in result.out
+    result = ronn("check", classifier, "--for", "onnxruntime==1.10")
+    assert result.code == 3 and "knows up to 15" in result.out and "ronn convert --opset 15" in result.out
+    data = ronn("check", classifier, "--for", "onnxruntime==1.17", "--json")
+    assert data.code == 0 and data.data["release"]["missing"] == []
+    assert "there is no opset 99" in ronn("check", classifier, "--opset", 99).err
+    assert "nothing is known of onnxruntime 9.9" in ronn("check", classifier, "--for", "9.9").err
