@@ -358,4 +358,6 @@ def compress(c: RowContext) -> State:
 
 @rows("ArrayFeatureExtractor", "ai.onnx.ml")
 def extract_features(c: RowContext) -> State:
+    if c.state(0) is Kind.SHARED:
+        return c.rows_of_output()
     return beside(c, -1)
