@@ -6,7 +6,6 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -319,10 +318,13 @@ class InferenceSession(Session):
         self._model_meta = ModelMetadata(model.metadata, lambda: load.states_its_version(path, data))
 
     def _save_optimised(self, path: str) -> None:
-        """Writes the graph as it is after the passes that hold for every input size."""
-        model = self._sess.model.ir
+        """Writes the graph as it is after the passes that hold for every input size, in operators that ONNX has."""
+        from ronn.tools.export import export
+
+        model, options = self._sess.model.ir, self._sess.options
         try:
-            save_model(replace(model, graph=self._sess.graph), path)
+            made = export(model, level=options.optimization, disabled_passes=tuple(options.disabled_passes))
+            save_model(made, path)
         except (RonnError, OSError) as e:
             raise status(Fail, f"The optimised model could not be written to {path}: {e}") from e
 
