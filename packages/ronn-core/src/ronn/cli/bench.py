@@ -89,13 +89,13 @@ def bench(
 
     Examples:
 
-        ronn bench model.onnx
+        ronn bench model.onnx --seconds 3
 
-        ronn bench model.onnx --sweep batch=1,8,32 --threads 1 --callers 1 --seconds 5
+        ronn bench model.onnx --sweep batch=1,8,32 --threads 1 --callers 1 --seconds 3
 
-        ronn bench model.onnx --against onnxruntime --save today.json
+        ronn bench model.onnx --against onnxruntime --seconds 3 --save yesterday.json
 
-        ronn bench model.onnx --compare yesterday.json
+        ronn bench model.onnx --compare yesterday.json --seconds 3
     """
     from ronn.benchmark import Benchmark, benchmark
     from ronn.benchmark.machine import process_memory
