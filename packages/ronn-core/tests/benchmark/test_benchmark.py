@@ -13,7 +13,7 @@ import ronn
 from ronn.benchmark import Benchmark, Row, machine
 from ronn.benchmark.machine import Counters, conditions, disturbances, process_memory
 from ronn.benchmark.measure import default_threads
-from ronn.benchmark.peers import relative_difference
+from ronn.benchmark.peers import agreement
 from ronn.benchmark.report import bars, changes, incomparable, table
 from ronn.errors import InputError, OptionError
 
@@ -62,15 +62,13 @@ def test_threads_to_try():
     assert default_threads(1) == [1] and default_threads(6) == [1, 2, 4, 6] and default_threads(8) == [1, 2, 4, 8]
 
 
-def test_difference_of_outputs():
+def test_agreement_with_another_runtime():
     a = {"y": np.array([1.0, -4.0], np.float32)}
-    assert relative_difference(a, a) == 0
-    assert relative_difference(a, {"y": np.array([1.0, -2.0])}) == 0.5
-    assert relative_difference(a, {"y": np.array([1.0])}) == float("inf")
-    assert relative_difference(a, {"z": a["y"]}) == float("inf")
-    nan = {"y": np.array([np.nan, 1.0])}
-    assert relative_difference(nan, nan) == 0 and relative_difference(nan, a) == float("inf")
-    assert relative_difference({"s": np.array(["a"], object)}, {"s": np.array(["b"], object)}) == 0
+    same = agreement(a, {"y": np.array([1.0, -4.0000004], np.float32)})
+    assert same.equal and 0 < same.relative < 1e-6 and "the same, to" in str(same)
+    other = agreement(a, {"y": np.array([1.0, -2.0], np.float32)})
+    assert not other.equal and other.relative == 1.0 and str(other).startswith("differ: ")
+    assert not agreement(a, {"z": a["y"]}).equal
 
 
 # --- measuring
@@ -121,11 +119,13 @@ def test_against_onnxruntime(tmp_path):
     feed = np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 8)
     found = session.benchmark(feed, seconds=0.01, threads=[1], callers=[1], against=["onnxruntime"])
     assert [r.who for r in found.rows] == ["ronn", "onnxruntime"]
-    assert found.differences == {"onnxruntime": 0.0} and {s.who for s in found.starts} == {"ronn", "onnxruntime"}
+    assert found.agreements["onnxruntime"].equal and {s.who for s in found.starts} == {"ronn", "onnxruntime"}
     assert "against onnxruntime" in str(found) and "times as" in str(found)
     in_memory = ronn.Session(model(), providers=["reference"])
-    with pytest.raises(OptionError, match="as a file"):
-        in_memory.benchmark(feed, seconds=0.01, threads=[1], callers=[1], against=["onnxruntime"])
+    found = in_memory.benchmark(feed, seconds=0.01, threads=[1], callers=[1], against=["onnxruntime"])
+    assert len(found.rows) == 2 and found.versions["onnxruntime"]
+    found.save(tmp_path / "b.json")
+    assert Benchmark.load(tmp_path / "b.json").agreements == found.agreements
 
 
 # --- text and JSON

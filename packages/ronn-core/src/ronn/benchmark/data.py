@@ -87,6 +87,19 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whether another runtime gave the same outputs, by the tolerance of ``ronn.numerics``; else why not. relative: the
+    largest difference as a share of the largest number."""
+
+    equal: bool
+    reason: str
+    relative: float
+
+    def __str__(self) -> str:
+        return f"the same, to {self.relative:.1e} of the largest number" if self.equal else f"differ: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryUse:
     """weights, packed, arenas, mapped: as in ``session.memory()``, after the first runs. process: of the whole process
     then. grown: by how much the process grew since before the model was loaded. peak: the most so far."""
@@ -104,8 +117,8 @@ class MemoryUse:
 class Benchmark:
     """What was measured: rows in the order of the table, RONN's first.
 
-    signature: input types of the first size. starts: RONN's is left out where the session had run before. differences:
-    largest difference of another runtime's outputs, relative to the largest output. notes: what disturbed the
+    signature: input types of the first size. starts: RONN's is left out where the session had run before. agreements:
+    with each other runtime. notes: what disturbed the
     measurement, or what the reader should know.
     """
 
@@ -116,7 +129,7 @@ class Benchmark:
     memory: MemoryUse | None
     machine: dict[str, Any]
     versions: dict[str, str]
-    differences: dict[str, float] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
     notes: Sequence[str] = ()
     seconds: float = 0.0
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ronn import host
 from ronn._version import __version__
 from ronn.benchmark import machine
-from ronn.benchmark.data import RONN, Benchmark, MemoryUse, Row, Start
-from ronn.benchmark.peers import Run, check_peer, relative_difference, timed_open
+from ronn.benchmark.data import RONN, Agreement, Benchmark, MemoryUse, Row, Start
+from ronn.benchmark.peers import agreement, check_peer
 from ronn.benchmark.timing import PAUSE_S, Taken, Taker, in_turn, parallel
-from ronn.errors import ExecutionError, OptionError, RonnError
+from ronn.errors import OptionError, RonnError
 from ronn.records import dataclass, field
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class _State:
     own: list[Session] = field(default_factory=list)  # to close
     starts: list[Start] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    differences: dict[str, float] = field(default_factory=dict)
-    peers: dict[tuple[str, int, str], Run] = field(default_factory=dict)
+    agreements: dict[str, Agreement] = field(default_factory=dict)
+    peers: dict[tuple[str, int, str], Callable[[], object]] = field(default_factory=dict)
 
 
 _Key = tuple[str, str, int, int]
@@ -120,7 +120,7 @@ def benchmark(
         memory=memory,
         machine=machine.describe(),
         versions=versions,
-        differences=state.differences,
+        agreements=state.agreements,
         notes=state.notes,
         seconds=spent,
     )
@@ -168,7 +168,7 @@ def _takers(
                 found[RONN, feed.name, count, together] = parallel(partial(session.run, feed.inputs), together)
                 for name in against:
                     run = _peer(state, name, count, feed)
-                    found[name, feed.name, count, together] = parallel(partial(run, feed.inputs), together)
+                    found[name, feed.name, count, together] = parallel(run, together)
     return found
 
 
@@ -188,23 +188,24 @@ def _session(state: _State, threads: int) -> Session:
     return state.sessions[threads]
 
 
-def _peer(state: _State, name: str, threads: int, feed: Feed) -> Run:
+def _peer(state: _State, name: str, threads: int, feed: Feed) -> Callable[[], object]:
+    """A run of another runtime (there is one), the same way: as many threads, sizes fixed to those of the inputs."""
+    from ronn.numerics.runtime import OnnxRuntime
+
     key = (name, threads, feed.name)
     if key not in state.peers:
-        source = str(state.session.model.ir.source)
-        if not Path(source).is_file():
-            raise OptionError(f"{name} needs the model as a file", hint="load the model from its path")
-        run, opened = timed_open(source, threads, symbol_sizes(state.session, feed.inputs))
+        sizes = symbol_sizes(state.session, feed.inputs)
         began = time.perf_counter()
-        try:
-            outputs = run(feed.inputs)
-        except Exception as e:  # its errors have no base of their own
-            raise ExecutionError(f"{name} does not run the model: {e}") from e
+        runtime = OnnxRuntime(state.session.model.ir, threads=threads, sizes=sizes)
+        opened = time.perf_counter()
+        outputs = runtime.run(feed.inputs)
         if all(s.who != name for s in state.starts):
-            state.starts.append(Start(name, opened, time.perf_counter() - began))
+            state.starts.append(Start(name, opened - began, time.perf_counter() - opened))
         ours = dict(_session(state, threads).run(feed.inputs).items())
-        state.differences[name] = max(state.differences.get(name, 0.0), relative_difference(ours, outputs))
-        state.peers[key] = run
+        found = agreement(ours, outputs)
+        if name not in state.agreements or (state.agreements[name].equal and not found.equal):
+            state.agreements[name] = found
+        state.peers[key] = runtime.ready(feed.inputs)
     return state.peers[key]
 
 

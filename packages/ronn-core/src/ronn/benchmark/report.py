@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ronn.benchmark.data import RONN, Benchmark, MemoryUse, Row, Start
+from ronn.benchmark.data import RONN, Agreement, Benchmark, MemoryUse, Row, Start
 from ronn.errors import InputError
 from ronn.plan.budget import size_text
 from ronn.profile.report import time_text
@@ -67,8 +67,8 @@ def summary(found: Benchmark) -> list[tuple[str, str]]:
         if m.process:
             grown = f", {size_text(m.grown)} more than before loading" if m.grown > 0 else ""
             rows.append(("memory of the process", f"{size_text(m.process)}{grown}; at most {size_text(m.peak)}"))
-    for who, difference in found.differences.items():
-        rows.append((f"outputs against {who}", f"differ by {difference:.1e} of the largest at most"))
+    for who, agreement in found.agreements.items():
+        rows.append((f"outputs of {who}", str(agreement)))
     for text in against(found):
         rows.append(("against " + text[0], text[1]))
     return rows
@@ -183,8 +183,10 @@ def load(path: str | os.PathLike[str]) -> Benchmark:
         ]
         starts = [Start(**s) for s in data["starts"]]
         memory = None if data["memory"] is None else MemoryUse(**data["memory"])
-        rest = {f.name: data[f.name] for f in fields(Benchmark) if f.name not in ("rows", "starts", "memory")}
-        return Benchmark(rows=rows, starts=starts, memory=memory, **rest)
+        agreements = {who: Agreement(**a) for who, a in data["agreements"].items()}
+        own = ("rows", "starts", "memory", "agreements")
+        rest = {f.name: data[f.name] for f in fields(Benchmark) if f.name not in own}
+        return Benchmark(rows=rows, starts=starts, memory=memory, agreements=agreements, **rest)
     except (OSError, ValueError, KeyError, TypeError) as e:
         if isinstance(e, InputError):
             raise
