@@ -36,6 +36,7 @@ from ronn.partition import (
     is_copy,
     partition,
     preferred,
+    settler,
 )
 from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow, Rewrite
 from ronn.passes.pipelines import again, all_passes, pipeline
@@ -243,10 +244,18 @@ def to_assigned(specialised: Graph, request: Request) -> Graph:
     return specialised
 
 
-def to_plan(assigned: Graph, request: Request, experiences: Experiences | None = None, *, whole: bool = True) -> Plan:
+def to_plan(
+    assigned: Graph,
+    request: Request,
+    experiences: Experiences | None = None,
+    *,
+    whole: bool = True,
+    settle: Callable[[Graph], None] | None = None,
+) -> Plan:
     """Has every part compiled and lays the calls out over slots and one arena; subgraphs become sub-plans.
 
-    ``whole``: the graph is that of the model, whose inputs a caller gives.
+    ``whole``: the graph is that of the model, whose inputs a caller gives. ``settle`` is told of tails when they are
+    assigned; None: the nodes of ``assigned`` that wait for it learn who took them.
     """
     making = _Making({t.name: t for t in request.targets}, request)
     waiting = next((n for n in assigned if n.provider == LATER), None)
@@ -257,7 +266,7 @@ def to_plan(assigned: Graph, request: Request, experiences: Experiences | None =
     if halves is None:
         plan = _plan(assigned, assigned.inputs, making)
     else:
-        plan = _plan_in_two(halves, request, making, experiences)
+        plan = _plan_in_two(halves, request, making, experiences, settler(assigned) if settle is None else settle)
     plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
     return plan
 
@@ -471,14 +480,22 @@ def _waits_for_sizes(request: Request) -> bool:
     )
 
 
-def _plan_in_two(halves: Split, request: Request, making: _Making, experiences: Experiences | None) -> Plan:
+def _plan_in_two(
+    halves: Split,
+    request: Request,
+    making: _Making,
+    experiences: Experiences | None,
+    settle: Callable[[Graph], None],
+) -> Plan:
     """A plan whose last call plans and runs the tail, for the sizes that the calls before have found out."""
     learnt = Experiences() if experiences is None else experiences.of_tails()
 
     def plan_tail(graph: Graph, types: Signature) -> Plan:
         began = monotonic()
         specialised = to_specialised(graph, types, request, learnt.of(types))
-        plan = to_plan(to_assigned(specialised, request), request, learnt, whole=False)
+        assigned = to_assigned(specialised, request)
+        settle(assigned)
+        plan = to_plan(assigned, request, learnt, whole=False, settle=settle)
         tell_plan(request, types, plan, began, tail=True)
         return plan
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ronn.errors import PlacementError, ProviderError, RonnError
@@ -126,7 +126,7 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
     bids = collect_bids(graph, targets, everybody=bool(choose.get_hookimpls()))
     chosen = choose(graph=graph, bids=bids) or {}
     orphans: list[tuple[Node, list[Bid]]] = []
-    fallbacks: dict[tuple[str, str], Fallback] = {}
+    refusals: list[tuple[Node, str, str, str]] = []
     for node in graph.all_nodes():
         if node not in bids:
             node.provider, node.reason = CONTROL, "control flow: the plan runs its subgraphs"
@@ -140,22 +140,28 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
         node.provider = best.target.name
         refused = _refusals(best, bids[node])
         node.reason = _reason(best, refused, chosen.get(node) == best.target.name)
-        for name, reason in refused.items():
-            pair = (name, best.target.name)
-            known = fallbacks.get(pair)
-            if known is None:
-                why = f"{node.op_id} {node.label!r}: {reason}"
-                fallbacks[pair] = Fallback(*pair, 1, why)
-            else:
-                fallbacks[pair] = replace(known, nodes=known.nodes + 1)
-        if best.target is not first and not best.target.implied:
+        refusals += [(node, name, best.target.name, reason) for name, reason in refused.items()]
+        if best.target is not first and (not best.target.implied or refused):
             unsettled.add(node)
     if unsettled and any(t.implied for t in targets) and all(t.device.memory == "host" for t in targets):
         waiting = _put_off(graph, unsettled)
         orphans = [(n, b) for n, b in orphans if n not in waiting]
+        refusals = [r for r in refusals if r[0] not in waiting]
     if orphans:
         raise _placement_error(orphans, targets)
-    return list(fallbacks.values())
+    return _fallbacks(refusals)
+
+
+def _fallbacks(refusals: Sequence[tuple[Node, str, str, str]]) -> list[Fallback]:
+    """The refusals (node, who, who took it instead, why) by who and instead of whom, with the first reason."""
+    found: dict[tuple[str, str], Fallback] = {}
+    for node, name, taker, reason in refusals:
+        known = found.get((name, taker))
+        if known is None:
+            found[name, taker] = Fallback(name, taker, 1, f"{node.op_id} {node.label!r}: {reason}")
+        else:
+            found[name, taker] = replace(known, nodes=known.nodes + 1)
+    return list(found.values())
 
 
 def _put_off(graph: Graph, unsettled: set[Node]) -> set[Node]:
@@ -170,6 +176,20 @@ def _put_off(graph: Graph, unsettled: set[Node]) -> set[Node]:
             node.reason = f"placed when the model runs: the type of %{open_.name} is not known before"
             waiting.update(inside)
     return waiting
+
+
+def settler(assigned: Graph) -> Callable[[Graph], None]:
+    """Tells nodes that were left for later who took them, each time when a tail has been assigned."""
+    waiting = {n.outputs[0].name: n for n in assigned if n.provider == LATER}
+
+    def settle(tail: Graph) -> None:
+        for node in tail:
+            for out in node.outputs:
+                known = waiting.get(out.name)
+                if known is not None and node.provider != LATER:
+                    known.provider, known.reason = node.provider, node.reason
+
+    return settle
 
 
 def _is_untyped(value: Value) -> bool:

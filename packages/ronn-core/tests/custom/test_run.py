@@ -459,3 +459,24 @@ def test_a_pickled_session_whose_function_nobody_can_import():
     ronn.remove_op(DOMAIN, "Local")
     with pytest.raises(OptionError, match=r"does not register test.custom::Local \(.*local\)|cannot be imported"):
         pickle.loads(text)
+
+
+def test_placement_tells_after_a_run_who_took_what_was_left_for_later(caplog):
+    def positive(x):
+        return x[x > 0]
+
+    name = register(positive)
+    nodes = [
+        node(name, ["x"], ["a"]),
+        h.make_node("Neg", ["a"], ["b"]),
+        node(name, ["b"], ["c"]),
+        h.make_node("Exp", ["c"], ["y"]),
+    ]
+    s = ronn.Session(model(nodes, outputs=[info("y", ["M"])]))
+    before = {r.node: (r.provider, r.reason) for r in s.placement()}
+    assert before["Neg->%b"] == ("later", "placed when the model runs: the type of %a is not known before")
+    s.run(X)
+    after = {r.node: r.provider for r in s.placement()}
+    assert "later" not in after.values()
+    assert after["Neg->%b"] in s.providers
+    assert not caplog.records  # nothing fell back

@@ -173,7 +173,7 @@ def _typed(value: Any) -> Any:
         return value.dtype
     if isinstance(value, bool):
         return np.dtype(np.bool_)
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, np.generic):
         return type(value)
     return np.asarray(value).dtype
 

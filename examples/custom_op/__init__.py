@@ -1,0 +1,1 @@
+"""A model with operators of its own, each a NumPy function."""
