@@ -169,6 +169,24 @@ def test_constants_come_and_go():
     assert not {data["values"][v] for v in held} & set("smv")
 
 
+def test_what_exporters_wrote_beside_nodes_is_found_after_passes(tmp_path):
+    proto = convolution()
+    for node in proto.graph.node:
+        if node.op_type == "Conv":
+            node.metadata_props.add(key="pkg.torch.onnx.stack_trace", value='File "model.py", line 7, in forward')
+        elif node.op_type == "Relu":
+            node.doc_string = "the last one"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto.SerializeToString())
+    found = inspect_model(ronn.load(path), providers=["reference"], sizes={"N": 1}, path=path)
+    assert found.sources["conv"] == found.sources["%c"] and "line 7" in str(found.sources["conv"])
+    data = found.as_data()
+    assert data["sources"][data["source_of"]["relu"]] == {"doc_string": "the last one"}
+    last = [data["nodes"][n] for n in nodes_of(data, at(data, "assigned")["graph"])]
+    assert any(n["name"] in data["source_of"] for n in last)
+    assert inspected(convolution()).sources == {}
+
+
 # --- constants
 
 

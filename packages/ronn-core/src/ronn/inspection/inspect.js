@@ -160,6 +160,7 @@ function openable(n) {
   if (P.functions[node.op] !== undefined) subs.push({ label: "function body", go: () => enter([...path, { fn: node.op, title: node.op }]) });
   return subs;
 }
+const sourceOf = n => { const at = P.source_of[N[n].name] ?? P.source_of["%" + V[N[n].out.find(v => v >= 0)]]; return at === undefined ? null : P.sources[at]; };
 function placeOf(n) { const p = P.placement[n]; return p === undefined ? null : P.places[p]; }
 const names = [...new Set(P.places.map(p => p[0]))];
 const resultBytes = n => N[n].out.reduce((s, v) => s + (v < 0 ? 0 : sizeOf(typeText(v))), 0), constantBytes = n => N[n].in.reduce((s, v) => s + (v >= 0 && constant(v) ? constant(v).bytes : 0), 0);
@@ -216,6 +217,13 @@ function select(i) {
   box.append(pairs(rowsOf));
   const open = openable(n);
   if (open.length) { box.append(el("h4", {}, "Graphs inside")); for (const o of open) box.append(el("div", {}, el("button", { class: "link", onclick: o.go }, `open ${o.label}`))); }
+  const notes = sourceOf(n);
+  if (notes) {
+    box.append(el("h4", {}, "Where it comes from"));
+    const trace = notes["pkg.torch.onnx.stack_trace"], rest = Object.entries(notes).filter(([k]) => !k.endsWith("stack_trace"));
+    if (trace) box.append(el("div", { class: "trace" }, trace.split("\n").slice(-8).join("\n")));
+    if (rest.length) box.append(el("details", trace ? {} : { open: "" }, el("summary", { class: "soft" }, "the exporter's notes"), pairs(rest.map(([k, v]) => [k.replace("pkg.torch.onnx.", ""), cut(v, 400)]))));
+  }
   if (node.attributes) box.append(el("h4", {}, "Attributes"), pairs(Object.entries(node.attributes)));
   box.append(el("h4", {}, "Inputs")); node.in.forEach(v => box.append(v < 0 ? el("div", { class: "value soft" }, "omitted") : valueBox(v)));
   box.append(el("h4", {}, "Outputs")); node.out.forEach(v => box.append(v < 0 ? el("div", { class: "value soft" }, "not wanted") : valueBox(v, true)));
@@ -279,7 +287,7 @@ function jump(n, back) {
 
 // --- search
 let hits = [], at = -1;
-const FIELDS = { op: n => N[n].op, name: n => N[n].name, value: n => [...N[n].in, ...N[n].out].filter(v => v >= 0).map(v => V[v]).join(" "), provider: n => (placeOf(n) || [""])[0], tag: n => (N[n].tags || []).join(" ") };
+const FIELDS = { op: n => N[n].op, name: n => N[n].name, value: n => [...N[n].in, ...N[n].out].filter(v => v >= 0).map(v => V[v]).join(" "), provider: n => (placeOf(n) || [""])[0], tag: n => (N[n].tags || []).join(" "), source: n => Object.values(sourceOf(n) || {}).join(" ") };
 const texts = new Map();
 const textOf = n => { if (!texts.has(n)) texts.set(n, [FIELDS.op(n), FIELDS.name(n), FIELDS.value(n)].join(" ").toLowerCase()); return texts.get(n); };
 const matches = (n, list) => list.every(w => { const [, field, rest] = /^(\w+):(.*)$/.exec(w) || []; return field in FIELDS ? FIELDS[field](n).toLowerCase().includes(rest) : textOf(n).includes(w); });
@@ -287,7 +295,7 @@ function walk(g, steps, visit) { for (const n of nodesOf(g)) { visit(n, steps); 
 function seek(go = false) {
   const list = words($("search").value), box = $("results"); box.textContent = ""; hits = []; at = -1;
   $("tab-results").textContent = "Search";
-  if (!list.length) { graph.find(null); box.append(el("p", { class: "soft" }, "Names of nodes, operators and values; several words must all be found. op:Conv, name:layer3, value:logits, provider:cpu and tag:fuse look in one place only.")); return; }
+  if (!list.length) { graph.find(null); box.append(el("p", { class: "soft" }, "Names of nodes, operators and values; several words must all be found. op:Conv, name:layer3, value:logits, provider:cpu, tag:fuse and source:model.py look in one place only.")); return; }
   const s = before && previous() !== null ? previous() : snap;
   walk(S[s].graph, [], (n, steps) => { if (matches(n, list)) hits.push([n, steps]); });
   graph.find(new Set(verts.map((v, i) => i).filter(i => verts[i].node !== undefined ? matches(verts[i].node, list) : list.every(w => `${verts[i].title} ${verts[i].sub}`.toLowerCase().includes(w)))));

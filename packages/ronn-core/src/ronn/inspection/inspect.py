@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ronn._version import __version__
 from ronn.compile import Request, Signature, to_assigned, to_plan, to_portable, to_specialised
 from ronn.errors import RonnError
+from ronn.frontend.notes import node_notes
 from ronn.inspection.book import Book
 from ronn.inspection.facts import facts
 from ronn.inspection.memory import MemoryMap, memory_map
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Inspection:
     """What was found. ``signature``: the input types that the memory is for. ``notes``: what could not be found out,
-    and what the reader should know. ``placement``: provider and reason by number of the node in ``book``."""
+    and what the reader should know. ``placement``: provider and reason by number of the node in ``book``.
+    ``sources``: what the exporter wrote beside nodes of the file, by node name and by ``%`` and first output."""
 
     facts: dict[str, Any]
     book: dict[str, Any]
@@ -38,6 +40,7 @@ class Inspection:
     memory: Sequence[MemoryMap]
     signature: str
     notes: Sequence[str]
+    sources: Mapping[str, Mapping[str, str]]
 
     def as_data(self) -> dict[str, Any]:
         """Everything as plain data, for JSON."""
@@ -52,6 +55,7 @@ class Inspection:
             "memory": [m.as_data() for m in self.memory],
             "signature": self.signature,
             "notes": list(self.notes),
+            **_numbered_sources(self.sources),
         }
 
     def html(self) -> str:
@@ -121,7 +125,26 @@ def inspect_model(
         notes.append(f"{type(e).__name__}: {e}")
     model.ir.give_files_back()
     text = ", ".join("?" if t is None else str(t) for t in signature)
-    return Inspection(facts(model, path), book.data(), placement, memory, text, notes)
+    sources = _sources(model, path, chosen)
+    return Inspection(facts(model, path), book.data(), placement, memory, text, notes, sources)
+
+
+def _sources(model: Model, path: Path | None, options: SessionOptions) -> dict[str, Mapping[str, str]]:
+    """Notes of the file's nodes by first output, and by name too: what passes make keeps one of them, mostly."""
+    if path is None:
+        return {}
+    found: dict[str, Mapping[str, str]] = dict(node_notes(path, options.limits))
+    for node in model.graph:
+        notes = found.get(f"%{node.outputs[0].name}") if node.outputs else None
+        if node.name and notes is not None:
+            found.setdefault(node.name, notes)
+    return found
+
+
+def _numbered_sources(sources: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    numbers = {id(notes): i for i, notes in enumerate({id(n): n for n in sources.values()}.values())}
+    distinct = {id(n): dict(n) for n in sources.values()}
+    return {"sources": list(distinct.values()), "source_of": {k: numbers[id(n)] for k, n in sources.items()}}
 
 
 def _memory(graph: Graph, request: Request, targets: Sequence[Target], notes: list[str]) -> list[MemoryMap]:
