@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import TensorProto, helper, load, numpy_helper, save
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,12 +51,28 @@ def small_model() -> dict[str, Any]:
 
 
 def command_line() -> None:
-    """What the examples of the command line name: resnet.onnx takes photo.jpg, model.onnx takes ids.npy and a mask."""
+    """What the examples of the command line name: resnet.onnx takes photo.jpg, model.onnx takes ids.npy and a mask, or
+    both from inputs.npz, and quantised.onnx has bytes for the weights of its layer."""
     classifier()
     Path("model.onnx").rename("resnet.onnx")
     photo()
-    encoder()
+    feed = encoder()
     np.save("ids.npy", np.arange(64)[None])
+    np.savez("inputs.npz", **feed)
+    _quantised("quantised.onnx", "w")
+
+
+def _quantised(name: str, weight: str) -> None:
+    """model.onnx with one of its weights as int8 behind DequantizeLinear."""
+    model = load("model.onnx")
+    (tensor,) = (t for t in model.graph.initializer if t.name == weight)
+    values = numpy_helper.to_array(tensor)
+    scale = np.float32(abs(values).max() / 127)
+    tensor.CopyFrom(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), weight + "_quantized"))
+    model.graph.initializer.append(numpy_helper.from_array(scale, weight + "_scale"))
+    node = helper.make_node("DequantizeLinear", [weight + "_quantized", weight + "_scale"], [weight], "dequantise")
+    model.graph.node.insert(0, node)
+    save(model, name)
 
 
 def encoder() -> dict[str, Any]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ronn.hookspecs import hookimpl
     from ronn.model import Model, load
     from ronn.numerics.bisect import bisect
+    from ronn.numerics.compare import compare
     from ronn.options import SessionOptions
     from ronn.plan.stop import Stop
     from ronn.session import Session
@@ -58,6 +59,7 @@ _HOME = {
     "Stop": "plan.stop",
     "ValueInfo": "values",
     "bisect": "numerics.bisect",
+    "compare": "numerics.compare",
     "hookimpl": "hookspecs",
     "op": "custom",
     "remove_op": "custom",
@@ -97,6 +99,7 @@ __all__ = [
     "ValueInfo",
     "__version__",
     "bisect",
+    "compare",
     "events",
     "hookimpl",
     "load",

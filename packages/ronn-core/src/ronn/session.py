@@ -15,7 +15,7 @@ from ronn import listeners
 from ronn.binding import Binding
 from ronn.buffers import Out, run_into
 from ronn.compile import Request, Signature
-from ronn.errors import InputError, OptionError, RonnError, nearest
+from ronn.errors import OptionError, RonnError
 from ronn.forks import renew_after_fork
 from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
@@ -32,6 +32,7 @@ from ronn.plan.stop import Stop, Stops
 from ronn.requests import Requests
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
+from ronn.traces import traced_names
 from ronn.usage import Copies, Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import (
     Outputs,
@@ -204,8 +205,9 @@ class Session(Requests):
         inputs: a mapping of input name to array, a sequence in input order, or one array for a one-input model.
             Anything with ``__dlpack__``, the buffer protocol or ``__array__`` does, and nested lists of numbers.
         outputs: names to return (default: all, in the model's order).
-        trace: names of intermediate values to return as well, behind the outputs. The first run with a new set of
-            names compiles a variant of the model that keeps them.
+        trace: names of intermediate values to return as well, behind the outputs; ``*`` and ``?`` stand for any signs,
+            and for one, in the names of what nodes make. The first run with a new set of names compiles a variant of
+            the model that keeps them, unfused as far as that needs.
         timeout: seconds after which the run ends with RunTimeoutError, before its next kernel; what planning a new
             size takes counts. None: no limit.
         stop: ends the run, before its next kernel, as soon as some thread has called its ``set()``.
@@ -258,6 +260,8 @@ class Session(Requests):
     ) -> Outputs:
         """Runs on any inputs that can be converted, and gives the outputs asked for. ``begin`` is called when inputs
         and plan are ready."""
+        if trace:
+            trace = traced_names(trace, self._model.graph)
         known = None if trace else self._known(inputs)
         if known is None:
             variant, plan, ordered, _ = self._ready(inputs, trace)
@@ -308,7 +312,8 @@ class Session(Requests):
         defaults = self._model.ir.overridable
         given_values = gather_inputs(inputs, graph.inputs, defaults)
         given = tuple(n for n in defaults if n in given_values)
-        variant = self._base if not given and not trace else self._variant(self._traced(trace), given)
+        inner = tuple(n for n in trace if n not in graph.output_names)
+        variant = self._base if not given and not inner else self._variant(inner, given)
         feed = variant.portable.inputs
         values = {**given_values, **{v.name: convert(given_values[v.name], v.type, v.name) for v in feed}}
         check_symbols(values, feed, self.options.dimensions)
@@ -465,19 +470,6 @@ class Session(Requests):
             with self._lock:
                 for variant in self._variants.values():
                     variant.trim(keep=0)
-
-    def _traced(self, names: Sequence[str]) -> tuple[str, ...]:
-        graph = self._model.graph
-        known = {v.name for v in graph.values()}
-        public = set(graph.output_names)
-        for name in names:
-            if name not in known and name not in public:
-                near = nearest(name, sorted(known))
-                raise InputError(
-                    f"the model has no value {name!r} to trace",
-                    hint=f"did you mean {near!r}?" if near else "`ronn inspect --ir` prints all names",
-                )
-        return tuple(n for n in dict.fromkeys(names) if n not in public)
 
     def _variant(self, trace: tuple[str, ...], given: tuple[str, ...]) -> Variant:
         with self._lock:

@@ -16,6 +16,7 @@ from ronn.cli.bench import bench
 from ronn.cli.bisect import bisect
 from ronn.cli.cache import cache
 from ronn.cli.check import check
+from ronn.cli.compare import compare
 from ronn.cli.convert import convert
 from ronn.cli.doctor import doctor
 from ronn.cli.explain import explain
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "profile": profile,
     "bench": bench,
+    "compare": compare,
     "bisect": bisect,
     "convert": convert,
     "export": export,
@@ -48,7 +50,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 NEED_ARGUMENTS = (
-    "run", "inspect", "check", "explain", "profile", "bench", "bisect", "convert", "export", "new-provider",
+    "run", "inspect", "check", "explain", "profile", "bench", "compare", "bisect", "convert", "export", "new-provider",
 )  # fmt: skip
 
 EPILOG = (

@@ -102,7 +102,7 @@ def bisect(
 
         ronn bisect model.onnx --data inputs.npz
 
-        ronn bisect model.onnx --data photos/ --against onnxruntime --save-repro repro.onnx
+        ronn bisect resnet.onnx --data photo.jpg --against onnxruntime --save-repro repro.onnx
     """
     from ronn.numerics.bisect import bisect as search
 

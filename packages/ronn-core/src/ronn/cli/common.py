@@ -150,15 +150,20 @@ def write_json(data: Any) -> None:
 
 
 @contextmanager
-def progress(what: str, shown: bool = True) -> Iterator[Callable[[str], None]]:
-    """A line on standard error that says what is done just now; nothing where that is no terminal."""
+def progress(what: str, shown: bool = True) -> Iterator[Callable[..., None]]:
+    """A line on standard error that says what is done just now (text), and how much of it all is done (0 to 1) where
+    that is told; nothing where standard error is no terminal."""
     errors = Console(stderr=True)
     if not shown or not errors.is_terminal:
-        yield lambda text: None
+        yield lambda text, share=None: None
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn(what), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    columns = (TextColumn(what), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=errors, transient=True) as bar:
-        task = bar.add_task("")
-        yield lambda text: bar.update(task, description=text)
+        task = bar.add_task("", total=None)
+
+        def tell(text: str, share: float | None = None) -> None:
+            bar.update(task, description=text, completed=share, total=None if share is None else 1.0)
+
+        yield tell

@@ -65,6 +65,13 @@ def run(
     sha256: Annotated[
         str | None, typer.Option(help="The hash that the model file must have.", metavar="HEX", show_default=False)
     ] = None,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trace", "-t", metavar="NAME",
+            help="A value inside of the model to show and save too; * and ? stand for any signs. May be repeated.",
+        ),
+    ] = None,
     repeat: Annotated[int, typer.Option("--repeat", "-n", min=1, help="How often to run; the median is shown.")] = 1,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write all outputs into one .npz file.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output-dir", help="Write each output as .npy.")] = None,
@@ -97,7 +104,7 @@ def run(
     outputs = None
     for _ in range(repeat + (repeat > 1)):
         started = time.perf_counter()
-        outputs = session.run(feed)
+        outputs = session.run(feed, trace=trace or ())
         times.append((time.perf_counter() - started) * 1e3)
     assert outputs is not None
     results = dict(outputs.items())
