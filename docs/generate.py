@@ -295,6 +295,10 @@ PAGES: dict[str, Callable[[], str]] = {
                 "ronn.usage.Memory",
                 "ronn.usage.Stats",
                 "ronn.profile.Profile",
+                "ronn.benchmark.Benchmark",
+                "ronn.benchmark.Row",
+                "ronn.inspection.inspect_model",
+                "ronn.inspection.Inspection",
             ]
         },
     ),

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from ronn.cli.bench import fitting
+
 QUICK = ("--threads", "1", "--callers", "1", "--seconds", "0.02", "-p", "reference")
 
 
@@ -25,6 +27,16 @@ def test_bench_writes_json_and_compares(ronn, classifier, tmp_path):
     assert result.code == 0 and "Against the earlier result" in result.out
     result = ronn("bench", classifier, *QUICK, "--compare", classifier)
     assert result.code == 1 and "classifier.onnx: is no benchmark" in result.err
+
+
+def test_narrow_terminals_keep_what_matters_most():
+    columns = ["threads", "callers", "P50", "P99", "mean", "least", "runs/s", "runs", "quickest to P95"]
+    rows = [("1", "1", "1.0 ms", "2.0 ms", "1.5 ms", "0.9 ms", "1,000", "50", "▁" * 16)]
+    assert fitting(columns, rows, 200) == (columns, rows)
+    shown, cells = fitting(columns, rows, 70)
+    assert "quickest to P95" in shown and "runs" not in shown and len(cells[0]) == len(shown)
+    assert fitting(columns, rows, 10)[0] == ["threads", "P50", "P99", "runs/s"]
+    assert "callers" in fitting(columns, [*rows, ("1", "2", *rows[0][2:])], 10)[0]
 
 
 @pytest.mark.parametrize(

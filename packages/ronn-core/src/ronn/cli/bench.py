@@ -212,7 +212,7 @@ def show(found: Benchmark) -> None:
     for what, value in summary(found):
         add(about, what, value)
     out.print(about)
-    columns, rows = cells(found)
+    columns, rows = fitting(*cells(found), out.width)
     left = ("runtime", "sizes", "quickest to P95")
     shown = table("Times of a run", *columns, right=tuple(c for c in columns if c not in left))
     for row in rows:
@@ -220,6 +220,17 @@ def show(found: Benchmark) -> None:
     out.print(shown)
     for note in found.notes:
         out.print(note, style="yellow", markup=False, soft_wrap=True)
+
+
+def fitting(columns: list[str], rows: list[tuple[str, ...]], width: int) -> tuple[list[str], list[tuple[str, ...]]]:
+    """The table without the columns that matter least, as far as ``width`` characters ask for it."""
+    for least in (None, "runs", "mean", "least", "callers", "quickest to P95"):
+        if least in columns and not (least == "callers" and len({r[columns.index(least)] for r in rows}) > 1):
+            at = columns.index(least)
+            columns, rows = columns[:at] + columns[at + 1 :], [r[:at] + r[at + 1 :] for r in rows]
+        if sum(max(map(len, cells)) + 3 for cells in zip(columns, *rows, strict=True)) < width:
+            break
+    return columns, rows
 
 
 def show_changes(found: list[Any], notes: list[str]) -> None:
