@@ -241,7 +241,8 @@ def _about(rows: Sequence[Row], taken: Mapping[_Key, Taken], spent: float, secon
         )
     wide = [r for r in rows if r.callers == 1 and r.p99 > _TAIL * r.p50]
     if wide:
-        notes.append(f"P99 is more than {_TAIL:g} times P50 in {len(wide)} of {len(rows)} rows: something else ran now and then.")
+        share = f"{len(wide)} of {len(rows)} rows"
+        notes.append(f"P99 is more than {_TAIL:g} times P50 in {share}: something else ran now and then.")
     if any(r.runs < _FEW for r in rows):
         notes.append(f"Rows of fewer than {_FEW} runs: their P99 is close to the longest run. --seconds gives more.")
     if spent > _PATIENCE * seconds:
