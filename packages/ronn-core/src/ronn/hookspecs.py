@@ -27,7 +27,9 @@ def ronn_providers() -> Sequence[Provider]:
 
 @hookspec
 def ronn_ops() -> Sequence[OpSchema]:
-    """Operators that the plugin declares (schemas; shape rules are registered with ``ronn.ops.infer.rule``)."""
+    """Operators that the plugin declares (schemas; shape rules are registered with ``ronn.ops.infer.rule``).
+
+    Those with an implementation in Python need no hook: importing a module of ``ronn.op`` registers them."""
     raise NotImplementedError
 
 

@@ -24,6 +24,8 @@ from custom_models import DOMAIN, info, model, node
 
 import ronn
 from ronn.errors import ExecutionError, ModelError, OptionError
+from ronn.plugins import registry
+from ronn.provider import KernelProvider, kernel
 
 X = np.array([-1, 0.5, 2], np.float32)
 
@@ -480,3 +482,27 @@ def test_placement_tells_after_a_run_who_took_what_was_left_for_later(caplog):
     assert "later" not in after.values()
     assert after["Neg->%b"] in s.providers
     assert not caplog.records  # nothing fell back
+
+
+def test_a_provider_with_a_kernel_takes_it_before_the_function():
+    """The same decorator declares the operators of a provider."""
+
+    class Fast(KernelProvider):
+        name = "fast-squash"
+
+        @kernel("Squash", domain=DOMAIN, dtypes="float32")
+        def squash(self, ctx, x, *, scale):
+            return squash(x, scale=scale)
+
+    register(squash, shape="T[...] -> T[...]")
+    registry().add(Fast())
+    try:
+        m = model([node("Squash", ["x"], ["y"], scale=2.0)])
+        s = ronn.Session(m, providers=["fast-squash"])
+        assert [r.provider for r in s.placement()] == ["fast-squash"]
+        assert np.array_equal(s.run(X)["y"], squash(X, scale=2.0))
+        s = ronn.Session(model([node("Squash", ["x"], ["y"])], [info("x", ["N"], T.DOUBLE)]), providers=["fast-squash"])
+        (row,) = s.placement()
+        assert row.provider == "python" and "fast-squash: input 0 is double" in row.reason
+    finally:
+        registry().remove("fast-squash")
