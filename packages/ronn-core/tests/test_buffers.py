@@ -284,7 +284,8 @@ def test_memory_that_came_in_is_held_no_longer_than_the_run() -> None:
     import weakref
 
     session = negated()
-    x = X.view(type("Mine", (np.ndarray,), {}))
+    x = type("Mine", (np.ndarray,), {})(X.shape, X.dtype)  # with memory of its own, which views of it hold
+    x[...] = X
     alive = weakref.ref(x)
     y = session.run(x)["y"]
     del x

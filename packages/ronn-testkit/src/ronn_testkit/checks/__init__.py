@@ -11,6 +11,8 @@ from ronn_testkit.checks import (
     discovery,
     dynamic,
     isolation,
+    kept,
+    lifetimes,
     numerics,
     ownership,
     partitioning,
@@ -31,11 +33,15 @@ CHECKS: dict[str, Check] = {
     "layouts": numerics.layouts_do_not_matter,
     "dynamic_shapes": dynamic.fifty_shapes,
     "ownership": ownership.nothing_is_shared,
+    "lifetimes": lifetimes.outputs_outlive_and_inputs_are_let_go,
+    "buffers": lifetimes.outputs_go_to_buffers,
     "threads": concurrency.threads_share_a_session,
     "fork": concurrency.fork_and_spawn,
     "stopping": stopping.runs_can_be_stopped,
     "memory": resources.flat_memory,
     "close": resources.close_gives_back,
+    "memory_cap": kept.limit_is_kept,
+    "cache": kept.damaged_files_are_found,
     "partitioning": partitioning.claims_switched_off,
     "errors": behaviour.errors_name_the_node,
     "options": behaviour.unknown_option_is_refused,
@@ -46,9 +52,6 @@ CHECKS: dict[str, Check] = {
 """By name, in the order in which they run."""
 
 NOT_YET = {
-    "memory cap": "sessions have no memory cap yet",
-    "artefact cache": "no provider keeps compiled code on disk yet; its key, corruption and races cannot be checked",
     "oldest and newest core": "there is one version of ronn-core; `nox -s minimums` will hold the others",
-    "DLPack life-times": "outputs are NumPy arrays; devices with memory of their own come later",
 }
 """Items of the conformance list that this version of RONN has no feature for, with the reason."""

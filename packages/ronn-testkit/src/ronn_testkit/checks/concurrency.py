@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from ronn_testkit.values import fill
 
 THREADS = 4
 RUNS = 25
+CHILD_SECONDS = 60.0
+"""What a run in a forked process may take."""
+FORKS = 5
 SHAPE = (61, 4099)
 
 
@@ -65,7 +69,7 @@ def _race(session: Session) -> None:
 
 
 _CHILD = r"""
-import importlib, json, sys, numpy, ronn
+import importlib, json, pickle, sys, numpy, ronn
 from ronn.plugins import registry
 module, _, name = sys.argv[1].partition(":")
 sys.path += [p for p in json.loads(sys.argv[2]) if p not in sys.path]
@@ -74,13 +78,18 @@ if sys.argv[3] not in registry().names:
     for part in name.split("."):
         target = getattr(target, part)
     registry().add(target() if isinstance(target, type) else target)
+x = numpy.load(sys.argv[5])
 session = ronn.Session(sys.argv[4], providers=[sys.argv[3]], options={"optimization": "none"})
-numpy.save(sys.argv[6], session.run(numpy.load(sys.argv[5]))[0])
+with open(sys.argv[7], "rb") as file:
+    carried = pickle.load(file)
+assert carried.providers == session.providers and carried.options == session.options, (carried, session)
+numpy.savez(sys.argv[6], made=session.run(x)[0], carried=carried.run(x)[0])
 """
 
 
 def fork_and_spawn(subject: Subject) -> None:
-    """A forked process goes on with the parent's session, a fresh one makes its own: both get the parent's result."""
+    """A forked process goes on with the parent's session, also from the midst of a run of another thread; a fresh one
+    makes its own, and unpickles the parent's: all get the parent's result."""
     model = None
     with subject.registered():
         model = chain(probe.chain_ops(subject), [17, 33])
@@ -89,7 +98,26 @@ def fork_and_spawn(subject: Subject) -> None:
             expected = session.run(x)[0]
             if hasattr(os, "fork"):
                 _fork(session, x, expected)
-    _spawn(subject, model.SerializeToString(), x, expected)
+                _fork_in_the_midst(session, x, expected)
+            carried = pickle.dumps(session)
+    _spawn(subject, model.SerializeToString(), carried, x, expected)
+
+
+def _fork_in_the_midst(session: Session, x: np.ndarray, expected: np.ndarray) -> None:
+    done = threading.Event()
+
+    def keep_busy() -> None:
+        while not done.is_set():
+            session.run(x)
+
+    other = threading.Thread(target=keep_busy)
+    other.start()
+    try:
+        for _ in range(FORKS):
+            _fork(session, x, expected)
+    finally:
+        done.set()
+        other.join()
 
 
 def _fork(session: Session, x: np.ndarray, expected: np.ndarray) -> None:
@@ -102,7 +130,7 @@ def _fork(session: Session, x: np.ndarray, expected: np.ndarray) -> None:
             code = 0 if np.array_equal(session.run(x)[0], expected) else 2
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + CHILD_SECONDS
     while time.monotonic() < deadline:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -115,15 +143,16 @@ def _fork(session: Session, x: np.ndarray, expected: np.ndarray) -> None:
     raise CheckFailed("after fork, a run in the child does not end")
 
 
-def _spawn(subject: Subject, model: bytes, x: np.ndarray, expected: np.ndarray) -> None:
+def _spawn(subject: Subject, model: bytes, carried: bytes, x: np.ndarray, expected: np.ndarray) -> None:
     import tempfile
     from pathlib import Path
 
     if "<locals>" in subject.target:
         raise NotApplicable("the provider's class is local to a function: no other process can import it")
     with tempfile.TemporaryDirectory(prefix="ronn-spawn-") as folder:
-        paths = [Path(folder) / n for n in ("m.onnx", "x.npy", "y.npy")]
+        paths = [Path(folder) / n for n in ("m.onnx", "x.npy", "y.npz", "session")]
         paths[0].write_bytes(model)
+        paths[3].write_bytes(carried)
         np.save(paths[1], x)
         arguments = [subject.target, json.dumps([p for p in sys.path if p]), subject.name, *map(str, paths)]
         done = subprocess.run(
@@ -131,5 +160,7 @@ def _spawn(subject: Subject, model: bytes, x: np.ndarray, expected: np.ndarray) 
         )
         if done.returncode:
             raise CheckFailed(f"in a fresh process: {done.stderr.strip()[-400:]}")
-        if not np.array_equal(np.load(paths[2]), expected):
-            raise CheckFailed("a fresh process computes other bits")
+        with np.load(paths[2]) as found:
+            for how, who in (("made", "a fresh process"), ("carried", "a pickled session in a fresh process")):
+                if not np.array_equal(found[how], expected):
+                    raise CheckFailed(f"{who} computes other bits")
