@@ -74,6 +74,12 @@ PASS_LIMIT = Knob(
     _number,
 )
 PROVIDERS = Knob("RONN_PROVIDERS", "", "Allow-list of providers to discover (comma-separated); empty means all.", str)
+OPS = Knob(
+    "RONN_OPS",
+    "",
+    "Modules or .py files to import that register operators with ronn.op (comma-separated): for the command line.",
+    str,
+)
 CACHE_DIR = Knob("RONN_CACHE_DIR", "", "Folder for caches; empty means the platform's user cache folder.", str)
 THREADS = Knob(
     "RONN_THREADS", 0, "Threads that a run may use; 0 means what affinity mask and cgroup quota leave.", _number

@@ -104,6 +104,11 @@ class Registry:
         for name, distribution, version, point in sorted(found, key=lambda f: (f[0], f[1], f[3].value)):
             if not allowed or name in allowed or name == "reference":
                 self._load(point, Record(name, distribution, version, point.value))
+        if points is None and (modules := knobs.words(knobs.OPS.get())):
+            from ronn.custom.modules import bring_in
+
+            for module in modules:
+                bring_in(module)
 
     def _load(self, point: Loadable, record: Record) -> None:
         try:

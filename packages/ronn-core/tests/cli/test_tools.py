@@ -124,3 +124,34 @@ def test_check_tells_what_a_version_lacks(ronn, classifier):
     assert data.code == 0 and data.data["release"]["missing"] == []
     assert "there is no opset 99" in ronn("check", classifier, "--opset", 99).err
     assert "nothing is known of onnxruntime 9.9" in ronn("check", classifier, "--for", "9.9").err
+
+
+OPERATORS = """
+import ronn
+
+@ronn.op("org.example", "Warp", 1, shape="T[...] -> T[...]")
+def warp(x):
+    return -x
+"""
+
+
+def test_the_environment_names_modules_of_operators(ronn, foreign, tmp_path, monkeypatch):
+    from ronn import plugins, remove_op
+
+    assert ronn("check", foreign).code == 3
+    (tmp_path / "warping.py").write_text(OPERATORS)
+    monkeypatch.setenv("RONN_OPS", str(tmp_path / "warping.py"))
+    plugins.reset()
+    try:
+        assert ronn("check", foreign).code == 0
+        assert ronn("run", foreign).code == 0
+        assert "custom op org.example.Warp (Python function warp in warping)" in ronn("explain", foreign).out
+        assert "org.example::Warp" in ronn("doctor").out
+        remove_op("org.example", "Warp")
+        monkeypatch.setenv("RONN_OPS", str(tmp_path / "nowhere.py"))
+        plugins.reset()
+        result = ronn("check", foreign)
+        assert result.code == 1 and "nowhere.py' cannot be imported: FileNotFoundError" in result.err
+    finally:
+        monkeypatch.delenv("RONN_OPS")
+        plugins.reset()

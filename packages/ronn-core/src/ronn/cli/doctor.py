@@ -30,6 +30,7 @@ def facts() -> dict[str, Any]:
     from ronn import host
     from ronn import threads as number_of_threads
     from ronn.cli.providers import provider_rows
+    from ronn.ops.custom import registered
 
     cache = host.cache_folder()
     return {
@@ -40,6 +41,7 @@ def facts() -> dict[str, Any]:
         "cpu": host.cpu(),
         "threads": number_of_threads.found(),
         "providers": provider_rows(),
+        "operators": [{"op": o.op_id, "version": o.since, "where": o.where} for o in registered()],
         "knobs": knob_rows(),
         "cache": {"folder": str(cache), "exists": cache.is_dir(), "bytes": _size_of(cache)},
     }
@@ -104,6 +106,11 @@ def show(data: dict[str, Any]) -> None:
         detail = ", ".join(row["devices"]) if row["ok"] else row["reason"]
         add(providers, row["name"], "ok" if row["ok"] else "UNUSABLE", row["version"], row["distribution"], detail)
     out.print(providers)
+    if data["operators"]:
+        operators = table("Operators registered with ronn.op", "operator", "version", "where")
+        for row in data["operators"]:
+            add(operators, row["op"], row["version"], row["where"])
+        out.print(operators)
     settings = table("Settings of the environment", "name", "value", "what it does")
     for row in data["knobs"]:
         value = f"{row['value']!r}" if row["set"] else f"{row['value']!r} (default)"
