@@ -12,6 +12,7 @@ import ronn_testkit.suite
 import ronn_testkit.timing  # noqa: F401  (all before pytester takes note of the modules that are loaded)
 from ronn.plugins import registry
 from ronn_testkit import onnx_cases
+from ronn_testkit.checks import CHECKS
 from ronn_testkit.onnx_cases import Result
 
 pytest_plugins = ["pytester"]
@@ -69,30 +70,30 @@ def test_lists_decide(conformance: Run, result: Result, lists: dict[str, str], c
     if not lists:
         lists = {"passes": "# onnx 1.23\n"}
     done = conformance([result], "-k", "onnx_suite", **lists)
-    done.assert_outcomes(passed=0 if complaint else 1, failed=1 if complaint else 0, deselected=19)
+    done.assert_outcomes(passed=0 if complaint else 1, failed=1 if complaint else 0, deselected=len(CHECKS))
     if complaint:
         done.stdout.fnmatch_lines([complaint, "*--ronn-update-passes rewrites the list*"])
 
 
 def test_update_writes_the_list(conformance: Run, pytester: pytest.Pytester) -> None:
     done = conformance([PASS], "-k", "onnx_suite", "--ronn-update-passes")
-    done.assert_outcomes(passed=1, deselected=19)
+    done.assert_outcomes(passed=1, deselected=len(CHECKS))
     assert pytester.path.joinpath("passes.txt").read_text().splitlines()[-1].split() == [
         "test_a", "since:6", "native,fallback",
     ]  # fmt: skip
-    conformance([PASS], "-k", "onnx_suite").assert_outcomes(passed=1, deselected=19)
+    conformance([PASS], "-k", "onnx_suite").assert_outcomes(passed=1, deselected=len(CHECKS))
 
 
 def test_report_is_written(conformance: Run, pytester: pytest.Pytester, tmp_path: Path) -> None:
     done = conformance([PASS], "-k", "onnx_suite or options", f"--ronn-report={tmp_path}", passes="# onnx 1.0\n")
-    done.assert_outcomes(passed=2, deselected=18)
+    done.assert_outcomes(passed=2, deselected=len(CHECKS) - 1)
     assert {p.name for p in tmp_path.iterdir()} == {"correct.json", "correct.md", "correct.svg"}
     assert "| options | passed |" in (tmp_path / "correct.md").read_text()
 
 
 def test_absent_hardware_skips_with_the_reason(conformance: Run) -> None:
     done = conformance([], "-rs", "-k", "options or import or onnx_suite", provider="Absent")
-    done.assert_outcomes(passed=1, skipped=2, deselected=17)
+    done.assert_outcomes(passed=1, skipped=2, deselected=len(CHECKS) - 2)
     done.stdout.fnmatch_lines(["*no such device in this machine*"])
 
 
