@@ -55,18 +55,17 @@ def write(model: IRModel, path: Path, external: bool | None) -> list[Path]:
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as e:
-        if not _only_unknown(model):
+        if not _is_newer(model):
             raise ModelError(f"{path}: was written, and onnx's checker refuses it: {e}") from e
     data = path.with_name(path.name + ".data")
     return [path, data] if external is not False and data.exists() else [path]
 
 
-def _only_unknown(model: IRModel) -> bool:
-    """Whether the model has operators that onnx's checker cannot know, or is newer than it."""
+def _is_newer(model: IRModel) -> bool:
+    """Whether the model is of an opset that onnx's checker cannot know."""
     from ronn.frontend.check import is_newer
 
-    nodes = list(model.graph.all_nodes())
-    return any(is_newer(n) for n in nodes) or any(n.domain not in ("", "ai.onnx.ml") for n in nodes)
+    return any(is_newer(n) for n in model.graph.all_nodes())
 
 
 def sizes(files: list[Path]) -> str:

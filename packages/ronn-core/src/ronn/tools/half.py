@@ -100,6 +100,7 @@ class _Narrowing:
 
     def __init__(self, top: Graph, to: DType, kept: frozenset[str], report: Report) -> None:
         self.top, self.to, self.kept, self.report = top, to, kept, report
+        self.version = max((n.version for n in top.all_nodes() if n.domain == ""), default=13)
         self.is_narrow: set[Value] = set()
         self._casts: dict[tuple[Value, DType, Graph], Value] = {}
         self._constants: dict[Value, Value] = {}
@@ -210,8 +211,7 @@ class _Narrowing:
         if known is not None:
             return known
         made = Value(graph.fresh_name(f"{value.name}.{to.short}"), TensorType(to, value.tensor.shape))
-        version = self._opset(graph)
-        node = Node("Cast", [value], [made], {"to": to.code}, version=version)
+        node = Node("Cast", [value], [made], {"to": to.code}, version=self.version)
         maker = value.producer
         first = next(iter(graph), None)
         if maker is not None and maker.graph is graph:
@@ -225,10 +225,6 @@ class _Narrowing:
         if to is self.to:
             self.is_narrow.add(made)
         return made
-
-    def _opset(self, graph: Graph) -> int:
-        versions = [n.version for n in self.top.all_nodes() if n.domain == ""]
-        return max(versions) if versions else 13
 
     def _constant(self, value: Value) -> Value:
         """The narrow form of a constant, which stands where that one does."""
