@@ -209,7 +209,7 @@ def typecheck(session: nox.Session) -> None:
     """mypy --strict over ronn-core and ronn-testkit, and over the other packages by their own settings."""
     session.install(*closure(list(PROJECTS)), *group("typecheck"))
     typed = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("packages/ronn-core/tests/typed_*.py"))
-    session.run("mypy", "packages/ronn-core/src/ronn", "packages/ronn-testkit/src/ronn_testkit", *typed)
+    session.run("mypy", *(f"packages/ronn-{n}/src" for n in ("core", "testkit", "serve")), *typed)
     for name, project in PROJECTS.items():
         if "mypy" in project.get("tool", {}):
             session.run("mypy", "--config-file", f"packages/{name}/pyproject.toml", f"packages/{name}/src")

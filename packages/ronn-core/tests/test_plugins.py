@@ -3,7 +3,10 @@
 import os
 import shutil
 import sys
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from importlib.metadata import EntryPoint as StandardEntryPoint
 
@@ -110,6 +113,28 @@ def test_absent_hardware_is_a_reason_not_an_exception(discover, target, text):
     found = discover(x=f"fake_dist:{target}")
     with pytest.raises(ProviderError, match=text):
         found.get(target.lower())
+
+
+def test_threads_that_ask_at_once_get_the_same_devices():
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Slow(Provider):
+        name = "slow"
+
+        def devices(self):
+            assert not asked.is_set(), "asked twice"
+            asked.set()
+            assert go_on.wait(30)
+            return [Device("slow:0")]
+
+    record = Registry([]).add(Slow())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(record.devices)
+        assert asked.wait(30)
+        second = pool.submit(record.devices)
+        time.sleep(0.02)
+        go_on.set()
+        assert first.result(30) == second.result(30) == (Device("slow:0"),)
 
 
 def test_a_provider_needs_a_name(discover):

@@ -49,21 +49,27 @@ class Record:
     def devices(self) -> tuple[Device, ...]:
         """The usable devices; asks the provider once. Empty with a ``reason`` where there are none."""
         if self._devices is None:
-            self._devices = ()
-            if self.provider is not None:
-                from ronn.provider import Unavailable
-
-                try:
-                    self._devices = tuple(self.provider.devices())
-                    if not self._devices:
-                        self.reason = "no usable device"
-                except Unavailable as e:
-                    self.reason = str(e) or "unavailable"
-                except Exception as e:
-                    self.reason, self.error = f"devices() failed: {type(e).__name__}: {e}", e
-                if self.reason:
-                    self.tell_failure()
+            with _asking:  # another thread may be there already
+                if self._devices is None:
+                    self._devices = self._ask()
         return self._devices
+
+    def _ask(self) -> tuple[Device, ...]:
+        found: tuple[Device, ...] = ()
+        if self.provider is not None:
+            from ronn.provider import Unavailable
+
+            try:
+                found = tuple(self.provider.devices())
+                if not found:
+                    self.reason = "no usable device"
+            except Unavailable as e:
+                self.reason = str(e) or "unavailable"
+            except Exception as e:
+                self.reason, self.error = f"devices() failed: {type(e).__name__}: {e}", e
+            if self.reason:
+                self.tell_failure()
+        return found
 
 
 class Loadable(Protocol):
@@ -222,11 +228,13 @@ class Registry:
 
 
 _lock = threading.Lock()
+_asking = threading.RLock()
 
 
 def _after_fork() -> None:
-    global _lock
+    global _lock, _asking
     _lock = threading.Lock()
+    _asking = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from ronn.aio import Task
 from ronn.batching.decide import Batching
 from ronn.batching.join import keyed, prepare, run_together
 from ronn.batching.many import batching_for, check_sizes
 from ronn.batching.padding import Padding
 from ronn.batching.waiting import Batch, Entry, Waiting, not_run
-from ronn.carriers import stopped_at_exit
+from ronn.carriers import loads, stopped_at_exit
 from ronn.errors import CancelledError, ExecutionError, OptionError, RonnError, RunTimeoutError
 from ronn.forks import renew_after_fork
 from ronn.listeners import emit, waited, watched
@@ -161,7 +162,7 @@ class Batcher:
 
     async def aclose(self, drain: bool = True, timeout: float | None = None) -> None:
         """As ``close``, without blocking the event loop."""
-        await asyncio.to_thread(self.close, drain, timeout)
+        await Task(lambda _: self.close(drain, timeout), None).on(loads)
 
     def __enter__(self) -> Batcher:
         return self
