@@ -56,9 +56,12 @@ def command_line() -> None:
     classifier()
     Path("model.onnx").rename("resnet.onnx")
     photo()
-    feed = encoder()
+    sample = encoder()
+    np.savez("inputs.npz", **sample)
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        np.savez(f"photos/{name}.npz", **sample)
     np.save("ids.npy", np.arange(64)[None])
-    np.savez("inputs.npz", **feed)
     _quantised("quantised.onnx", "w")
 
 
@@ -77,7 +80,7 @@ def _quantised(name: str, weight: str) -> None:
 
 def encoder() -> dict[str, Any]:
     """model.onnx: `ids` int64 and `mask` float32 (batch, sequence) -> `embedding` float32 (batch, 16), the masked mean of
-    rows of a table, through a layer; `ids` and `mask` fit it."""
+    rows of a table, through a gated layer; `ids` and `mask` fit it."""
     rng = np.random.default_rng(0)
     weights = {"table": rng.normal(size=(1000, 16)), "w": rng.normal(size=(16, 16)), "b": rng.normal(size=16)}
     nodes = [
@@ -90,7 +93,9 @@ def encoder() -> dict[str, Any]:
         helper.make_node("ReduceSum", ["mask", "words"], ["count"], keepdims=1),
         helper.make_node("Div", ["sum", "count"], ["mean"], "mean"),
         helper.make_node("Gemm", ["mean", "w", "b"], ["hidden"], "layer"),
-        helper.make_node("Tanh", ["hidden"], ["embedding"], "activation"),
+        helper.make_node("Tanh", ["hidden"], ["active"], "activation"),
+        helper.make_node("Softmax", ["hidden"], ["gate"], "gate"),
+        helper.make_node("Mul", ["active", "gate"], ["embedding"], "weigh"),
     ]
     inputs = {"ids": ("batch", "sequence"), "mask": ("batch", "sequence")}
     _save("model.onnx", nodes, inputs, {"embedding": ("batch", 16)}, weights, ids=TensorProto.INT64)
@@ -150,5 +155,5 @@ def _save(
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in outputs.items()],
         [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10, producer_name="docs")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="docs")
     save(model, name)
