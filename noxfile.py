@@ -6,6 +6,7 @@ Packages are read from packages/*/pyproject.toml, so a new package needs no chan
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -257,6 +258,16 @@ def soak(session: nox.Session) -> None:
     """Sessions under load: bits, memory and processor time that must not change. ``-- --seconds 5`` for a short one."""
     session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session(python=CURRENT)
+def fuzz(session: nox.Session) -> None:
+    """Fuzzes model files and the inputs of sessions, guided by coverage (atheris). ``-- executor --seconds 600`` for a
+    long one; what breaks is kept in fuzz-findings/, and ``-- executor --replay FILE`` shows it again."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        session.skip("atheris has wheels for Linux on x86-64 only")
+    session.install(*closure(["ronn"]), *group("fuzz"))
+    session.run("python", "-m", "fuzz", *session.posargs)
 
 
 @nox.session(python=CURRENT)

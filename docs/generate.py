@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import re
 import sys
 import textwrap
 import typing
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
+WIDTH = 118  # characters of a line of output
 MARK = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
 UNFIT = {  # examples of commands that docs/blocks.py does not run
     "ronn warmup": "compiles for half a minute",
@@ -118,6 +120,72 @@ def operators_page() -> str:
     return "\n".join(lines)
 
 
+def options_page() -> str:
+    from dataclasses import MISSING, fields
+
+    from ronn.options import SessionOptions
+
+    texts = _described(SessionOptions)
+    lines = [
+        "# Options of a session",
+        "",
+        "<!-- given: small_model -->",
+        "```python",
+        "import ronn",
+        "",
+        'session = ronn.Session("model.onnx", options={"threads": 2, "memory_limit": "512MB"})',
+        "",
+        'options = ronn.SessionOptions.builder().provider("cpu").threads(2).memory_limit("512MB").build()',
+        'session = ronn.Session("model.onnx", options=options)',
+        "print(options)",
+        "print(options.replace(threads=1))",
+        "```",
+        "",
+        '```text title="Output"',
+        "SessionOptions(providers=('cpu',), threads=2, memory_limit=512000000)",
+        "SessionOptions(providers=('cpu',), threads=1, memory_limit=512000000)",
+        "```",
+        "",
+        "A mapping, `SessionOptions(...)` and the builder do the same. The builder has a method for each option, and editors and",
+        "type checkers know them, their arguments, and the fields of `replace`; `provider(name, **options)`, `disable_pass(*names)`",
+        "and `dimension(name, size)` add to what is there. What `build()` gives is frozen, can be compared, hashed, pickled and",
+        "used for any number of sessions, and for `ronn.load`. An unknown option, provider option or dim is an `OptionError` with",
+        "the nearest name, and so is a value of the wrong kind ([errors](errors.md)). On the command line: `--option NAME=VALUE`.",
+        "",
+        "The argument `providers=` of `Session` goes before the option. Of the providers listed, the first one that takes a node",
+        "gets it; nothing else is used. One that is not installed, or has no device that can be used, is left out with a",
+        "`ProviderWarning`, once, as long as another one is listed behind or before it; alone, it is a `ProviderError`.",
+        "",
+        "| option | type | default |",
+        "| --- | --- | --- |",
+    ]
+    described = []
+    for f in fields(SessionOptions):
+        default = f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
+        shown = "none" if default in (frozenset(), {}) else str(default)
+        kind = str(f.type).replace("|", "\\|")
+        lines.append(f"| [`{f.name}`](#{f.name}) | `{kind}` | {shown} |")
+        described += ["", f"## {f.name}", "", texts[f.name]]
+    return "\n".join([*lines, "", texts[""], *described])
+
+
+def _described(cls: type) -> dict[str, str]:
+    """The paragraphs of a docstring's list ``name: text``; under the empty name what stands behind the list."""
+    found: dict[str, list[str]] = {}
+    at = None
+    for line in (cls.__doc__ or "").splitlines()[1:]:
+        head = re.match(r"    (\w+): (.*)", line)
+        if head is not None:
+            at = found.setdefault(head[1], [head[2]])
+        elif line.startswith("        ") and at is not None:
+            at.append(line.strip())
+        elif line.strip():
+            at = None
+            found.setdefault("", []).append(line.strip())
+    texts = {name: " ".join(part).replace("``", "`") for name, part in found.items()}
+    return {name: "\n".join(textwrap.wrap(text[:1].upper() + text[1:], 120)) for name, text in texts.items()}
+
+
 def errors_page() -> str:
     from ronn import errors
 
@@ -127,12 +195,42 @@ def errors_page() -> str:
         "Everything that RONN raises on purpose is a `RonnError`. Its text names the node, the operator and its version, the",
         "provider, the inputs with types and producers, and a hint; `.message`, `.node_label`, `.op` and `.hint` hold the parts.",
         "The cause, where there is one, is `__cause__`. All can be pickled.",
+        "",
+        "## Wrong uses, and what they print",
+        "",
+        "What stands here was printed by `docs/wrong_uses.py`, which runs each of these programs. `model.onnx` takes `image`,",
+        "float32 `(batch, 3, 4, 4)`, and gives `scores`; `session` is a session on it, and `image` is an array that fits.",
+        *wrong_uses(),
+        "",
+        "## All errors",
     ]
     classes = [c for c in vars(errors).values() if isinstance(c, type) and c.__module__ == errors.__name__]
     for cls in classes:
         bases = ", ".join(f"`{b.__name__}`" for b in cls.__bases__)
-        lines += ["", f"## {cls.__name__}", "", _doc(cls), "", f"Is a {bases}."]
+        lines += ["", f"### {cls.__name__}", "", _doc(cls), "", f"Is a {bases}."]
     return "\n".join(lines)
+
+
+def wrong_uses() -> list[str]:
+    """What each program of ``wrong_uses.py`` raises, as Markdown."""
+    spec = importlib.util.spec_from_file_location("docs_wrong_uses", DOCS / "wrong_uses.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    lines: list[str] = []
+    for wrong, error in module.outcomes():
+        text = f"{type(error).__name__}: {error}"
+        lines += ["", f"### {wrong.title}", "", "<!-- not run: docs/wrong_uses.py runs it -->", "```python", wrong.code, "```"]
+        lines += ["", "```text", *(part for line in text.splitlines() for part in _wrapped(line)), "```"]
+    return lines
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of an error, cut at spaces where it is wider than a page."""
+    if len(line) <= WIDTH:
+        return [line]
+    return textwrap.wrap(line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
 
 def cli_page() -> str:
@@ -283,6 +381,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "hooks.md": hooks_page,
     "operators.md": operators_page,
     "errors.md": errors_page,
+    "options.md": options_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,
     "reference/ronn.md": reference_page(

@@ -111,6 +111,59 @@ def test_files_of_others_are_not_run(cache):
     assert answer(cache.store("a", image(43))) == 43 and answer(cache.load("a")) == 43
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("how", ["folder", "link"])
+def test_folders_of_others_are_not_used(cache, how, tmp_path):
+    """Whoever owns the folder could swap files of ours; nothing is read from it, and nothing is left in it."""
+    cache.store("a", image())
+    theirs = cache.folder
+    if how == "link":
+        theirs = cache.folder.rename(tmp_path / "theirs")
+        cache.folder.symlink_to(theirs)
+    os.chown(theirs, 12345, 12345)
+    again = CodeCache(cache.folder)
+    before = sorted(theirs.iterdir())
+    assert again.load("a") is None
+    assert answer(again.store("b", image(43))) == 43
+    with again.compiling():
+        pass
+    assert sorted(theirs.iterdir()) == before
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o722, 0o755])
+def test_a_folder_that_others_can_enter_is_closed(cache, mode):
+    cache.store("a", image())
+    cache.folder.chmod(mode)
+    assert answer(CodeCache(cache.folder).load("a")) == 42
+    assert stat.S_IMODE(cache.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_closed_is_not_used(cache, monkeypatch):
+    cache.store("a", image())
+    cache.folder.chmod(0o770)
+    monkeypatch.setattr(Path, "chmod", lambda *_: None)  # as on file systems without modes of their own
+    again = CodeCache(cache.folder)
+    assert again.load("a") is None and answer(again.store("a", image(43))) == 43
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o602, 0o666])
+def test_files_that_others_can_write_are_not_run(cache, mode):
+    cache.store("a", image())
+    cache.path("a").chmod(mode)
+    assert cache.load("a") is None and "can be written by others" in problem(cache.path("a"))
+    assert answer(cache.store("a", image(43))) == 43 and answer(cache.load("a")) == 43
+
+
+def test_a_link_to_a_file_of_others_is_not_run(cache, tmp_path):
+    """A link is followed, and what it leads to is held to the same rules."""
+    cache.store("a", image())
+    outside = cache.path("a").rename(tmp_path / "outside.img")
+    cache.path("a").symlink_to(outside)
+    assert answer(cache.load("a")) == 42
+    outside.chmod(0o666)
+    assert cache.load("a") is None
+
+
 def test_a_file_system_that_nothing_may_be_executed_from(cache, monkeypatch):
     import mmap
 

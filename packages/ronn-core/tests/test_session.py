@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -267,6 +268,77 @@ def test_errors_keep_their_words_through_pickle(affine):
         ronn.load(b"not a model at all")
     again = pickle.loads(pickle.dumps(e.value))
     assert type(again) is ModelError and str(again) == str(e.value) and again.message == e.value.message
+
+
+def every_error(cls=RonnError):
+    return [cls, *(e for sub in cls.__subclasses__() for e in every_error(sub))]
+
+
+@pytest.mark.parametrize("cls", every_error(), ids=lambda c: c.__name__)
+def test_every_error_can_be_pickled(cls):
+    import pickle
+
+    error = cls({1: RonnError("one")}, [0, 1]) if cls is ronn.BatchError else cls("what", hint="cure", detail="more")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is cls and str(again) == str(error) and "hint: " in str(again)
+    assert (again.message, again.hint, again.args) == (error.message, error.hint, error.args)
+
+
+# --- providers that are not there
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """Two providers that are installed and have no device, and a process that was told of nothing yet."""
+    from ronn import targets
+    from ronn.plugins import registry
+
+    class Gone(ronn_provider().Provider):
+        def devices(self):
+            raise ronn_provider().Unavailable("no driver")
+
+    class Busy(ronn_provider().Provider):
+        def devices(self):
+            raise ronn_provider().Unavailable("all its memory is taken")
+
+    Gone.name, Busy.name = "gone", "busy"
+    monkeypatch.setattr(targets, "_told", set())
+    for provider in (Gone(), Busy()):
+        registry().add(provider)
+    yield
+    for name in ("gone", "busy"):
+        registry().remove(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("gone", "no driver"), ("busy", "all its memory is taken"), ("cuda", "there is no provider 'cuda'; installed: ")],
+)
+def test_an_absent_provider_falls_back_to_those_listed_and_says_so_once(affine, absent, name, reason):
+    for listed in ([name, "reference"], ["reference", (name, {})]):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            session = ronn.Session(affine, providers=listed)
+            assert session.providers == ["reference"] and session.placement().counts() == {"reference": 3}
+        expected = [] if listed[0] == "reference" else [ronn.errors.ProviderWarning]
+        assert [w.category for w in told] == expected
+        if told:
+            text = str(told[0].message)
+            assert name in text and reason in text and "going on with reference" in text
+            assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("listed", [["gone"], ["gone", "cuda"], "gone"])
+def test_without_a_fallback_an_absent_provider_is_an_error(affine, absent, listed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ProviderError, match=r"'gone' .* is not available: no driver"):
+            ronn.Session(affine, providers=listed)
+
+
+def test_a_slip_in_a_name_is_an_error_even_with_a_fallback(affine, absent):
+    with pytest.raises(ProviderError, match="did you mean 'reference'"):
+        ronn.Session(affine, providers=["refrence", "reference"])
 
 
 def test_import_is_light():

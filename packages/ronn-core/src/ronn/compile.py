@@ -553,7 +553,8 @@ def _compile(target: Target, part: Part) -> CompiledPart:
     except Exception as e:
         text = f"provider {target.name!r} claimed this and cannot compile it: {type(e).__name__}: {e}"
         emit("ProviderFailed", provider=target.name, reason=f"cannot compile {part.nodes[0].label!r}: {e}")
-        raise ProviderError(text, node=part.nodes[0]) from e
+        hint = "do the shapes of its inputs fit the operator? if they do, this is a fault of the provider"
+        raise ProviderError(text, node=part.nodes[0], hint=hint) from e
 
 
 def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:

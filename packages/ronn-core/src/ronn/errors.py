@@ -15,6 +15,10 @@ class ModelWarning(UserWarning):
     """Something about a model file that may matter, but does not keep it from loading."""
 
 
+class ProviderWarning(UserWarning):
+    """A provider that was listed is not there, or has no device; the others that were listed are used."""
+
+
 class RonnError(Exception):
     """Base of all errors of RONN: a message, where it happened, and a hint about what to do."""
 
@@ -40,7 +44,10 @@ class RonnError(Exception):
 
 
 def _rebuild(cls: type[RonnError], text: str, state: dict[str, object]) -> RonnError:
-    error = cls.__new__(cls)
+    try:
+        error = cls.__new__(cls)
+    except TypeError:  # what Python finds first among several built-in bases need not be what makes its objects
+        error = BaseException.__new__(cls)
     Exception.__init__(error, text)
     error.__dict__.update(state)
     return error
@@ -108,6 +115,11 @@ class BatchError(RonnError):
 
 class InternalError(RonnError):
     """RONN broke one of its own rules (a pass, the verifier, the plan): please report it."""
+
+
+def session_closed() -> RonnError:
+    """The error of whoever uses a session that was closed."""
+    return RonnError("the session is closed", hint="make a new one; `with ronn.Session(...)` closes it at its end")
 
 
 def describe_value(value: Value | None) -> str:

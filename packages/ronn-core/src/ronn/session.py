@@ -15,7 +15,7 @@ from ronn import listeners
 from ronn.binding import Binding
 from ronn.buffers import Out, run_into
 from ronn.compile import Request, Signature
-from ronn.errors import OptionError, RonnError
+from ronn.errors import OptionError, session_closed
 from ronn.forks import renew_after_fork
 from ronn.frontend.pins import Sha256
 from ronn.host import give_free_memory_back
@@ -33,7 +33,7 @@ from ronn.requests import Requests
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
 from ronn.traces import traced_names
-from ronn.usage import Copies, Memory, Stats, distinct_bytes, memory_of
+from ronn.usage import Copies, Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
 from ronn.values import (
     Outputs,
     ValueInfo,
@@ -43,8 +43,8 @@ from ronn.values import (
     convert,
     gather_inputs,
     is_copy,
+    is_one_array,
     own,
-    plain_inputs,
     positions,
     type_of,
 )
@@ -281,11 +281,17 @@ class Session(Requests):
 
     def _known(self, inputs: Any) -> tuple[Plan, list[Any]] | None:
         """The plan and the values for it, where arrays like these were found to fit before."""
-        given = None if self._input_dtypes is None else plain_inputs(inputs, self._input_names)
-        if given is None:
+        names, dtypes = self._input_names, self._input_dtypes
+        given: Sequence[Any]
+        if isinstance(inputs, dict):
+            given = [inputs.get(n) for n in names] if len(inputs) == len(names) else []
+        else:
+            given = [inputs] if is_one_array(inputs) else inputs if isinstance(inputs, (list, tuple)) else []
+        if dtypes is None or len(given) != len(names) or any(v is None or isinstance(v, (list, tuple)) for v in given):
             return None
-        fed = zip(given, self._input_dtypes or (), self._input_names, strict=True)
-        arrays = [v if type(v) is np.ndarray else as_array(v, t, n) for v, t, n in fed]
+        arrays = [
+            v if type(v) is np.ndarray else as_array(v, t, n) for v, t, n in zip(given, dtypes, names, strict=True)
+        ]
         plan = self._seen.get(tuple([(np.ndarray, a.dtype, a.shape) for a in arrays]))
         if plan is None:
             return None
@@ -301,7 +307,7 @@ class Session(Requests):
     def _ready(self, inputs: Any, trace: Sequence[str]) -> tuple[Variant, Plan, list[Any], Signature]:
         """Converts and checks the inputs, and makes the plan if need be: variant, plan, values for it, their types."""
         if self._closed:
-            raise RonnError("the session is closed")
+            raise session_closed()
         graph = self._model.graph
         defaults = self._model.ir.overridable
         given_values = gather_inputs(inputs, graph.inputs, defaults)
@@ -316,17 +322,17 @@ class Session(Requests):
         signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
         plan = variant.plan(signature)
         if variant is self._base:
-            self._remember(ordered, plan)
+            self._remember([given_values[v.name] for v in feed], ordered, plan)
         return variant, plan, ordered, signature
 
-    def _remember(self, arrays: Sequence[Any], plan: Plan) -> None:
-        """Notes that arrays of these dtypes and shapes fit as they are, and what runs them."""
-        if all(type(a) is np.ndarray and a.dtype.kind not in "UST" for a in arrays):
+    def _remember(self, given: Sequence[Any], converted: Sequence[Any], plan: Plan) -> None:
+        """Notes that inputs of these dtypes and shapes fit as they are, and what runs them."""
+        if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "UST" for g, c in zip(given, converted)):
             with self._lock:
                 if len(self._seen) >= 4 * self.options.plan_cache:
                     self._seen.clear()
                 if plan.keep and not self._closed:
-                    self._seen[tuple((np.ndarray, a.dtype, a.shape) for a in arrays)] = plan
+                    self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
 
     __call__ = run
 
@@ -381,7 +387,21 @@ class Session(Requests):
     def memory(self) -> Memory:
         """The memory that the session holds now; outputs of finished runs are the caller's."""
         variants = list(self._variants.values())
-        return memory_of([p for v in variants for _, p in v.plans()], (a for v in variants for a in v.weights()))
+        plans = [p for v in variants for p in v.plans()]
+        seen: set[int] = set()
+        constants = [a for v in variants for a in v.weights()]
+        constants += [a for _, p in plans for q in p.all_plans() for a in q.constants()]
+        weights = distinct_bytes(in_memory(constants), seen)
+        packed = distinct_bytes(in_memory(a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
+        rows = []
+        for _, plan in plans:
+            for q in plan.all_plans():
+                frames, idle = q.frames
+                rows.append(PlanMemory(plan.signature, q.arena_size, frames, idle))
+        arenas = sum(r.arena * r.arenas for r in rows)
+        idle_bytes = sum(r.arena * r.idle for r in rows)
+        total = weights + packed + arenas
+        return Memory(weights, packed, arenas, idle_bytes, total, tuple(rows), mapped_bytes(constants))
 
     def stats(self) -> Stats:
         """Counts of what the session has done so far."""
@@ -454,7 +474,7 @@ class Session(Requests):
     def _variant(self, trace: tuple[str, ...], given: tuple[str, ...]) -> Variant:
         with self._lock:
             if self._closed:
-                raise RonnError("the session is closed")
+                raise session_closed()
             found = self._variants.get((trace, given))
             if found is None:
                 request = Request(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 from typing import Any, cast
 
 import numpy as np
 
 from ronn import dlpack
-from ronn.errors import InputError, OptionError, nearest
-from ronn.ir.dims import Sym
+from ronn.errors import InputError, MemoryLimitError, OptionError, nearest
+from ronn.ir.dims import Shape, Sym
 from ronn.ir.graph import Graph, Value
 from ronn.ir.types import DType, MapType, OptionalType, SequenceType, TensorType, Type
 from ronn.records import dataclass
@@ -115,12 +116,20 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
                 )
         missing = [n for n, v in zip(names, inputs, strict=True) if n not in given and not _may_lack(v)]
         if missing:
-            raise InputError(f"required inputs are missing: {', '.join(map(repr, missing))}")
+            absent = [v for v in inputs if v.name in missing]
+            raise InputError(
+                f"required inputs are missing: {', '.join(f'{v.name!r} ({v.type})' for v in absent)}",
+                hint=f"give them by name: session.run({{{', '.join(f'{n!r}: ...' for n in names)}}})",
+            )
         return {**{n: None for n in names if n not in given}, **given}
     if given is None:
         given = ()
     if is_one_array(given) or (len(names) == 1 and _is_the_input(given, inputs[0].type)):
         given = (given,)
+    if not isinstance(given, Sequence):
+        raise InputError(
+            f"inputs are {type(given).__name__}", hint="pass a mapping of input name to array, a list, or one array"
+        )
     if len(given) != len(names):
         raise InputError(
             f"got {len(given)} inputs, the model takes {len(names)}: {', '.join(map(repr, names)) or 'none'}",
@@ -129,23 +138,13 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
     return dict(zip(names, given, strict=True))
 
 
-def plain_inputs(given: Any, names: Sequence[str]) -> Sequence[Any] | None:
-    """One value for each input, in order, where that is plain to see and none is a list; None elsewhere."""
-    if isinstance(given, dict):
-        found: Sequence[Any] = [given.get(n) for n in names] if len(given) == len(names) else ()
-    else:
-        found = [given] if is_one_array(given) else given if isinstance(given, (list, tuple)) else ()
-    plain = len(found) == len(names) and not any(v is None or isinstance(v, (list, tuple)) for v in found)
-    return found if plain else None
-
-
 def _may_lack(value: Value) -> bool:
     return isinstance(value.type, OptionalType)
 
 
 def is_one_array(given: Any) -> bool:
     """Whether a caller gave one array (or number, or text), not several."""
-    return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes, bytearray, memoryview)) or (
+    return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes)) or (
         not isinstance(given, (list, tuple))
         and any(hasattr(given, a) for a in ("__dlpack__", "__array__", "__array_interface__"))
     )
@@ -231,18 +230,47 @@ def _check(array: np.ndarray, declared: TensorType, name: str) -> None:
             return
         raise InputError(
             f"input {name!r} is {declared}; got {array.dtype}{list(array.shape)}",
-            hint=f"convert it: array.astype({want.value[3]!r})",
+            hint=f"convert it: array.astype({numpy_name(want)})",
         )
     shape = declared.shape
     if shape is None:
         return
     if len(shape) != array.ndim:
         raise InputError(
-            f"input {name!r} is {declared} (rank {len(shape)}); got rank {array.ndim}: {list(array.shape)}"
+            f"input {name!r} is {declared} (rank {len(shape)}); got rank {array.ndim}: {list(array.shape)}",
+            hint=_way_to(array.shape, shape),
         )
     for i, (d, got) in enumerate(zip(shape, array.shape, strict=True)):
         if isinstance(d, int) and d != got:
-            raise InputError(f"input {name!r} is {declared}; got {got} instead of {d} at axis {i}: {list(array.shape)}")
+            raise InputError(
+                f"input {name!r} is {declared}; got {got} instead of {d} at axis {i}: {list(array.shape)}",
+                hint=_way_to(array.shape, shape),
+            )
+
+
+_MOST_AXES = 5  # of an array whose axes are tried in other orders
+
+
+def _way_to(shape: tuple[int, ...], wanted: Shape) -> str:
+    """What makes an array of ``shape`` one of the wanted shape, if it is a matter of axes."""
+
+    def fits(found: Sequence[int]) -> bool:
+        return len(found) == len(wanted) and all(not isinstance(d, int) or d == n for d, n in zip(wanted, found))
+
+    if fits((1, *shape)):
+        return "the first axis is missing: array[None] adds it"
+    if shape[:1] == (1,) and fits(shape[1:]):
+        return "it has an axis too many: array[0] takes it away"
+    if len(shape) == len(wanted) <= _MOST_AXES:
+        for order in permutations(range(len(shape))):
+            if fits([shape[i] for i in order]):
+                return f"the axes may be in another order: array.transpose{order} fits"
+    return "the model fixes these sizes: resize, pad or cut the data"
+
+
+def numpy_name(dtype: DType) -> str:
+    """What to write in Python for the NumPy dtype of a DType."""
+    return repr(dtype.numpy_name) if dtype.numpy.isbuiltin == 1 else f"ml_dtypes.{dtype.numpy_name}"
 
 
 def check_symbols(values: Mapping[str, Any], inputs: Sequence[Value], fixed: Mapping[str, int]) -> None:
@@ -336,7 +364,10 @@ def _own(value: Any, taken: set[int]) -> Any:
     if isinstance(value, np.ndarray):
         base = id(value if value.base is None else _base(value))
         if base in taken or not value.flags.writeable:
-            return value.copy()
+            try:
+                return value.copy()
+            except MemoryError as e:
+                raise MemoryLimitError(f"an output does not fit into memory: {e}", hint="run smaller inputs") from e
         taken.add(base)
         return value
     if isinstance(value, list):

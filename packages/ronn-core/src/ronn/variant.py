@@ -11,7 +11,7 @@ from time import monotonic
 import numpy as np
 
 from ronn.compile import Experiences, Request, Signature, to_assigned, to_plan, to_portable, to_specialised
-from ronn.errors import RonnError
+from ronn.errors import session_closed
 from ronn.ir.graph import Graph, clone
 from ronn.ir.types import TensorType
 from ronn.observe import tell_plan
@@ -121,7 +121,7 @@ class Variant:
     def _check_open(self) -> None:
         # A thread may have found the session open, and then waited for the lock while it was closed.
         if self._closed:
-            raise RonnError("the session is closed")
+            raise session_closed()
 
     def _admit(self, plan: Plan) -> None:
         budget = self.request.budget

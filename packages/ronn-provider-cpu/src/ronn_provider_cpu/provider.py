@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.families import Families
 from ronn.ops import custom
-from ronn.provider.contract import CachedFile, Call, CompiledPart, Device, Part, Progress, Support
+from ronn.provider.contract import CachedFile, Call, CompiledPart, Device, Part, Progress, Support, Yes
 from ronn.provider.kernels import KernelProvider, KernelSet
 from ronn_provider_cpu.index import KERNELS
 
@@ -47,11 +47,14 @@ class CpuProvider(KernelProvider):
         return (*QUANTISED, *CLASSICAL, widen_half, *LATE)
 
     def supports(self, node: Node, device: Device) -> Support:
-        if (node.domain, node.op) not in custom.table:
-            return super().supports(node, device)
-        from ronn_provider_cpu.custom_loops import support
+        if (node.domain, node.op) in custom.table:
+            from ronn_provider_cpu.custom_loops import support
 
-        return support(node)
+            return support(node)
+        answer = super().supports(node, device)
+        if "widen-half" in node.tags and isinstance(answer, Yes) and not answer.note and node.op not in _MOVES:
+            return Yes(answer.score, "float16 computed in float32, rounded where it is seen")
+        return answer
 
     def kernel_call(self, node: Node, options: Mapping[str, Any]) -> Call:
         if (node.domain, node.op) not in custom.table:
@@ -86,6 +89,9 @@ class CpuProvider(KernelProvider):
         from ronn_codegen.native.cache import problem
 
         return problem(file.path)
+
+
+_MOVES = frozenset({"Cast", "Identity", "Reshape", "Transpose"})  # of float16: nothing is computed
 
 
 def _description() -> str:

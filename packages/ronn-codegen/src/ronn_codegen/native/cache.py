@@ -26,6 +26,7 @@ class CodeCache:
         self.folder = folder
         self.about = about
         self._made = False
+        self._own = False
 
     @classmethod
     def of(cls, machine_key: str, about: str = "") -> CodeCache:
@@ -56,6 +57,8 @@ class CodeCache:
 
     def load(self, name: str) -> Mapped | None:
         """The image in executable memory; None when there is no sound file of that name."""
+        if not self._is_own():
+            return None
         try:
             return map_file(self.path(name))
         except (OSError, ValueError, KeyError, TypeError):
@@ -81,14 +84,29 @@ class CodeCache:
         found = self.load(name)
         return map_image(image) if found is None else found
 
+    def _is_own(self) -> bool:
+        """Whether nobody else can put files in place. The folder is closed to others where that can be done."""
+        if not self._own and hasattr(os, "getuid"):
+            try:
+                status = self.folder.stat()
+                if status.st_uid == os.getuid() and status.st_mode & 0o077:
+                    self.folder.chmod(0o700)
+                    status = self.folder.stat()
+            except OSError:
+                return False
+            self._own = status.st_uid == os.getuid() and not status.st_mode & 0o022
+            return self._own
+        return True
+
     def _make_folder(self) -> None:
-        """The folder, readable by its owner only; what processes that were killed left in it goes."""
+        """The folder, readable by its owner only; what processes that were killed left in it goes. OSError where it
+        cannot be made, or is somebody else's."""
         if self._made and self.folder.is_dir():
             return
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self.folder.stat().st_mode & 0o077:
-            self.folder.chmod(0o700)
+        if not self._is_own():
+            raise PermissionError(f"{self.folder} belongs to another user")
         about = self.folder / ABOUT
         if self.about and not about.exists():
             about.write_text(self.about + "\n", encoding="utf-8")

@@ -154,6 +154,8 @@ def _read_header(f: BinaryIO, path: str | os.PathLike[str]) -> tuple[dict[str, A
     status = os.fstat(f.fileno())
     if hasattr(os, "getuid") and status.st_uid != os.getuid():
         raise ValueError(f"{path} belongs to another user")
+    if hasattr(os, "getuid") and status.st_mode & 0o022:
+        raise ValueError(f"{path} can be written by others")
     if status.st_size != start + header["size"]:
         raise ValueError(f"{path} is cut off: {status.st_size} of {start + header['size']} bytes")
     return header, start, status.st_size

@@ -11,6 +11,7 @@ import numpy as np
 from ronn import knobs
 from ronn.frontend.limits import DEFAULTS, Limits
 from ronn.frontend.pins import Pins
+from ronn.frontend.refused import Refused
 from ronn.mapped import MappedFile
 
 
@@ -75,7 +76,10 @@ class ExternalData:
             folders = {self.model.parent.resolve(), self.model.resolve().parent}
             path = (self.model.parent / location).resolve(strict=True)
         except FileNotFoundError:
-            raise ValueError(f"external data file {location!r} is missing in {self.model.parent}") from None
+            raise Refused(
+                f"external data file {location!r} is missing in the folder of the model",
+                "put it there: a model with external data is several files, to be copied together",
+            ) from None
         except (OSError, RuntimeError) as e:
             raise ValueError(f"external data file {location!r} cannot be reached: {e}") from None
         if not any(path.is_relative_to(folder) for folder in folders):

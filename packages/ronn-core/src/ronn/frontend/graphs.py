@@ -12,10 +12,11 @@ import numpy as np
 from ronn.errors import ModelError, nearest
 from ronn.frontend import limits
 from ronn.frontend.check import check_node
-from ronn.frontend.limits import DEFAULTS, LimitError, Limits, hint_of
+from ronn.frontend.limits import DEFAULTS, LimitError, Limits
 from ronn.frontend.names import text
 from ronn.frontend.opset import canonical_domain, version_for
 from ronn.frontend.order import node_order
+from ronn.frontend.refused import hint_of
 from ronn.frontend.tensors import TensorReader
 from ronn.frontend.types import read_type
 from ronn.frontend.weights import Weights

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ronn.frontend.refused import Refused
 from ronn.records import dataclass
 
 MAX_RANK = 64
@@ -17,24 +18,12 @@ MAX_SPARSE_BYTES = 2**31  # of a sparse tensor once it is dense
 MAX_TEXT_NESTING = 200  # brackets within brackets of a text-format file
 
 
-class LimitError(ValueError):
+class LimitError(Refused):
     """Something in a file is beyond an option: what the file has (``found``), which option, and what would do."""
 
     def __init__(self, found: str, option: str, limit: int, need: int | None = None) -> None:
-        super().__init__(f"{found}, and {option} is {limit}")
-        self.hint: str | None = None
-        if need is not None:
-            self.hint = f'if you trust the file, allow more: options={{"{option}": {need}}}'
-
-
-def hint_of(error: BaseException | None) -> str | None:
-    """The hint of an error, or of what caused it."""
-    while error is not None:
-        found = getattr(error, "hint", None)
-        if found is not None:
-            return str(found)
-        error = error.__cause__
-    return None
+        hint = None if need is None else f'if you trust the file, allow more: options={{"{option}": {need}}}'
+        super().__init__(f"{found}, and {option} is {limit}", hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from ronn.errors import ModelError, OptionError
+from ronn.frontend.refused import Refused
 from ronn.records import dataclass
 
 Sha256 = str | Mapping[str, str]
@@ -51,24 +52,16 @@ class Pins:
             raise ModelError(f"{name}: {wrong[0]}", hint=wrong[1])
 
     def check_external(self, data: bytes, location: str) -> None:
-        """PinError when the bytes of an external file are not the pinned ones, or it is not pinned."""
+        """Refused when the bytes of an external file are not the pinned ones, or it is not pinned."""
         expected = None if self.files is None else self.files.get(str(PurePosixPath(location)))
         if expected is None:
-            raise PinError(
+            raise Refused(
                 f"external data file {location!r} is not pinned: sha256 covers other files only",
                 f'give a hash for each file: sha256={{"model.onnx": "...", "{location}": "..."}}',
             )
         wrong = mismatch(data, expected)
         if wrong is not None:
-            raise PinError(f"external data file {location!r}: {wrong[0]}", wrong[1])
-
-
-class PinError(ValueError):
-    """External data that is not what was pinned."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
+            raise Refused(f"external data file {location!r}: {wrong[0]}", wrong[1])
 
 
 def mismatch(data: bytes, expected: str) -> tuple[str, str] | None:

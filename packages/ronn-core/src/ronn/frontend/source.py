@@ -179,7 +179,8 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
         if known is not None:
             raise ModelError(f"{name}: is not an ONNX model but {known}", hint=_advice(known)) from None
         raise ModelError(
-            f"{name}: is not an ONNX model, or one that is cut short or nested too deeply ({len(data)} bytes)"
+            f"{name}: is not an ONNX model, or one that is cut short or nested too deeply ({len(data)} bytes)",
+            hint="get or export it again; its size and sha256 must be those of the original",
         ) from e
     if not model.HasField("graph"):
         known = identify(data)

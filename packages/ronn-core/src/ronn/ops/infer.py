@@ -22,6 +22,7 @@ from ronn.families import Families
 from ronn.ir.dims import Dim, Shape
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType, OptionalType, SequenceType, TensorType, Type
+from ronn.ops.fits import check_fit
 from ronn.ops.rules_index import RULES
 from ronn.ops.schema import OpSchema, schema_of
 
@@ -253,6 +254,7 @@ def infer_types(graph: Graph, known: Inferred | None = None) -> None:
             known.remember(node)
 
 
+_STANDARD_DOMAINS = frozenset(("", "ai.onnx.ml", "com.microsoft"))
 _ONNX_DOMAINS = frozenset(("", "ai.onnx.ml", "ai.onnx.preview.training", "ai.onnx.preview"))
 _families = Families("ronn.ops.rules", RULES)
 
@@ -286,6 +288,8 @@ def infer_node(node: Node) -> None:
     ModelError where they contradict the operator, or where its attributes make no sense.
     """
     schema = schema_of(node)
+    if node.domain in _STANDARD_DOMAINS:
+        check_fit(node, schema)
     context = InferContext(node, schema)
     found = _rule_of(node.domain, node.op)
     if found is None:

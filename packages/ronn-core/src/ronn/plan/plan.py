@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ronn.errors import CancelledError, ExecutionError, ProviderError, RonnError
+from ronn.errors import CancelledError, ExecutionError, MemoryLimitError, ProviderError, RonnError
 from ronn.ir.graph import Value
 from ronn.mapped import files_of, for_runs
 from ronn.plan.budget import Budget
@@ -55,6 +55,13 @@ class Recorder(Protocol):
     def begin(self, plan: Plan, step: Step, segments: Sequence[Bound]) -> None: ...
 
     def end(self) -> None: ...
+
+
+def _where_to_look(call: Call) -> str:
+    given = [v.name for v in call.inputs if v is not None and v.producer is None and not v.is_const]
+    if given:
+        return f"look at the values of {', '.join(map(repr, given))}, which the run was given"
+    return "`session.run(..., trace=[...])` returns the values that go into the node"
 
 
 class Plan:
@@ -373,8 +380,13 @@ class Plan:
         )
         keeps_kind = isinstance(error, RonnError) and not isinstance(error, KernelFailure)
         kind: type[RonnError] = type(error) if keeps_kind else ExecutionError  # type: ignore[assignment]
+        if kind is ExecutionError and isinstance(error, MemoryError):
+            hint = "run smaller inputs, or give the process more memory"
+            return MemoryLimitError(f"memory ran out: {error}", node=node, detail=got, hint=hint)
         text = error.message if isinstance(error, RonnError) else f"{type(error).__name__}: {error}"
         hint = error.hint if isinstance(error, RonnError) else None
+        if kind is ExecutionError and hint is None:
+            hint = _where_to_look(call)
         op = node.op_id if node is not None else "a fused part"
         return kind(f"{op} failed: {text}", node=node, detail=got, hint=hint)
 

@@ -12,7 +12,10 @@ from ronn.provider.kernels import kernel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SMALL_FLOATS = "float16 bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn"
+SMALL_FLOATS = (
+    "float16 bfloat16 float8_e4m3fn float8_e4m3fnuz float8_e5m2 float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn "
+    "float6_e2m3fn float6_e3m2fn"
+)
 ROUNDED = "computed in float32 and rounded back"
 BLOCK = 1 << 14  # elements worked on at a time, so that temporaries stay in cache
 

@@ -129,7 +129,8 @@ def activation(ctx: KernelContext) -> Callable[..., np.ndarray]:
 @kernel("Relu", into=True, inplace=(0,))
 def relu(ctx: KernelContext, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Relu."""
-    return np.asarray(np.maximum(x, x.dtype.type(0), out=out))
+    found = np.asarray(np.maximum(x, x.dtype.type(0), out=out))
+    return found if found.dtype == x.dtype else found.astype(x.dtype)  # of two small integers NumPy makes int8
 
 
 @kernels(["PRelu"], rounded=True, prepare=True, into=True, inplace=(0,))

@@ -40,12 +40,14 @@ class Heads:
         return self.source.at(self.offset) if self.offset else self.source
 
 
-def split(x: Operand, heads: int) -> Heads:
+def split(c: Lowering, x: Operand, heads: int) -> Heads:
     """``x[batch, heads, steps, size]``, or ``x[batch, steps, heads * size]``."""
+    c.require(x.rank in (3, 4), f"an operand of shape {x.shape}")
     if x.rank == 4:
         b, h, s, size = x.shape
         return Heads(x, b, h, s, size, (h * s * size, s * size, size))
     b, s, width = x.shape
+    c.require(heads > 0 and width % heads == 0, f"{width} elements in {heads} heads")
     return Heads(x, b, heads, s, width // heads, (s * width, width // heads, width))
 
 
@@ -67,6 +69,9 @@ def attend(
 ) -> None:
     """The call of ``attention_f32``."""
     c.require(q.heads % k.heads == 0 and k.heads == v.heads, f"{q.heads} heads over {k.heads} and {v.heads}")
+    c.require(q.batch == k.batch == v.batch and q.size == k.size and k.steps <= v.steps, "operands that do not fit")
+    c.require((y.batch, y.heads, y.steps, y.size) == (q.batch, q.heads, q.steps, v.size), "a result that does not fit")
+    c.require(nonpad is None or nonpad.shape == (q.batch,), "not one length of keys a sequence")
     blocks, block = blocks_of(c.machine.target), queries_of(q.steps)
     units = q.batch * q.heads * -(-q.steps // block)
     chunks = min(units, 16)
@@ -99,13 +104,15 @@ def present(c: Lowering, past: Operand | None, x: Heads, out: Operand | None) ->
     """``x`` behind ``past[batch, heads, steps, size]``, in the output ``out`` where that is wanted."""
     if past is None and out is None:
         return x
+    fits = past is None or (past.rank == 4 and (*past.shape[:2], past.shape[3]) == (x.batch, x.heads, x.size))
+    c.require(fits, "past values that do not fit")
     before = 0 if past is None else past.shape[2]
     steps = before + x.steps
     strides = (x.heads * steps * x.size, steps * x.size, x.size)
     to: Operand | Temporary = c.temp(4 * x.batch * strides[0]) if out is None else out
     whole = Heads(to, x.batch, x.heads, steps, x.size, strides)
     if past is not None and past.size:
-        copy(c, split(past, x.heads), whole)
+        copy(c, split(c, past, x.heads), whole)
     copy(c, x, Heads(to, x.batch, x.heads, steps, x.size, strides, 4 * before * x.size))
     return whole
 
@@ -115,6 +122,7 @@ def mask_of(c: Lowering, mask: Operand | None, q: Heads, keys: int) -> tuple[dic
     if mask is None:
         return {}, keys
     c.require(mask.dtype in (F32, BOOL), f"a mask of {mask.dtype}")
+    c.require(1 <= mask.rank <= 4, f"a mask of rank {mask.rank}")
     shape = (1,) * (4 - mask.rank) + mask.shape
     width = shape[3]
     c.require(width == keys or 1 < width < keys, f"a mask for {width} of {keys} keys")
@@ -154,7 +162,8 @@ def attention(c: Lowering) -> None:
     c.require(nonpad is None or (nonpad.dtype == I64 and past_key is None), "past beside lengths of keys")
     heads, kv_heads = c.attr("q_num_heads", 0), c.attr("kv_num_heads", 0)
     c.require(query.rank == 4 or (heads and kv_heads), "numbers of heads")
-    q, k, v = split(query, heads), split(key, kv_heads), split(value, kv_heads)
+    q, k, v = split(c, query, heads), split(c, key, kv_heads), split(c, value, kv_heads)
+    c.require(past_key is None or past_key.rank == 4, "past keys that do not fit")
     offset = 0 if past_key is None else past_key.shape[2]
     k = present(c, past_key, k, _output(c, 1))
     v = present(c, past_value, v, _output(c, 2))
@@ -162,6 +171,9 @@ def attention(c: Lowering) -> None:
     scale, cap = float(1 / math.sqrt(q.size) if scale is None else scale), float(c.attr("softcap", 0.0))
     masked, keys = mask_of(c, c.input(3), q, k.steps)
     causal, shown = bool(c.attr("is_causal", 0)), _output(c, 3)
+    c.require(q.batch == k.batch and q.size == k.size and q.heads % max(k.heads, 1) == 0, "keys that do not fit")
+    c.require(k.steps == v.steps, "values that do not fit")
+    c.require(nonpad is None or nonpad.shape == (q.batch,), "not one length of keys a sequence")
     if shown is not None or max(c.attr("left_window_size", -1), c.attr("right_window_size", -1)) >= 0:
         masked = written(c, masked, keys, q, k.steps, causal, offset, nonpad)
         keys, causal, offset, nonpad = k.steps, False, 0, None
@@ -169,7 +181,8 @@ def attention(c: Lowering) -> None:
         show(c, q, k, shown, scale, cap, masked)
     if keys < k.steps:
         k = Heads(k.source, k.batch, k.heads, keys, k.size, k.strides, k.offset)
-    attend(c, q, k, v, split(y, q.heads), scale=scale, cap=cap, causal=causal, offset=offset, nonpad=nonpad, **masked)
+    made = split(c, y, q.heads)
+    attend(c, q, k, v, made, scale=scale, cap=cap, causal=causal, offset=offset, nonpad=nonpad, **masked)
 
 
 def written(
@@ -218,11 +231,10 @@ def flex_attention(c: Lowering) -> None:
     c.require(not any(True for _ in c.node.subgraphs()), "modifier subgraphs")
     precision = c.attr("softmax_precision")
     c.require(not precision or DType.from_code(int(precision)).numpy == F32, "softmax in another precision")
-    q = split(query, 1)
+    q = split(c, query, 1)
     scale = c.attr("scale")
-    attend(
-        c, q, split(key, 1), split(value, 1), split(y, q.heads), scale=1 / math.sqrt(q.size) if scale is None else scale
-    )
+    scale = 1 / math.sqrt(q.size) if scale is None else scale
+    attend(c, q, split(c, key, 1), split(c, value, 1), split(c, y, q.heads), scale=scale)
 
 
 def _unpacked(c: Lowering, heads: int) -> tuple[Heads, Heads, Heads, bool]:
@@ -230,19 +242,21 @@ def _unpacked(c: Lowering, heads: int) -> tuple[Heads, Heads, Heads, bool]:
     query, key, value = (c.input(i) for i in range(3))
     assert query is not None
     if query.rank == 5:  # (batch, steps, heads, 3, size)
-        b, s, h, _, size = query.shape
+        b, s, h, parts, size = query.shape
+        c.require(h == heads and parts == 3, f"a query of shape {query.shape}")
         strides = (s * h * 3 * size, 3 * size, h * 3 * size)
         q, k, v = (Heads(query, b, h, s, size, strides, 4 * i * size) for i in range(3))
         return q, k, v, False
     assert key is not None
-    q = split(query, heads)
+    q = split(c, query, heads)
     if key.rank == 5:  # (batch, steps, heads, 2, size)
-        b, s, h, _, size = key.shape
+        b, s, h, parts, size = key.shape
+        c.require(h == heads and parts == 2, f"keys of shape {key.shape}")
         strides = (s * h * 2 * size, 2 * size, h * 2 * size)
         k, v = (Heads(key, b, h, s, size, strides, 4 * i * size) for i in range(2))
         return q, k, v, False
     assert value is not None
-    return q, split(key, heads), split(value, heads), key.rank == 4
+    return q, split(c, key, heads), split(c, value, heads), key.rank == 4
 
 
 @lower("MultiHeadAttention", domain=MS)
@@ -256,6 +270,7 @@ def multi_head_attention(c: Lowering) -> None:
     q, k, v, crossed = _unpacked(c, heads)
     bias = c.input(3)
     if bias is not None:
+        c.require(bias.shape == (heads * (q.size + k.size + v.size),), f"a bias of shape {bias.shape}")
         q = _biased(c, q, bias, 0)
         if not crossed:
             k, v = _biased(c, k, bias, heads * q.size), _biased(c, v, bias, heads * (q.size + k.size))
@@ -266,7 +281,7 @@ def multi_head_attention(c: Lowering) -> None:
     scale = c.attr("scale")
     masked = _masked(c, c.input(4), c.input(5), q, k.steps)
     attend(
-        c, q, k, v, split(y, heads), scale=scale if scale else 1 / math.sqrt(q.size), causal=causal,
+        c, q, k, v, split(c, y, heads), scale=scale if scale else 1 / math.sqrt(q.size), causal=causal,
         offset=k.steps - q.steps, **masked,
     )  # fmt: skip
 
@@ -302,7 +317,14 @@ def linear_attention(c: Lowering) -> None:
     heads, kv_heads, rule = c.attr("q_num_heads"), c.attr("kv_num_heads"), c.attr("update_rule")
     gated, delta = rule in ("gated", "gated_delta"), rule in ("delta", "gated_delta")
     c.require((decay is not None or not gated) and (beta is not None or not delta), f"{rule} lacks an input")
+    c.require(q.rank == k.rank == v.rank == 3 and heads and kv_heads, "operands of other ranks")
     batch, steps, d_k, d_v = q.shape[0], q.shape[1], q.shape[2] // heads, v.shape[2] // kv_heads
+    fits = q.shape[2] == heads * d_k and k.shape == (batch, steps, kv_heads * d_k)
+    c.require(fits and v.shape == (batch, steps, kv_heads * d_v) and heads % kv_heads == 0, "operands that do not fit")
+    c.require(past is None or past.shape == (batch, kv_heads, d_k, d_v), "a state that does not fit")
+    for rates in (decay, beta):
+        c.require(rates is None or (rates.rank == 3 and rates.shape[:2] == (batch, steps)), "rates that do not fit")
+    c.require(decay is None or decay.shape[2] % kv_heads == 0, "decays that do not fit")
     decays = decay.shape[2] // kv_heads if gated and decay is not None else 1
     c.require(decays in (1, d_k), f"{decays} decays for each head")
     betas = beta.shape[2] if delta and beta is not None else 1

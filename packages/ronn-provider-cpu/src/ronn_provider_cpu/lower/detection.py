@@ -87,6 +87,11 @@ def deform_conv(c: Lowering) -> None:
     strides, dilations = c.attr("strides", [1, 1]), c.attr("dilations", [1, 1])
     table = [h, wide, kh, kw, down, across, *strides, *dilations, *c.attr("pads", [0, 0])[:2]]
     taps, positions = kh * kw, down * across
+    moved = (n, 2 * parts * taps, down, across)
+    c.require(offset.shape == moved, f"offsets of shape {offset.shape} for {moved}")
+    c.require(mask is None or mask.shape == (n, parts * taps, down, across), "a mask that does not fit")
+    c.require(channels == per_group * groups and filters % groups == 0 and channels % parts == 0, "groups do not fit")
+    c.require(bias is None or bias.shape == (filters,), "a bias that does not fit")
     shares = min(n * parts * taps * -(-positions // _PIXELS), _SHARES)
     columns = c.temp(4 * n * channels * taps * positions)
     c.call(
@@ -136,6 +141,8 @@ def col2im(c: Lowering) -> None:
     for i in range(rank):
         room = image[i] + pads[i] + pads[rank + i] - dilations[i] * (block[i] - 1) - 1
         dims.append((image[i], block[i], room // strides[i] + 1, strides[i], dilations[i], pads[i]))
+    blocks = (y.shape[0], y.shape[1] * math.prod(block), math.prod(d[2] for d in dims))
+    c.require(x.shape == blocks and len(image) == rank, f"columns of shape {x.shape} for {blocks}")
     fill(c, y, np.zeros(1, y.dtype))
     c.call(
         _DETECTION, "col2im", x=x, y=y, how=16 + REDUCTION_KINDS.index(kind), size=item(x),

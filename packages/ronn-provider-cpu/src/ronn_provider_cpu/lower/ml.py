@@ -182,6 +182,7 @@ def cdist(c: Lowering) -> None:
     c.require(metric in ("euclidean", "sqeuclidean"), f"metric {metric}")
     lanes = c.machine.target.lanes(32)
     packed = c.packed(points, ("columns", lanes), lambda data: pack_columns(data.T, lanes))
+    c.require(x.rank == points.rank == 2 and x.shape[1] == points.shape[1], "points of other widths")
     rows, width = x.shape
     n = points.shape[0]
     c.call(

@@ -24,6 +24,7 @@ def matmul_nbits(c: Lowering) -> None:
     assert a is not None and b is not None and y is not None
     k, n, bits, block = (int(c.attr(name)) for name in ("K", "N", "bits", "block_size"))
     c.require(a.dtype == F32, "only float32")
+    c.require(a.shape[-1:] == (k,), f"rows of shape {a.shape} for K={k}")
     c.require(bits in (4, 8), f"weights of {bits} bits")
     c.require(c.input(4) is None, "an order of groups")
     c.require(b.data is not None, "weights are not constant")

@@ -35,7 +35,7 @@ def rotary_embedding(c: Lowering) -> None:
     x, cos, sin = c.inputs[:3]
     positions = c.input(3)
     assert x is not None and cos is not None and sin is not None
-    heads = split(x, c.attr("num_heads", 0)) if x.rank == 4 or c.attr("num_heads", 0) else None
+    heads = split(c, x, c.attr("num_heads", 0)) if x.rank == 4 or c.attr("num_heads", 0) else None
     c.require(heads is not None, "the number of heads")
     assert heads is not None
     half = cos.shape[-1]
@@ -46,6 +46,7 @@ def rotary_embedding(c: Lowering) -> None:
         c.require(
             positions.dtype == I64 and positions.shape == (heads.batch, heads.steps), f"positions {positions.shape}"
         )
+        c.require(cos.rank == 2, f"angles {cos.shape}")
         places = _rows(positions, cos, heads.steps, 1)
     _turn(c, heads, cos, sin, int(c.attr("rotary_embedding_dim", 0)) or heads.size, places)
 
@@ -56,11 +57,13 @@ def rotary_embedding_ms(c: Lowering) -> None:
     x, positions, cos, sin = c.inputs[:4]
     assert x is not None and positions is not None and cos is not None and sin is not None
     c.require(not c.attr("is_packed_batching", 0), "packed batches")
+    c.require(cos.rank == 2 and cos.shape[1] > 0, f"angles {cos.shape}")
     width, heads = 2 * cos.shape[1], c.attr("num_heads", 0)
     if x.rank == 3:
         size = x.shape[2] // heads if heads and c.attr("rotary_embedding_dim", 0) else width
+        c.require(size > 0, "heads of no elements")
         heads = x.shape[2] // size
-    given = split(x, heads)
+    given = split(c, x, heads)
     c.require(positions.dtype == I64, f"positions {positions.dtype}")
     one = positions.size == 1
     c.require(one or positions.shape == (given.batch, given.steps), f"positions {positions.shape}")

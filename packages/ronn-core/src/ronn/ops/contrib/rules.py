@@ -8,6 +8,7 @@ from typing import Any
 from ronn.ir.dims import Dim, Shape, ceildiv, floordiv
 from ronn.ir.types import DType
 from ronn.ops.infer import InferContext, rule
+from ronn.ops.rules.common import broadcast, unify
 
 DOMAIN = "com.microsoft"
 
@@ -26,33 +27,16 @@ def bias_split_gelu(c: InferContext) -> None:
     )
 
 
-def broadcast(a: Shape | None, b: Shape | None) -> Shape | None:
-    """NumPy's broadcast of two shapes; unknown where it cannot be told."""
-    if a is None or b is None:
-        return None
-    rank = max(len(a), len(b))
-    out: list[Dim | None] = []
-    for x, y in zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True):
-        if x == y or y == 1:
-            out.append(x)
-        elif x == 1:
-            out.append(y)
-        else:
-            out.append(
-                x if isinstance(x, int) and y is not None else y if isinstance(y, int) and x is not None else None
-            )
-    return tuple(out)
-
-
-def matmul_shape(a: Shape | None, b: Shape | None) -> Shape | None:
+def matmul_shape(c: InferContext, a: Shape | None, b: Shape | None) -> Shape | None:
     """The shape of ``a @ b``."""
     if a is None or b is None or not a or not b:
         return None
+    unify(c, a[-1], b[-2 if len(b) > 1 else 0], "the sizes that are summed over")
     if len(a) == 1:
         return (*b[:-2], b[-1]) if len(b) > 1 else ()
     if len(b) == 1:
         return a[:-1]
-    batch = broadcast(a[:-2], b[:-2])
+    batch = broadcast(c, a[:-2], b[:-2])
     return None if batch is None else (*batch, a[-2], b[-1])
 
 
@@ -68,7 +52,7 @@ def _swapped(shape: Shape | None, trans: int, batch: int = 0) -> Shape | None:
 def fused_matmul(c: InferContext) -> None:
     a = _swapped(c.shape(0), c.attr("transA", 0), c.attr("transBatchA", 0))
     b = _swapped(c.shape(1), c.attr("transB", 0), c.attr("transBatchB", 0))
-    c.set(0, c.dtype(0), matmul_shape(a, b))
+    c.set(0, c.dtype(0), matmul_shape(c, a, b))
 
 
 @rule("FusedGemm", "QGemm", domain=DOMAIN)
@@ -76,13 +60,13 @@ def gemm(c: InferContext) -> None:
     quantised = c.node.op == "QGemm"
     a, b = _swapped(c.shape(0), c.attr("transA", 0)), _swapped(c.shape(3 if quantised else 1), c.attr("transB", 0))
     dtype = (c.dtype(8) if c.has(8) else DType.FLOAT32) if quantised else c.dtype(0)
-    c.set(0, dtype, matmul_shape(a, b))
+    c.set(0, dtype, matmul_shape(c, a, b))
 
 
 @rule("DynamicQuantizeMatMul", "MatMulIntegerToFloat", domain=DOMAIN)
 def integer_matmul(c: InferContext) -> None:
     dtype = c.dtype(2) if c.node.op == "MatMulIntegerToFloat" else c.dtype(0)
-    c.set(0, dtype, matmul_shape(c.shape(0), c.shape(1)))
+    c.set(0, dtype, matmul_shape(c, c.shape(0), c.shape(1)))
 
 
 @rule("MatMulNBits", domain=DOMAIN)
@@ -190,12 +174,12 @@ def lstm(c: InferContext) -> None:
 
 @rule("QLinearAdd", "QLinearMul", domain=DOMAIN)
 def quantised_binary(c: InferContext) -> None:
-    c.set(0, c.dtype(0), broadcast(c.shape(0), c.shape(3)))
+    c.set(0, c.dtype(0), broadcast(c, c.shape(0), c.shape(3)))
 
 
 @rule("QLinearWhere", domain=DOMAIN)
 def quantised_where(c: InferContext) -> None:
-    c.set(0, c.dtype(1), broadcast(c.shape(0), broadcast(c.shape(1), c.shape(4))))
+    c.set(0, c.dtype(1), broadcast(c, c.shape(0), broadcast(c, c.shape(1), c.shape(4))))
 
 
 @rule("QLinearConcat", domain=DOMAIN)
@@ -210,6 +194,9 @@ def quantised_concat(c: InferContext) -> None:
     for s in shapes:
         assert s is not None
         total = _plus(total, s[axis])
+        for i, (x, y) in enumerate(zip(first, s, strict=True)):
+            if i != axis:
+                unify(c, x, y, f"sizes at axis {i}")
     c.set(0, c.dtype(1), (*first[:axis], total, *first[axis + 1 :]))
 
 

@@ -97,6 +97,8 @@ def split(c: InferContext) -> None:
             if total != size:
                 raise c.fail(f"sizes {list(given)} do not add up to {size}")
         sizes = list(given)
+    elif (lengths := c.shape(1)) and isinstance(lengths[0], int) and lengths[0] != n:
+        raise c.fail(f"{lengths[0]} sizes for {n} outputs")
     elif c.has(1) or size is None:
         sizes = [None] * n
     elif isinstance(size, int) and size % n and c.since < 18:
