@@ -155,3 +155,25 @@ def test_the_environment_names_modules_of_operators(ronn, foreign, tmp_path, mon
     finally:
         monkeypatch.delenv("RONN_OPS")
         plugins.reset()
+
+
+def test_values_that_overflow_are_named(ronn, tmp_path):
+    nodes = [
+        h.make_node("Mul", ["x", "k"], ["big"], "grows"), h.make_node("Mul", ["big", "k"], ["y0"], "grows more"),
+        h.make_node("Div", ["y0", "kk"], ["y"], "shrinks"),
+    ]  # fmt: skip
+    constants = {"k": 2000.0, "kk": 4e6}
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", T.FLOAT, [4])], [h.make_tensor_value_info("y", T.FLOAT, [4])],
+        [onnx.numpy_helper.from_array(np.array(v, np.float32), n) for n, v in constants.items()],
+    )  # fmt: skip
+    model, data = tmp_path / "m.onnx", tmp_path / "x.npz"
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model)
+    np.savez(data, x=np.array([1, 2, 3, 4], np.float32))
+    result = ronn("convert", model, "--weights", "float16", "--data", data)
+    assert result.code == 4
+    assert "%y0 of 'grows more' reaches 1.6e+07" in result.out and "--keep 'grows more'" in result.out
+    result = ronn(
+        "convert", model, "--weights", "float16", "--data", data, "--force", "--keep", "grows more", "--keep", "shrinks"
+    )
+    assert result.code == 0 and "beyond float16" not in result.out

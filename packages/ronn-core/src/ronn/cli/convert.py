@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,9 +25,13 @@ from ronn.cli.written import (
 )
 from ronn.errors import OptionError, nearest
 
+_LARGEST = 65504.0
+_MAX_NAMED = 8
+
 if TYPE_CHECKING:
     from ronn.tools.convert import Conversion
     from ronn.tools.half import Report
+    from ronn.tools.verify import Beyond
 
 
 def convert(
@@ -108,15 +113,32 @@ def convert(
             rows = check(
                 loaded.ir, path, data, dimensions=parse_dims(dim), shapes=shape or (), seed=seed, tolerance=narrow
             )
+        large = []
+        if weights == "float16" and any(not r.difference.equal for r in rows):
+            from ronn.tools.verify import beyond
+
+            say("looking for values that float16 cannot hold")
+            large = beyond(loaded.ir, _LARGEST, data, dimensions=parse_dims(dim), shapes=shape or (), seed=seed)
     before = _files(model, loaded)
     if json:
-        write_json(as_data(path, files, made, rows))
+        write_json({**as_data(path, files, made, rows), "beyond": [asdict(b) for b in large]})
     else:
         show(path, before, files, made)
         if rows:
             console().print(difference_table(rows))
+        if large:
+            show_beyond(large)
     if any(not r.difference.equal for r in rows):
         raise typer.Exit(EXIT_DIFFERS)
+
+
+def show_beyond(large: list[Beyond]) -> None:
+    """Values that became infinite, and what keeps their nodes in float32."""
+    for b in large[:_MAX_NAMED]:
+        tell(f"%{b.value} of {b.node!r} reaches {b.largest:.3g}, beyond float16's {_LARGEST:g}")
+    if len(large) > _MAX_NAMED:
+        tell(f"... and {len(large) - _MAX_NAMED} more")
+    tell(f"--weights bfloat16 holds them; or keep them in float32, the first of them first: --keep {large[0].node!r}")
 
 
 def _files(model: Path, loaded: Any) -> list[Path]:

@@ -16,6 +16,7 @@ from ronn.ir.graph import Graph, IRModel, Value, clone
 from ronn.ops.infer import infer_types, merge_types
 from ronn.ops.schema import find_schema, max_opset, schema_of
 from ronn.records import dataclass, field, replace
+from ronn.tools.export import export, forget_types
 from ronn.tools.half import Report, narrow_model
 from ronn.tools.versions import Missing, idle_attributes, missing, needs
 
@@ -99,8 +100,6 @@ def _to_opset(made: Conversion, opset: int) -> None:
         made.notes.append(f"opset {now} -> {opset}: every node is there as it is, nothing was rewritten")
         return
     if model.functions:
-        from ronn.tools.export import export
-
         model = export(model, level="none")
         made.notes.append(f"{len(made.model.functions)} function(s) put in place of their calls")
     made.model = _converted(model, now, opset, lacking)
@@ -157,6 +156,7 @@ def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing])
         value.data = data
         made.graph.initializers[name] = value
     _check(made, opset)
+    forget_types(made.graph)  # the converter leaves those that an operator gave before
     for value, old in zip(made.graph.outputs, model.graph.outputs, strict=True):
         value.type = merge_types(value.type, old.type)
     meta = replace(model.metadata, ir_version=max(model.metadata.ir_version, made.metadata.ir_version))

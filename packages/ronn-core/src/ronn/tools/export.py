@@ -51,7 +51,7 @@ def export(
     if sizes:
         graph = to_specialised(graph, None, request)
     _one_version(graph, model)
-    _forget_types(graph)
+    forget_types(graph)
     _name_apart(graph, set())
     for value, declared in zip(graph.outputs, model.graph.outputs, strict=True):
         value.type = merge_types(value.type, declared.type)
@@ -112,7 +112,7 @@ def _one_version(graph: Graph, model: IRModel) -> None:
         node.version = wanted
 
 
-def _forget_types(graph: Graph) -> None:
+def forget_types(graph: Graph) -> None:
     """Leaves types out that whoever reads the file infers. Of operators that nobody else knows they stay."""
     kept = set(graph.outputs)
     for node in graph:
@@ -121,7 +121,7 @@ def _forget_types(graph: Graph) -> None:
                 if value not in kept:
                     value.type = None
         for sub in node.subgraphs():
-            _forget_types(sub)
+            forget_types(sub)
 
 
 def _name_apart(graph: Graph, used: set[str]) -> None:

@@ -62,6 +62,43 @@ def verify(
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A value that is larger than a narrow type can hold: its name, its largest finite magnitude, the node that makes
+    it."""
+
+    value: str
+    largest: float
+    node: str
+
+
+def beyond(
+    model: IRModel,
+    limit: float,
+    data: Data = None,
+    *,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Beyond]:
+    """The float32 values of the main graph that exceed ``limit`` when the model runs on ``data``, in their order. All
+    values are in memory at once."""
+    reading = Reading({} if dimensions is None else dict(dimensions), tuple(shapes), seed)
+    named = {v.name: n for n in model.graph for v in n.outputs if v.name}
+    found: dict[str, float] = {}
+    with Session(Model(model)) as session:
+        for sample in read_samples(data, [ValueInfo.of(v) for v in model.graph.inputs], reading):
+            public = set(model.graph.output_names)
+            results = session.run(sample.feed, trace=[n for n in named if n not in public])
+            for name, value in results.items():
+                if isinstance(value, np.ndarray) and value.dtype == np.float32 and name in named:
+                    finite = np.abs(value[np.isfinite(value)])
+                    largest = float(finite.max()) if finite.size else 0.0
+                    if largest > limit:
+                        found[name] = max(largest, found.get(name, 0.0))
+    return [Beyond(name, found[name], node.label) for name, node in named.items() if name in found]
+
+
 def _expected(session: Session, sample: Sample) -> Mapping[str, Any]:
     try:
         return session.run(sample.feed)
