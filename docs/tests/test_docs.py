@@ -160,3 +160,15 @@ def test_core_imports_no_provider_and_no_testkit() -> None:
         if name.startswith("ronn_")
     }
     assert guilty == set()
+
+
+def test_what_users_asked_for_names_tests_that_exist() -> None:
+    named = re.findall(r"`(ronn-[\w-]+/tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / "pains.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    missing = [
+        (file, function)
+        for file, function in named
+        if not (ROOT / "packages" / file).is_file()
+        or f"def {function}" not in (ROOT / "packages" / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
