@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ronn import carriers
@@ -16,6 +19,49 @@ if TYPE_CHECKING:
     from ronn.values import Outputs
 
 T = TypeVar("T")
+
+
+class Mailbox:
+    """Calls of other threads for an event loop. Those that come before it wakes up share one wake-up: each costs
+    a system call, and the threads a turn at the interpreter."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._woken = False
+
+    def post(self, call: Callable[[], None]) -> bool:
+        """Has the loop make a call soon; False when there is no such loop any more."""
+        self._calls.append(call)
+        if self._woken:
+            return True
+        self._woken = True
+        loop = self._loop()
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(self._empty)
+                return True
+        except RuntimeError:
+            pass  # it is closed
+        self._calls.clear()
+        return False
+
+    def _empty(self) -> None:
+        self._woken = False  # first: what is posted from here on wakes it again
+        while self._calls:
+            self._calls.popleft()()
+
+
+_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
+
+
+def mailbox() -> Mailbox:
+    """The mailbox of the running event loop."""
+    loop = asyncio.get_running_loop()
+    found = _mailboxes.get(loop)
+    if found is None:
+        found = _mailboxes[loop] = Mailbox(loop)
+    return found
 
 
 class Task(Generic[T]):
@@ -48,7 +94,8 @@ class Task(Generic[T]):
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
         timer = None if self.stop.timeout is None else loop.call_later(self.stop.timeout, self._expire, waiter)
-        threads.start(lambda: self._carry(loop, waiter))
+        box = mailbox()
+        threads.start(lambda: self._carry(box, waiter))
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
@@ -66,7 +113,7 @@ class Task(Generic[T]):
         if not waiter.done() and not self._begun:
             waiter.set_exception(self.stop.error())
 
-    def _carry(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[T]) -> None:
+    def _carry(self, box: Mailbox, waiter: asyncio.Future[T]) -> None:
         work, self._work = self._work, None
         assert work is not None
         result: Any = None
@@ -79,9 +126,8 @@ class Task(Generic[T]):
         except BaseException as e:
             error = e
         try:
-            loop.call_soon_threadsafe(self._deliver, waiter, result, error)
-        except RuntimeError:
-            self._drop(result, error)  # the loop is closed
+            if not box.post(partial(self._deliver, waiter, result, error)):
+                self._drop(result, error)
         finally:
             error = None  # its traceback holds this frame
 

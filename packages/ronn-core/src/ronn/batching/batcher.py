@@ -7,9 +7,10 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ronn.aio import Task
+from ronn.aio import Task, mailbox
 from ronn.batching.decide import Batching
 from ronn.batching.join import keyed, prepare, run_together
 from ronn.batching.many import batching_for, check_sizes
@@ -120,16 +121,16 @@ class Batcher:
         """As ``submit``, to be awaited. Cancelling takes the request out of the queue; a run is stopped when nobody
         waits for any of its requests."""
         entry = self._submit(inputs, outputs, timeout)
-        waiter: asyncio.Future[Outputs] = asyncio.wrap_future(entry.future)
+        loop, box = asyncio.get_running_loop(), mailbox()
+        waiter: asyncio.Future[Outputs] = loop.create_future()
+        entry.future.add_done_callback(lambda future: box.post(partial(_hand_over, waiter, future)))
+        # A run that others share goes on: this request alone is late then.
+        timer = None if timeout is None else loop.call_later(timeout, _late, waiter, entry)
         try:
-            # A run that others share goes on: this request alone is late then.
-            async with asyncio.timeout(timeout):
-                return await waiter
-        except TimeoutError as e:
-            if isinstance(e, RunTimeoutError):
-                raise
-            raise entry.stop.error() from None
+            return await waiter
         finally:
+            if timer is not None:
+                timer.cancel()
             if not entry.future.done():
                 entry.leave()
 
@@ -178,6 +179,24 @@ class Batcher:
 
     def __repr__(self) -> str:
         return f"Batcher({self.session!r}, {self.batching})"
+
+
+def _hand_over(waiter: asyncio.Future[Any], future: Future[Any]) -> None:
+    if waiter.done():
+        return
+    if future.cancelled():
+        waiter.cancel()
+        return
+    error = future.exception()
+    if error is None:
+        waiter.set_result(future.result())
+    else:
+        waiter.set_exception(error)
+
+
+def _late(waiter: asyncio.Future[Any], entry: Entry) -> None:
+    if not waiter.done():
+        waiter.set_exception(entry.stop.error())
 
 
 class _Core:
