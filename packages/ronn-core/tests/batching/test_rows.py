@@ -55,6 +55,11 @@ JOINED = {
     "rows at axis 1": "(float[2,N] x) => (y) { y = CumSum(x, a) }",
     "If": "(float[N,3] x, bool c) => (y) { y = If(c) <then_branch = t () => (float[N,3] p) { p = Neg(x) }, "
     "else_branch = e () => (float[N,3] q) { q = Abs(x) }> }",
+    "own entry": "(float[N,3] x, int64[N,1] i) => (y) { h = Shape<start=0,end=1>(x)\n q = Squeeze(h)\n"
+    "z = Constant<value = int64 {0}>()\n o = Constant<value = int64 {1}>()\n r = Range(z, q, o)\n"
+    "l = Constant<value = int64[1] {1}>()\n u = Unsqueeze(r, l)\n t = Concat<axis=1>(u, i)\n y = GatherND(x, t) }",
+    "only the shape of": "(float[N,3] x) => (y) { m = Softmax<axis=0>(x)\n s = Shape(m)\n"
+    "c = ConstantOfShape<value = float[1] {2}>(s)\n y = Mul(x, c) }",
     "quantised": "(float[N,3] x) => (y) { s = Constant<value = float {0.5}>()\n q = QuantizeLinear(x, s)\n"
     "y = DequantizeLinear(q, s) }",
     "several dims": "(float[A,3] x, float[B,3] z) => (y) { y = Add(x, z) }",
@@ -75,6 +80,15 @@ REFUSED = {
                        "computed from the number of rows"),
     "divided by it": ("(float[N,3] x) => (y) { h = Shape<start=0,end=1>(x)\n f = Cast<to=1>(h)\n y = Div(x, f) }",
                       "computed from the number of rows"),
+    "numbered": ("(float[N] x) => (y) { h = Shape(x)\n q = Squeeze(h)\n z = Constant<value = int64 {0}>()\n"
+                 "o = Constant<value = int64 {1}>()\n r = Range(z, q, o)\n f = Cast<to=1>(r)\n y = Add(x, f) }",
+                 "computes with the numbers of rows"),
+    "numbers": ("(float[N] x) => (y) { h = Shape(x)\n q = Squeeze(h)\n z = Constant<value = int64 {0}>()\n"
+                "o = Constant<value = int64 {1}>()\n y = Range(z, q, o) }", "computed from the number of rows"),
+    "others' entries": ("(float[N,3] x, int64[N,1] i) => (y) { h = Shape<start=0,end=1>(x)\n q = Squeeze(h)\n"
+                        "z = Constant<value = int64 {0}>()\n o = Constant<value = int64 {1}>()\n r = Range(z, q, o)\n"
+                        "l = Constant<value = int64[1] {1}>()\n u = Unsqueeze(r, l)\n t = Concat<axis=1>(i, u)\n"
+                        "y = GatherND(x, t) }", "computes with the numbers of rows"),
     "one of them": ("(float[N,3] x) => (y) { z = Constant<value = int64 {0}>()\n y = Gather(x, z) }",
                     "picks among the rows"),
     "first rows": ("(float[N,3] x) => (y) { z = Constant<value = int64[1] {0}>()\n"

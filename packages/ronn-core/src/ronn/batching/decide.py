@@ -76,7 +76,7 @@ def decide(session: Session) -> Batching:
         try:
             states = follow(graph, candidate.axes, candidate.symbol)
         except MixesRows as e:
-            reasons.append(str(e))
+            reasons.append(str(e) if 0 in candidate.axes.values() else f"along {candidate.dim}: {e}")
             continue
         outputs = {n: s if isinstance(s, int) else None for n, s in zip(graph.output_names, states, strict=True)}
         if all(a is None for a in outputs.values()):

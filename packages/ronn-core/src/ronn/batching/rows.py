@@ -14,13 +14,14 @@ the reason names the node.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ronn.ir.dims import Dim, Fn, Sym
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import SequenceType, TensorType
 from ronn.ops.infer import InferContext
 from ronn.ops.schema import schema_of
+from ronn.records import dataclass
 
 
 class Kind(enum.Enum):
@@ -30,19 +31,29 @@ class Kind(enum.Enum):
     SIZE = "size"
 
 
-State = int | Kind
-"""The axis of the rows, or what a value without rows is."""
-
-RANDOM = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
-)
-
-
 class MixesRows(Exception):
     """The requests of a batch cannot be told apart behind a node."""
 
     def __init__(self, reason: str, node: Node | None = None) -> None:
         super().__init__(reason if node is None else f"{node.op_id} {node.label!r}: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Rows along ``axis`` that hold their own number, as ``Range`` over the batch gives; it is not the same in a batch
+    as alone, and good for nothing but to pick what belongs to the row. ``tuples``: the last dim holds tuples that begin
+    with the number, as ``GatherND`` takes them."""
+
+    axis: int
+    tuples: bool = False
+
+
+State = int | Kind | Numbers | MixesRows
+"""The axis of the rows, what a value without rows is, or why nothing can be said of it."""
+
+RANDOM = frozenset(
+    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+)
 
 
 def counts_rows(dim: Dim | None, batch: str) -> bool:
@@ -72,17 +83,24 @@ class RowContext(InferContext):
         self.states = states
         self.batch = batch
 
-    def state(self, index: int) -> State:
-        """The state of an input; an omitted one is shared."""
+    def found(self, index: int) -> State:
+        """What was found of an input; an omitted one is shared."""
         value = self.node.input(index)
         return Kind.SHARED if value is None else self.states[value]
+
+    def state(self, index: int) -> int | Kind:
+        """The state of an input. MixesRows for numbers of rows."""
+        found = self.found(index)
+        if isinstance(found, (Numbers, MixesRows)):
+            raise self.refuse(f"it computes with the numbers of rows in input {index}")
+        return found
 
     def axis(self, index: int) -> int | None:
         """The axis of an input's rows; None when it is shared. MixesRows when it is computed from the batch size."""
         found = self.state(index)
         if found is Kind.SIZE:
             raise self.refuse(f"input {index} is computed from the number of rows")
-        return None if found is Kind.SHARED else int(found)
+        return None if isinstance(found, Kind) else found
 
     def shared(self, *indexes: int) -> None:
         """MixesRows unless these inputs are the same whatever the batch is."""
@@ -134,18 +152,25 @@ def follow(graph: Graph, inputs: Mapping[str, int], batch: str) -> list[State]:
     _walk(graph, states, batch)
     out = [states[v] for v in graph.outputs]
     for name, state in zip(graph.output_names, out, strict=True):
-        if state is Kind.SIZE:
+        if isinstance(state, MixesRows):
+            raise state
+        if state is Kind.SIZE or isinstance(state, Numbers):
             raise MixesRows(f"output {name!r} is computed from the number of rows")
     return out
 
 
 def _walk(graph: Graph, states: dict[Value, State], batch: str) -> None:
     for node in graph:
-        found = _follow_node(node, states, batch)
-        for value, state in zip(node.outputs, found, strict=True):
-            states[value] = state
-            if isinstance(state, int) and (value.uses or graph.is_output(value)):
-                _check_rows(value, state, node, batch)
+        found: Sequence[State]
+        try:
+            found = _follow_node(node, states, batch)
+            for value, state in zip(node.outputs, found, strict=True):
+                axis = state.axis if isinstance(state, Numbers) else state
+                if isinstance(axis, int) and (value.uses or graph.is_output(value)):
+                    _check_rows(value, axis, node, batch)
+        except MixesRows as e:
+            found = [e] * len(node.outputs)  # matters if something but its shape is used
+        states.update(zip(node.outputs, found, strict=True))
 
 
 def _branches(node: Node, states: dict[Value, State], batch: str) -> list[State]:
@@ -174,6 +199,9 @@ def _follow_node(node: Node, states: dict[Value, State], batch: str) -> list[Sta
         raise MixesRows("its branches or body depend on the batch", node)
     if node.op in RANDOM and not node.domain:
         raise MixesRows("random numbers", node)
+    mixed = next((k for k in kinds if isinstance(k, MixesRows)), None)
+    if mixed is not None and (node.domain or node.op not in ("Shape", "Size")):
+        raise mixed
     context = RowContext(node, states, batch)
     if kinds <= {Kind.SHARED, Kind.SIZE} and not any(_has_rows(v, batch) for v in node.outputs):
         return [of_size(v, batch) for v in node.outputs]

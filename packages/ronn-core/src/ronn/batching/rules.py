@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ronn.batching.rows import Kind, RowContext, RowRule, State, of_size
+from ronn.batching.rows import Kind, Numbers, RowContext, RowRule, State, of_size
 from ronn.ir.dims import product
 
 _RULES: dict[tuple[str, str], RowRule] = {}
@@ -108,7 +108,23 @@ def size(c: RowContext) -> State:
     return Kind.SIZE
 
 
+def keeps_numbers(rule: RowRule) -> RowRule:
+    """A rule that moves whole rows: numbers of rows stay what they are."""
+
+    def keep(c: RowContext) -> State | list[State]:
+        own = c.found(0)
+        if not isinstance(own, Numbers) or own.tuples:
+            return rule(c)
+        value = c.node.inputs[0]
+        assert value is not None
+        moved = rule(RowContext(c.node, {**c.states, value: own.axis}, c.batch))
+        return Numbers(moved) if isinstance(moved, int) else moved
+
+    return keep
+
+
 @rows("Reshape Flatten Squeeze Unsqueeze")
+@keeps_numbers
 def reshape(c: RowContext) -> State:
     """The elements of a request stay together when as many of them lie before its rows as did."""
     axis = c.axis(0)
@@ -133,6 +149,7 @@ def transpose(c: RowContext) -> State:
 
 
 @rows("Expand Tile")
+@keeps_numbers
 def repeat(c: RowContext) -> State:
     axis = c.axis(0)
     place = c.rows_of_output()
@@ -214,6 +231,14 @@ def split(c: RowContext) -> State:
 
 @rows("Concat")
 def concat(c: RowContext) -> State:
+    first = c.found(0)
+    if isinstance(first, Numbers):
+        last, shape = c.known_rank(0) - 1, c.shape(0) or ()
+        if first.tuples or _index(c.attr("axis", 1), last + 1) != last or shape[last] != 1 or first.axis == last:
+            raise c.refuse("it computes with the numbers of rows")
+        if any(c.axis(i) != first.axis for i in range(1, len(c.node.inputs))):
+            raise c.refuse("not all that it joins has rows along the same axis")
+        return Numbers(first.axis, tuples=True)
     found = [c.axis(i) for i in range(len(c.node.inputs))]
     own = next(a for a in found if a is not None)
     if any(a != own for a in found):
@@ -330,8 +355,21 @@ def elements(c: RowContext) -> State:
     return own
 
 
+@rows("Range")
+def row_numbers(c: RowContext) -> State:
+    limit = c.dims(1)
+    if c.dims(0) != (0,) or c.dims(2) != (1,) or limit is None or str(limit[0]) != c.batch:
+        raise c.refuse("it counts through the rows")
+    return Numbers(0)
+
+
 @rows("GatherND")
 def gather_nd(c: RowContext) -> State:
+    own = c.found(1)
+    if isinstance(own, Numbers):
+        if not own.tuples or c.axis(0) != 0 or c.attr("batch_dims", 0):
+            raise c.refuse("its indices begin with the number of the row, and its data have rows elsewhere")
+        return own.axis
     data, indices = c.axis(0), c.axis(1)
     if data is None and indices is not None and indices < c.known_rank(1) - 1 and not c.attr("batch_dims", 0):
         return indices
