@@ -252,3 +252,22 @@ def test_unknown_types_are_told():
     assert "'float16'" in e.value.hint
     with pytest.raises(OptionError, match="nothing is narrowed"):
         convert(ir(convnet()), io=True)
+
+
+def test_sums_of_integer_products_stay_wide_until_they_are_scaled():
+    """Dynamic quantisation: sums of 8-bit products go beyond what float16 holds."""
+    nodes = [
+        h.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        h.make_node("MatMulInteger", ["q", "w", "z"], ["sum"]), h.make_node("Cast", ["sum"], ["f"], to=T.FLOAT),
+        h.make_node("Mul", ["s", "ws"], ["scale"]), h.make_node("Mul", ["f", "scale"], ["p"]),
+        h.make_node("Relu", ["p"], ["y"]),
+    ]  # fmt: skip
+    constants = {"w": np.full((64, 2), 120, np.int8), "ws": np.array(0.001, np.float32)}
+    model = build(nodes, [info("x", [1, 64])], [info("y", [1, 2])], constants)
+    made, report = narrow_model(ir(model), "float16")
+    why = "sums of integers, before they are scaled"
+    assert report.wide["Cast", why] == report.wide["Mul", why] == 1
+    assert report.narrow == {"Mul": 1, "Relu": 1}
+    x = np.linspace(0, 1, 64, dtype=np.float32)[None]
+    expected = run(model, {"x": x})["y"]
+    np.testing.assert_allclose(run(made_bytes(made), {"x": x})["y"], expected, rtol=0.01)

@@ -174,7 +174,8 @@ def _drop_unknown(graph: onnx.GraphProto, model: IRModel, opset: int) -> None:
                 _drop_unknown(inner, model, opset)
             if schema is not None and newer is not None and attribute.name not in schema.attributes:
                 value = newer.defaults.get(attribute.name)
-                if value is not None and value == helper.get_attribute_value(attribute):
+                given = attribute.name == "noop_with_empty_axes" and any(a.name == "axes" for a in node.attribute)
+                if given or (value is not None and value == helper.get_attribute_value(attribute)):
                     node.attribute.remove(attribute)
 
 

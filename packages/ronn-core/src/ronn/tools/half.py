@@ -19,6 +19,7 @@ WIDE = DType.FLOAT32
 KEPT = frozenset({"Bernoulli", "CumSum", "DFT", "MelWeightMatrix", "Multinomial", "NonMaxSuppression", "RandomNormal",
                   "RandomUniform", "Range", "RoiAlign", "STFT"})  # fmt: skip
 """Operators that stay in float32 unless asked otherwise: they sum far, count, or decide."""
+_SUMMING = frozenset({"MatMulInteger", "ConvInteger"})
 _CONTROL = frozenset({"If", "Loop", "Scan"})
 _DTYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "RandomNormalLike": "dtype", "RandomUniformLike": "dtype"}
 _TENSORS = {"Constant": "value", "ConstantOfShape": "value"}
@@ -66,6 +67,7 @@ def narrow_model(
     else:
         forget_declared_shapes(graph)
         infer_types(graph)
+        work.sums = _integer_sums(graph)
         work.graph(graph, io, io)
     work.tidy()
     infer_types(graph)
@@ -95,6 +97,20 @@ def _kept(model: IRModel, keep: Collection[str]) -> frozenset[str]:
     return frozenset(kept)
 
 
+def _integer_sums(graph: Graph) -> set[Node]:
+    """Casts of 32-bit sums that integer products give, and the multiplications that scale them: those sums are larger
+    than float16 can hold."""
+    found: set[Node] = set()
+    for inner in _graphs(graph):
+        if not any(n.op in _SUMMING for n in inner):
+            continue
+        casts = [n for n in inner if n.op == "Cast" and (v := n.input(0)) is not None and v.dtype is DType.INT32]
+        for node in casts:
+            found.add(node)
+            found.update(n for n in node.output.consumers if n.op in ("Mul", "Div"))
+    return found
+
+
 class _Narrowing:
     """One conversion. ``is_narrow`` holds the values that are made narrow."""
 
@@ -102,6 +118,7 @@ class _Narrowing:
         self.top, self.to, self.kept, self.report = top, to, kept, report
         self.version = max((n.version for n in top.all_nodes() if n.domain == ""), default=13)
         self.is_narrow: set[Value] = set()
+        self.sums: set[Node] = set()
         self._casts: dict[tuple[Value, DType, Graph], Value] = {}
         self._constants: dict[Value, Value] = {}
 
@@ -165,6 +182,8 @@ class _Narrowing:
         none = [False] * len(node.inputs), [False] * len(node.outputs)
         if node.op in self.kept or node.label in self.kept:
             return *none, "kept in float32"
+        if node in self.sums:
+            return *none, "sums of integers, before they are scaled"
         schema = schema_of(node)
         if schema is None:
             return *none, "nobody knows what types it takes"

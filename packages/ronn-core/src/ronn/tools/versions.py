@@ -219,7 +219,11 @@ def idle_attributes(node: Node) -> list[str]:
     schema = _own_schema(node)
     if schema is None:
         return []
-    return [n for n, v in node.attributes.items() if n in _IDLE or (n in schema.defaults and schema.defaults[n] == v)]
+    idle = [n for n, v in node.attributes.items() if n in _IDLE or (n in schema.defaults and schema.defaults[n] == v)]
+    axes = node.input(1)
+    if "noop_with_empty_axes" in node.attributes and axes is not None and axes.data is not None and axes.data.size:
+        idle.append("noop_with_empty_axes")
+    return idle
 
 
 def _ir_needs(model: IRModel, opsets: Mapping[str, Need]) -> Iterator[Need]:
