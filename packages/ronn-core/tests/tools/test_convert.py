@@ -271,3 +271,19 @@ def test_sums_of_integer_products_stay_wide_until_they_are_scaled():
     x = np.linspace(0, 1, 64, dtype=np.float32)[None]
     expected = run(model, {"x": x})["y"]
     np.testing.assert_allclose(run(made_bytes(made), {"x": x})["y"], expected, rtol=0.01)
+
+
+def test_nodes_with_constants_beyond_the_range_stay_wide():
+    """But for masks, which may as well be the largest value."""
+    variances = np.array([1e8, 4], np.float32)
+    nodes = [
+        h.make_node("Constant", [], ["v"], value=onnx.numpy_helper.from_array(variances)),
+        h.make_node("BatchNormalization", ["x", "one", "zero", "zero", "v"], ["n"]), h.make_node("Relu", ["n"], ["y"]),
+    ]  # fmt: skip
+    constants = {"one": np.ones(2, np.float32), "zero": np.zeros(2, np.float32)}
+    model = build(nodes, [info("x", [1, 2])], [info("y", [1, 2])], constants)
+    made, report = narrow_model(ir(model), "float16")
+    assert report.wide == {("BatchNormalization", "a constant is beyond what float16 holds"): 1}
+    assert not report.clamped
+    x = np.array([[1e4, 1]], np.float32)
+    np.testing.assert_allclose(run(made_bytes(made), {"x": x})["y"], run(model, {"x": x})["y"], rtol=1e-3)

@@ -114,11 +114,11 @@ def convert(
                 loaded.ir, path, data, dimensions=parse_dims(dim), shapes=shape or (), seed=seed, tolerance=narrow
             )
         large = []
-        if weights == "float16" and any(not r.difference.equal for r in rows):
+        if verify and weights == "float16" and not storage_only:
             from ronn.tools.verify import beyond
 
             say("looking for values that float16 cannot hold")
-            large = beyond(loaded.ir, _LARGEST, data, dimensions=parse_dims(dim), shapes=shape or (), seed=seed)
+            large = beyond(loaded.ir, made.model, data, dimensions=parse_dims(dim), shapes=shape or (), seed=seed)
     before = _files(model, loaded)
     if json:
         write_json({**as_data(path, files, made, rows), "beyond": [asdict(b) for b in large]})

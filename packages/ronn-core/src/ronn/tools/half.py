@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+import ml_dtypes
 import numpy as np
 
 from ronn.errors import OptionError, nearest
@@ -12,6 +13,8 @@ from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import DType, TensorType
 from ronn.ops.infer import forget_declared_shapes, infer_types
 from ronn.ops.schema import schema_of
+from ronn.passes.lift_constants import lift_constants
+from ronn.passes.manager import PassContext
 from ronn.records import dataclass, field, replace
 
 NARROW = {"float16": DType.FLOAT16, "bfloat16": DType.BFLOAT16}
@@ -19,6 +22,9 @@ WIDE = DType.FLOAT32
 KEPT = frozenset({"Bernoulli", "CumSum", "DFT", "MelWeightMatrix", "Multinomial", "NonMaxSuppression", "RandomNormal",
                   "RandomUniform", "Range", "RoiAlign", "STFT"})  # fmt: skip
 """Operators that stay in float32 unless asked otherwise: they sum far, count, or decide."""
+_MASKING = frozenset({"Add", "Clip", "Concat", "Expand", "Identity", "Max", "Min", "Mul", "Pad", "Reshape", "Sub",
+                      "Tile", "Unsqueeze", "Where"})  # fmt: skip
+"""Operators for which a constant that is too large is a mask: the largest value will do. Others then stay wide."""
 _SUMMING = frozenset({"MatMulInteger", "ConvInteger"})
 _CONTROL = frozenset({"If", "Loop", "Scan"})
 _DTYPE_ATTRIBUTES = {"Cast": "to", "EyeLike": "dtype", "RandomNormalLike": "dtype", "RandomUniformLike": "dtype"}
@@ -52,7 +58,8 @@ def narrow_model(
     those of ``KEPT``; ``"-TopK"`` takes one out of the list. only_storage: constants are stored in ``to``, and widened
     again before they are used: everything is computed in float32.
 
-    Finite constants beyond the largest value of the type (masks of -3e38, usually) become that value. Operators that
+    Finite constants beyond the largest value of the type become that value where they are masks (of -3e38, usually);
+    other nodes that take such constants stay wide. Operators that
     have no narrow form in the model's opset stay wide. OptionError for an unknown type, operator or node.
     """
     if to not in NARROW:
@@ -61,6 +68,9 @@ def narrow_model(
             f"{to!r} is no narrow type", hint=f"did you mean {near!r}?" if near else f"one of {', '.join(NARROW)}"
         )
     graph = clone(model.graph)
+    context = PassContext()
+    context.names.scan(graph)
+    lift_constants(graph, context)
     work = _Narrowing(graph, NARROW[to], _kept(model, keep), Report(to))
     if only_storage:
         work.store(graph)
@@ -119,6 +129,8 @@ class _Narrowing:
         self.version = max((n.version for n in top.all_nodes() if n.domain == ""), default=13)
         self.is_narrow: set[Value] = set()
         self.sums: set[Node] = set()
+        self.largest = float(ml_dtypes.finfo(to.numpy).max)
+        self._beyond: dict[Value, bool] = {}
         self._casts: dict[tuple[Value, DType, Graph], Value] = {}
         self._constants: dict[Value, Value] = {}
 
@@ -184,6 +196,8 @@ class _Narrowing:
             return *none, "kept in float32"
         if node in self.sums:
             return *none, "sums of integers, before they are scaled"
+        if node.op not in _MASKING and any(v is not None and self._exceeds(v) for v in node.inputs):
+            return *none, f"a constant is beyond what {self.to.numpy_name} holds"
         schema = schema_of(node)
         if schema is None:
             return *none, "nobody knows what types it takes"
@@ -206,6 +220,15 @@ class _Narrowing:
             gives,
             "" if any(takes) or any(gives) else f"opset {node.version} has no {self.to.numpy_name} form",
         )
+
+    def _exceeds(self, value: Value) -> bool:
+        """Whether a constant has finite elements that the type cannot hold."""
+        if value.data is None or value.dtype is not WIDE:
+            return False
+        if value not in self._beyond:
+            magnitude = np.abs(value.data[np.isfinite(value.data)])
+            self._beyond[value] = bool(magnitude.size) and float(magnitude.max()) > self.largest
+        return self._beyond[value]
 
     def _follows(self, node: Node) -> bool:
         """Whether the type of what a node gives can be changed: it hangs on inputs, or on an attribute known here."""
@@ -270,14 +293,10 @@ class _Narrowing:
                     del graph.initializers[name]
 
     def _rounded(self, data: np.ndarray, name: str) -> np.ndarray:
-        import ml_dtypes
-
-        largest = float(ml_dtypes.finfo(self.to.numpy).max)
-        finite = np.isfinite(data)
-        beyond = finite & (np.abs(data) > largest)
+        beyond = np.isfinite(data) & (np.abs(data) > self.largest)
         if beyond.any():
             self.report.clamped[name] = int(beyond.sum())
-            data = np.where(beyond, np.copysign(np.float32(largest), data), data)
+            data = np.where(beyond, np.copysign(np.float32(self.largest), data), data)
         with np.errstate(over="ignore"):
             made = data.astype(self.to.numpy)
         lost = int(np.count_nonzero((data != 0) & (made == 0)))
@@ -291,13 +310,6 @@ class _Narrowing:
             for value in list(inner.initializers.values()):
                 if value.data is not None and value.dtype is WIDE and value.data.size >= _LEAST_STORED:
                     self._widened(inner, value, self._constant(value))
-            for node in inner.nodes:
-                data = node.attributes.get("value")
-                if node.op == "Constant" and isinstance(data, np.ndarray) and data.dtype == np.float32:
-                    if data.size >= _LEAST_STORED:
-                        self._count(data, made := self._rounded(data, node.output.name))
-                        node.attributes["value"] = made
-                        self._widened(inner, node.output, node.output)
 
     def _widened(self, graph: Graph, value: Value, narrow: Value) -> None:
         """Has every user of ``value`` take ``narrow``, widened again."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ronn.errors import InputError, RonnError
 from ronn.ir.graph import IRModel
-from ronn.ir.types import TensorType
+from ronn.ir.types import DType, TensorType
 from ronn.model import Model
 from ronn.numerics.difference import Difference, Tolerance, each
 from ronn.numerics.samples import Data, Reading, Sample, read_samples
@@ -74,17 +74,22 @@ class Beyond:
 
 def beyond(
     model: IRModel,
-    limit: float,
+    narrow: IRModel,
     data: Data = None,
     *,
     dimensions: Mapping[str, int] | None = None,
     shapes: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Beyond]:
-    """The float32 values of the main graph that exceed ``limit`` when the model runs on ``data``, in their order. All
-    values are in memory at once."""
+    """The values of the main graph that are float16 in ``narrow`` and exceed it when ``model`` runs on ``data``, in
+    their order. RONN itself may compute with more than float16 on the way, others do not. All values are in memory at
+    once."""
     reading = Reading({} if dimensions is None else dict(dimensions), tuple(shapes), seed)
-    named = {v.name: n for n in model.graph for v in n.outputs if v.name}
+    halves = {v.name for n in narrow.graph for v in n.outputs if v.dtype is DType.FLOAT16}
+    named = {v.name: n for n in model.graph if n.op != "Constant" for v in n.outputs if v.name in halves}
+    if not named:
+        return []
+    limit = float(np.finfo(np.float16).max)
     found: dict[str, float] = {}
     with Session(Model(model)) as session:
         for sample in read_samples(data, [ValueInfo.of(v) for v in model.graph.inputs], reading):
