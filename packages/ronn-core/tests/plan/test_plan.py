@@ -2,7 +2,9 @@
 
 import ctypes
 import itertools
+import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from ronn.errors import ExecutionError, ProviderError
 from ronn.ir.graph import Node, Value
 from ronn.ir.types import DType, TensorType
+from ronn.plan.frame import make_arena
 from ronn.plan.lifetime import analyse
 from ronn.plan.memory import align, place
 from ronn.plan.plan import Plan
@@ -204,3 +207,18 @@ def test_a_kernel_may_find_out_how_large_its_output_is(guard):
     engine.rows = 7
     with pytest.raises(ProviderError, match=r"made %y \[7, 2\], which it has no room for"):
         plan.run([np.zeros((4, 4), np.float32)])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("size", [1 << 12, 1 << 20, 16 << 20])
+def test_a_forked_child_writes_into_an_arena_of_its_own(size):
+    arena = make_arena(size)
+    arena[:] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        arena[:] = 2
+        os._exit(0 if (arena == 2).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (arena == 1).all()

@@ -12,6 +12,8 @@ from ronn.plan.lifetime import ALIGNMENT
 from ronn.plan.segment import Bound, address
 
 _MAPPED = 1 << 20  # bytes from which an arena is mapped: what is given back then leaves the process
+# Pages that a process shares with its forked children would be one arena for the runs of both.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _HUGE = 8 << 20  # bytes from which large pages are asked for
 
 
@@ -33,7 +35,7 @@ def make_arena(size: int) -> np.ndarray:
         memory = np.empty(size + ALIGNMENT, np.uint8)
         start = -address(memory) % ALIGNMENT
         return memory[start : start + size]
-    pages = mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, **_PRIVATE)
     if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             pages.madvise(mmap.MADV_HUGEPAGE)
