@@ -48,6 +48,12 @@ def test_the_error_names_the_thing_and_the_cure(wrong, names) -> None:
     assert not re.search(r"0x[0-9a-f]{6,}|/tmp|\\Temp", text)
 
 
+def test_the_threat_model_names_tests_that_exist() -> None:
+    there = {p.name for p in (DOCS.parent / "packages").rglob("test_*.py")}
+    named = set(re.findall(r"test_\w+\.py", (DOCS / "security.md").read_text(encoding="utf-8")))
+    assert len(named) > 15 and named - there == set()
+
+
 def test_the_list_has_what_people_get_wrong_most() -> None:
     titles = " ".join(w.title.lower() for w in uses.WRONG)
     for word in (

@@ -59,6 +59,7 @@ _FITS = {
     "Resize": "* | . | . | .",
     "ReverseSequence": "2+ | .",
     "RoiAlign": "N . H W | R 4 | R",
+    "RotaryEmbedding": "3+ | R D ... | R D ...",
     "STFT": "2+ | 1- | W | 1-",
     "Scatter": "1+ | I ... | I ...",
     "ScatterElements": "1+ | I ... | I ...",
@@ -74,7 +75,7 @@ _FITS = {
     "com.microsoft::CDist": "M D | N D",
     "com.microsoft::DynamicQuantizeLSTM": "L N I | D I . | D H . | D 8H | N | D N H | D N H | D 3H",
     "com.microsoft::FusedConv": "N . ... | M ... | M",
-    "com.microsoft::RotaryEmbedding": "3+ | 2- | . . | . .",
+    "com.microsoft::RotaryEmbedding": "3+ | 2- | R D | R D",
 }
 _RECURRENT = {"LSTM": (4, 3), "GRU": (3, 0), "RNN": (1, 0)}
 _DIM = re.compile(r"(\d*)([A-Za-z]*)")

@@ -109,6 +109,8 @@ def present(c: Lowering, past: Operand | None, x: Heads, out: Operand | None) ->
     before = 0 if past is None else past.shape[2]
     steps = before + x.steps
     strides = (x.heads * steps * x.size, steps * x.size, x.size)
+    whole_shape = (x.batch, x.heads, steps, x.size)
+    c.require(out is None or out.shape == whole_shape, "an output that does not fit")
     to: Operand | Temporary = c.temp(4 * x.batch * strides[0]) if out is None else out
     whole = Heads(to, x.batch, x.heads, steps, x.size, strides)
     if past is not None and past.size:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ronn.ir.dims import Dim, Shape, ceildiv, floordiv
 from ronn.ir.types import DType
-from ronn.ops.infer import InferContext, rule
+from ronn.ops.infer import InferContext, infer_as, rule
 from ronn.ops.rules.common import broadcast, unify
 
 DOMAIN = "com.microsoft"
@@ -123,9 +122,23 @@ def multi_head_attention(c: InferContext) -> None:
     if q is None:
         c.set(0, c.dtype(0), None)
         return
+    if len(q) not in (3, 5):
+        raise c.fail(f"the query has rank {len(q)}, not 3 or 5")
     if len(q) == 5:  # packed [B, S, heads, 3, size]
+        unify(c, q[2], heads, "heads of the query and num_heads")
+        unify(c, q[3], 3, "parts of the packed query and 3")
         c.set(0, c.dtype(0), (q[0], q[1], None if q[4] is None else q[2] if q[2] is None else q[2] * q[4]))
         return
+    for name, other in (("keys", k), ("values", v)):
+        if other is not None:
+            if len(other) not in (3, 4, 5):
+                raise c.fail(f"the {name} have rank {len(other)}, not 3, 4 or 5")
+            unify(c, q[0], other[0], f"batches of query and {name}")
+    if k is not None and len(k) == 5:
+        unify(c, k[2], heads, "heads of the keys and num_heads")
+        unify(c, k[3], 2, "parts of the packed keys and 2")
+    if k is not None and v is not None and len(k) == len(v):
+        unify(c, k[2 if len(k) == 4 else 1], v[2 if len(v) == 4 else 1], "lengths of keys and values")
     if v is not None and len(v) == 4:
         width = None if v[3] is None or v[1] is None else v[1] * v[3]
     else:
@@ -247,12 +260,7 @@ def pool(c: InferContext) -> None:
 
 @rule("FusedConv", domain=DOMAIN)
 def fused_conv(c: InferContext) -> None:
-    x, w = c.shape(0), c.shape(1)
-    kernel: Any = c.attr("kernel_shape") or (None if w is None else w[2:])
-    if x is None or w is None or any(not isinstance(k, int) for k in kernel):
-        c.set(0, c.dtype(0), None)
-        return
-    c.set(0, c.dtype(0), (x[0], w[0], *window_dims(x[2:], kernel, c)))
+    infer_as("Conv", c)
 
 
 @rule("QuantizeLinear", domain=DOMAIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ronn.ir.dims import Dim, Shape, floordiv
 from ronn.ops.infer import InferContext, rule
-from ronn.ops.rules.common import unknown
+from ronn.ops.rules.common import unify, unknown
 
 
 @rule("Attention")
@@ -17,6 +17,12 @@ def attention(c: InferContext) -> None:
     if c.rank(0) not in (None, 3, 4):
         raise c.fail(f"the query has rank {c.rank(0)}, not 3 or 4")
     q4, k4, v4 = (_split(s, n) for s, n in ((q, heads), (k, kv_heads), (v, kv_heads)))
+    for what, a, b in (
+        ("batches of query and keys", q4[0], k4[0]), ("batches of query and values", q4[0], v4[0]),
+        ("lengths of keys and values", k4[2], v4[2]), ("heads of keys and values", k4[1], v4[1]),
+        ("sizes of the heads of query and keys", q4[3], k4[3]),
+    ):  # fmt: skip
+        unify(c, a, b, what)
     out = (q4[0], q4[1], q4[2], v4[3])
     if flat:
         width = None if out[3] is None else out[3] * heads
