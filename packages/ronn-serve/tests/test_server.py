@@ -189,6 +189,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "range": ({"inputs": [tensor("x", "INT8", [1], [300])]}, "within INT8, -128 to 127"),
     "no data": ({"inputs": [tensor("x", "FP32", [1])]}, "neither data nor"),
     "twice": ({"inputs": [X, X]}, "input 'x' is there twice"),
+    "half a character": (
+        {"inputs": [tensor("x", "BYTES", [1], ["\ud800"])]},
+        "half a surrogate pair",
+    ),
     "numbers as BYTES": ({"inputs": [tensor("x", "BYTES", [1], [1])]}, "elements of BYTES are strings"),
     "timeout": ({"inputs": [X, S], "parameters": {"timeout": -1}}, "no number of microseconds"),
     "flag": ({"inputs": [X, S], "parameters": {"binary_data_output": 1}}, "neither true nor false"),

@@ -206,6 +206,10 @@ def _strings(elements: Sequence[Any], shape: tuple[int, ...], name: str) -> np.n
         raise ProtocolError(f"input {name!r}: an element of BYTES is no UTF-8, which strings of ONNX are") from None
     if not all(isinstance(t, str) for t in texts):
         raise ProtocolError(f"input {name!r}: elements of BYTES are strings")
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise ProtocolError(f"input {name!r}: an element of BYTES has half a surrogate pair") from None
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
     return array.reshape(shape)

@@ -25,6 +25,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     grace: float = 30.0,
+    connections: int = 1000,
     started: Callable[[int], object] = lambda port: None,
     log_level: str = "info",
     **options: Any,
@@ -32,7 +33,7 @@ def serve(
     """Serves models until SIGINT or SIGTERM: then no connection is taken any more, and requests in progress get
     ``grace`` seconds to be answered.
 
-    port: 0 for a free one, which ``started`` is told. options: of ``create_app``. Raises OptionError when the port
+    connections: at a time; more are answered with 503. port: 0 for a free one, which ``started`` is told. options: of ``create_app``. Raises OptionError when the port
     cannot be had, and the error of a model that cannot be loaded.
     """
     errors: list[Exception] = []
@@ -49,6 +50,7 @@ def serve(
         log_level=log_level,
         lifespan="on",
         timeout_graceful_shutdown=max(1, round(grace)),
+        limit_concurrency=connections,
         server_header=False,
     )
     server = uvicorn.Server(config)
