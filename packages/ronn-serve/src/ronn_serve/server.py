@@ -33,8 +33,8 @@ def serve(
     """Serves models until SIGINT or SIGTERM: then no connection is taken any more, and requests in progress get
     ``grace`` seconds to be answered.
 
-    connections: at a time; more are answered with 503. port: 0 for a free one, which ``started`` is told. options: of ``create_app``. Raises OptionError when the port
-    cannot be had, and the error of a model that cannot be loaded.
+    connections: at a time; more are answered with 503. port: 0 for a free one, which ``started`` is told. options: of
+    ``create_app``. Raises OptionError when the port cannot be had, and the error of a model that cannot be loaded.
     """
     errors: list[Exception] = []
 
