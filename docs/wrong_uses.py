@@ -60,6 +60,12 @@ WRONG = [
     Wrong("A missing input", "session.run({})", ("'image'", "f32[batch,3,4,4]"), ("give them by name",)),
     Wrong("An output that the model does not have", 'session.run(image, outputs=["score"])', ("'score'",), ("'scores'",)),
     Wrong(
+        "A buffer that does not fit",
+        'session.run(image, out={"scores": np.empty((1, 3), np.float32)})',
+        ("'scores'", "[1, 3]", "[1,2]"),
+        ("numpy.empty((1, 2), 'float32')",),
+    ),
+    Wrong(
         "A corrupt file",
         """
         data = open("model.onnx", "rb").read()

@@ -284,6 +284,14 @@ def test_every_error_can_be_pickled(cls):
     assert (again.message, again.hint, again.args) == (error.message, error.hint, error.args)
 
 
+@pytest.mark.parametrize(("opset", "ir"), [(1000, 9), (18, 99), (1000, 99)])
+def test_a_model_of_newer_versions_runs(affine, opset, ir):
+    affine.opset_import[0].version, affine.ir_version = opset, ir
+    with pytest.warns(ronn.errors.ModelWarning, match="newer than the newest that is known"):
+        session = ronn.Session(affine)
+    np.testing.assert_array_equal(session.run(X)[0], Y)
+
+
 # --- providers that are not there
 
 
