@@ -10,11 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ronn import carriers
-from ronn.model import Model, Source, load
+from ronn.model import Model, Options, Source, load
 from ronn.plan.stop import Stop, check_timeout
 
 if TYPE_CHECKING:
     from ronn.buffers import Out
+    from ronn.frontend.pins import Sha256
     from ronn.session import Session
     from ronn.values import Outputs
 
@@ -182,9 +183,9 @@ async def run_batch(call: Callable[[Stop], list[Outputs]], timeout: float | None
     return await Task(work, timeout).on(carriers.runs)
 
 
-async def load_async(source: Source, **options: Any) -> Model:
+async def load_async(source: Source, options: Options | None = None, *, sha256: Sha256 | None = None) -> Model:
     """As ``ronn.load``, without blocking the event loop: another thread reads the model."""
-    return await Task(lambda _: load(source, **options), None).on(carriers.loads)
+    return await Task(lambda _: load(source, options, sha256=sha256), None).on(carriers.loads)
 
 
 async def create_session(make: Callable[[], Session], warmup: Iterable[Any]) -> Session:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from ronn.batching.decide import Batching
     from ronn.buffers import Out
-    from ronn.model import Source
-    from ronn.options import SessionOptions
+    from ronn.frontend.pins import Sha256
+    from ronn.model import Options, Source
     from ronn.plan.stop import Stop
     from ronn.session import Session
     from ronn.targets import ProviderSpec
@@ -98,9 +98,10 @@ class Requests:
     async def create_async(
         cls,
         source: Source,
-        providers: Sequence[ProviderSpec] | None = None,
-        options: SessionOptions | Mapping[str, Any] | None = None,
+        providers: str | Sequence[ProviderSpec] | None = None,
+        options: Options | None = None,
         *,
+        sha256: Sha256 | None = None,
         warmup: Iterable[Any] = (),
     ) -> Session:
         """A session, made without blocking the event loop: another thread reads the model and compiles it.
@@ -110,7 +111,7 @@ class Requests:
         from ronn import aio
 
         made = cast("type[Session]", cls)
-        return await aio.create_session(lambda: made(source, providers, options), warmup)
+        return await aio.create_session(lambda: made(source, providers, options, sha256=sha256), warmup)
 
     def batching(self) -> Batching:
         """How requests are joined in one run: along which axes, or the reason why not. Found out once."""

@@ -11,7 +11,6 @@ from ronn.errors import OptionError, RonnError
 from ronn.ir.dims import Sym, sym
 from ronn.ir.graph import Graph, IRModel, clone
 from ronn.ir.types import TensorType
-from ronn.options import SessionOptions
 from ronn.records import dataclass, replace
 
 if TYPE_CHECKING:
@@ -157,7 +156,7 @@ def _graph(session: Session, candidate: _Candidate) -> Graph:
             value.type = TensorType(value.dtype, (*shape[:axis], sym(candidate.symbol), *shape[axis + 1 :]))
     others = {n: s for n, s in session.options.dimensions.items() if n != candidate.symbol}
     bind(graph, None, others)
-    options = SessionOptions(optimization="basic")
+    options = session.options.replace(optimization="basic")
     try:
         return to_portable(Request(_with(ir, graph), session._targets, options))
     except RonnError as e:
