@@ -287,3 +287,17 @@ def test_nodes_with_constants_beyond_the_range_stay_wide():
     assert not report.clamped
     x = np.array([[1e4, 1]], np.float32)
     np.testing.assert_allclose(run(made_bytes(made), {"x": x})["y"], run(model, {"x": x})["y"], rtol=1e-3)
+
+
+def test_the_operator_that_really_cannot_be_converted_is_named():
+    """onnx's converter trips over BatchNormalization-15 first, which need not change."""
+    constants = {"one": np.ones(2, np.float32), "zero": np.zeros(2, np.float32)}
+    nodes = [
+        h.make_node("BatchNormalization", ["x", "one", "zero", "zero", "one"], ["n"]),
+        h.make_node("HardSwish", ["n"], ["y"], "the_swish"),
+    ]
+    model = build(nodes, [info("x", [1, 2])], [info("y", [1, 2])], constants, 15)
+    with pytest.raises(ModelError, match="cannot bring HardSwish from opset 14 to 13") as e:
+        convert(ir(model), opset=13)
+    assert e.value.node_label == "the_swish"
+    assert "--opset 14" in e.value.hint

@@ -381,8 +381,8 @@ class Plan:
         keeps_kind = isinstance(error, RonnError) and not isinstance(error, KernelFailure)
         kind: type[RonnError] = type(error) if keeps_kind else ExecutionError  # type: ignore[assignment]
         if kind is ExecutionError and isinstance(error, MemoryError):
-            hint = "run smaller inputs, or give the process more memory"
-            return MemoryLimitError(f"memory ran out: {error}", node=node, detail=got, hint=hint)
+            cure = "run smaller inputs, or give the process more memory"
+            return MemoryLimitError(f"memory ran out: {error}", node=node, detail=got, hint=cure)
         text = error.message if isinstance(error, RonnError) else f"{type(error).__name__}: {error}"
         hint = error.hint if isinstance(error, RonnError) else None
         if kind is ExecutionError and hint is None:

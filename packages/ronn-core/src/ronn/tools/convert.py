@@ -12,7 +12,7 @@ from onnx import helper
 from ronn.errors import ModelError, OptionError
 from ronn.frontend.onnx import load
 from ronn.frontend.proto import model_to_proto
-from ronn.ir.graph import Graph, IRModel, Value, clone
+from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ops.infer import infer_types, merge_types
 from ronn.ops.schema import find_schema, max_opset, schema_of
 from ronn.records import dataclass, field, replace
@@ -122,12 +122,17 @@ def _restamped(model: IRModel, opset: int) -> IRModel:
 def _stamp(graph: Graph, opset: int) -> None:
     for node in graph.all_nodes():
         if node.domain == "":
-            idle = idle_attributes(node)
-            node.version = opset
-            schema = schema_of(node)
-            for name in idle:
-                if schema is not None and name not in schema.attributes:
-                    del node.attributes[name]
+            _stamp_node(node, opset)
+
+
+def _stamp_node(node: Node, opset: int) -> None:
+    """Makes a node one of ``opset``, which has it but for attributes that say nothing."""
+    idle = idle_attributes(node)
+    node.version = opset
+    schema = schema_of(node)
+    for name in idle:
+        if schema is not None and name not in schema.attributes:
+            del node.attributes[name]
 
 
 def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing]) -> IRModel:
@@ -138,17 +143,18 @@ def _converted(model: IRModel, now: int, opset: int, lacking: Sequence[Missing])
     proto, left_out = _without_large_constants(model, frozenset())
     try:
         found = version_converter.convert_version(proto, opset)
-    except Exception as e:  # RuntimeError, ConvertError, inference errors: it has no base for its failures
-        changing = frozenset(m.node for m in lacking)
+    except Exception:  # RuntimeError, ConvertError, inference errors: it has no base for its failures
+        proto, _ = _without_large_constants(model, frozenset(m.node for m in lacking))
         try:
-            found = version_converter.convert_version(_without_large_constants(model, changing)[0], opset)
-        except Exception:
+            found = version_converter.convert_version(proto, opset)
+        except Exception as e:
             raise _failure(model, proto, now, opset, lacking, e) from e
     _drop_unknown(found.graph, model, opset)
     made = load(found)
     for node in made.graph.all_nodes():
         if node.domain == _HELD:
-            node.domain, node.version = "", opset
+            node.domain, node.version = "", now
+            _stamp_node(node, opset)
     made.opset_imports.pop(_HELD, None)
     for name, data in left_out.items():
         value = next(v for v in made.graph.inputs if v.name == name)
