@@ -9,7 +9,7 @@ memory of its call must be what it was: other buffers, zones, inputs, constants.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,13 +60,15 @@ class GuardedBound(Bound):
         self._sums = {id(c): [zlib.crc32(_bytes(a).data) for a in _constants(c)] for c in segment.calls}
         self._made: list[tuple[np.ndarray, slice]] = []
 
-    def run(self, slots: list[Any], stop: Stop, given: Mapping[int, np.ndarray] | None = None) -> None:
-        """Runs the kernels one by one; ``given`` is left alone, for there are no zones round its arrays.
+    def run(self, slots: list[Any], stop: Stop) -> None:
+        """Runs the kernels one by one. What is to be written to is left alone, for there are no zones round it.
 
         Raises ProviderError, naming kernel and node, for a stray write."""
         segment = self._segment
         self._made = []
-        self.fill(slots, empty=self._guarded_empty)
+        for made in segment.made:
+            slots[made.slot] = None
+        self.fill(slots, self._guarded_empty)
         watched = [
             _Watched(f"%{m.value.name}", memory, body, m.value)
             for m, (memory, body) in zip(segment.made, self._made, strict=True)

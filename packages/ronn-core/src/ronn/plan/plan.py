@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _NONE = 0  # the slot of omitted inputs
 _MAX_IDLE_FRAMES = 4
-_NO_ARRAYS: Mapping[int, np.ndarray] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,32 +250,29 @@ class Plan:
         Raises ExecutionError naming the node that failed, CancelledError when stopped, MemoryLimitError when the budget
         has no room for the run, ModelError when constants lie in a file that has been written.
         """
-        if self.budget is None:
-            return self._run(values, stop, given)
-        self.budget.take(self.heap_size)
-        try:
-            return self._run(values, stop, given)
-        finally:
-            self.budget.give(self.heap_size)
-
-    def _run(self, values: Sequence[Any], stop: Stop | None, given: Mapping[int, np.ndarray] | None) -> list[Any]:
         for file in self._files:
             file.check()
         if stop is None:
             stop = NEVER if running.stop is None else running.stop
-        # Lists of frames are popped and appended without a lock: a fork may come at any moment.
-        try:
-            frame = self._idle.pop()
-        except IndexError:
-            frame = self._new_frame()
-        slots = frame.slots
-        for slot, value in zip(self.input_slots, values, strict=True):
-            slots[slot] = value
-        outer = None
+        budget = self.budget
+        if budget is not None:
+            budget.take(self.heap_size)
+        frame = outer = None
         if self._calls_python:
             outer, running.stop = running.stop, stop
         try:
-            self._walk(slots, frame.segments, stop, given)
+            # Lists of frames are popped and appended without a lock: a fork may come at any moment.
+            try:
+                frame = self._idle.pop()
+            except IndexError:
+                frame = self._new_frame()
+            slots = frame.slots
+            for slot, value in zip(self.input_slots, values, strict=True):
+                slots[slot] = value
+            if given is not None:
+                for slot, array in given.items():
+                    slots[slot] = array
+            self._walk(slots, frame.segments, stop)
             results = [slots[s] for s in self.output_slots]
             if not self.fresh and frame.arena is not None:
                 results = self._detached(results, frame.arena)
@@ -285,13 +281,17 @@ class Plan:
         finally:
             if self._calls_python:
                 running.stop = outer
-            for slot in self._clear:
-                slots[slot] = None
-            frame.runs += 1
-            if len(self._idle) < self.keep:
-                self._idle.append(frame)
-            else:
-                self._drop(frame)
+            if frame is not None:
+                slots = frame.slots
+                for slot in self._clear:
+                    slots[slot] = None
+                frame.runs += 1
+                if len(self._idle) < self.keep:
+                    self._idle.append(frame)
+                else:
+                    self._drop(frame)
+            if budget is not None:
+                budget.give(self.heap_size)
         return results
 
     def _detached(self, results: list[Any], arena: np.ndarray) -> list[Any]:
@@ -303,9 +303,7 @@ class Plan:
                 self.copies.count(outs=copied)
         return made
 
-    def _walk(
-        self, slots: list[Any], segments: Sequence[Bound], stop: Stop, given: Mapping[int, np.ndarray] | None
-    ) -> None:
+    def _walk(self, slots: list[Any], segments: Sequence[Bound], stop: Stop) -> None:
         step = None
         recorder = self.recorder
         try:
@@ -315,9 +313,9 @@ class Plan:
                 if recorder is not None:
                     recorder.begin(self, step, segments)
                 if step.segment >= 0:
-                    segments[step.segment].run(slots, stop, given)
+                    segments[step.segment].run(slots, stop)
                 else:
-                    self._call(step, slots, given)
+                    self._call(step, slots)
                 if recorder is not None:
                     recorder.end()
                 for slot in step.frees:
@@ -334,15 +332,14 @@ class Plan:
             assert step is not None
             raise self._failure(step.call, e, slots) from e
 
-    def _call(self, step: Step, slots: list[Any], given: Mapping[int, np.ndarray] | None) -> None:
+    def _call(self, step: Step, slots: list[Any]) -> None:
         """Calls the step's function on what the slots hold, and puts its results into slots."""
-        into = _NO_ARRAYS if given is None else given
         args = [slots[i] for i in step.ins]
         outs = step.outs
         if step.into and len(outs) == 1:
-            result = step.fn(*args, out=slots[outs[0]] if step.arena[0] else into.get(outs[0]))
+            result = step.fn(*args, out=slots[outs[0]] if outs[0] >= 0 else None)
         elif step.into:
-            arrays = [slots[o] if a else into.get(o) for o, a in zip(outs, step.arena, strict=True)]
+            arrays = [slots[o] if o >= 0 else None for o in outs]
             result = step.fn(*args, out=arrays)
         else:
             result = step.fn(*args)

@@ -265,38 +265,35 @@ class Bound:
         self._launch = segment.engine.bind(self._steps)
         self.clock: np.ndarray | None = None
 
-    def run(self, slots: list[Any], stop: Stop, given: Mapping[int, np.ndarray] | None = None) -> None:
-        """Runs the kernels on what the slots hold, and fills the slots that others read: with the arrays of ``given``
-        where it has one.
+    def run(self, slots: list[Any], stop: Stop) -> None:
+        """Runs the kernels on what the slots hold, and fills the slots that others read; arrays that are there already
+        are written to.
 
         Raises ExecutionError with the message of a kernel that failed, CancelledError when ``stop`` ended the run.
         """
-        self.fill(slots, given)
+        segment = self._segment
+        self.fill(slots)
         if self.clock is not None:
-            self._segment.engine.launch(self._steps, self.clock)
-        elif len(self._segment.kernels):
+            segment.engine.launch(self._steps, self.clock)
+        elif segment.kernels:
             step = self._launch(stop, 0)
             while step:
                 if stop.due:
                     self._verdicts[:] = 0
-                    raise stop.error(self._segment.owners[step])
+                    raise stop.error(segment.owners[step])
                 step = self._launch(stop, step)
-        self.check()
-        for found in self._segment.found:
+        if segment._status:
+            self.check()
+        for found in segment.found:
             slots[found.slot] = found.taken(self._arena)
 
-    def fill(
-        self,
-        slots: list[Any],
-        given: Mapping[int, np.ndarray] | None = None,
-        empty: Callable[..., np.ndarray] = np.empty,
-    ) -> None:
-        """Makes the outputs and writes the addresses of everything outside of the arena."""
+    def fill(self, slots: list[Any], empty: Callable[..., np.ndarray] = np.empty) -> None:
+        """Makes the outputs that are not there, and writes the addresses of everything outside of the arena."""
         segment, words = self._segment, self._words
         for made in segment.made:
-            if given is None or (array := given.get(made.slot)) is None:
-                array = empty(made.shape, made.dtype)
-            slots[made.slot] = array
+            array = slots[made.slot]
+            if array is None:
+                array = slots[made.slot] = empty(made.shape, made.dtype)
             start = address(array)
             for place, offset in made.words:
                 words[place] = start + offset
