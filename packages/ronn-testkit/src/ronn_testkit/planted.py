@@ -3,15 +3,21 @@ k-th rewrite also damages the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ronn.ir.graph import Graph, Node, Value
+from ronn.model import Model
+from ronn.numerics.candidate import Candidate
+from ronn.numerics.samples import Reading, read_samples
 from ronn.ops.infer import infer_node
+from ronn.options import SessionOptions
 from ronn.passes.manager import Group, Pass, PassContext
+from ronn.passes.pipelines import all_passes
+from ronn.targets import ProviderSpec, resolve_targets
 
 Damage = Callable[[Graph, "list[Node]", PassContext], str]
 """Harms a graph after a rewrite that made some nodes; returns the label of a node that it made or changed."""
@@ -153,3 +159,26 @@ def plant(planted: Planted, monkeypatch: Any) -> Iterator[Planted]:
                 given = record.provider.passes
                 patch.setattr(record.provider, "passes", lambda device, given=given: swap(given(device)), raising=False)
         yield planted
+
+
+def planted_in(
+    name: str, model: Model, providers: Sequence[ProviderSpec] | None = None, damage: Damage = scale
+) -> Planted:
+    """The pass ``name`` with damage planted in the last of its rewrites of ``model`` on made-up inputs.
+
+    ValueError when it rewrites nothing there.
+    """
+    options = SessionOptions()
+    targets = resolve_targets(providers, options)
+    (sample,) = read_samples("random", model.inputs, Reading({}))
+    steps, error = Candidate.of(model.ir, targets, options, sample.feed).rewrites()
+    if error is not None:
+        raise error
+    own = [s.rewrite for s in steps if s.rewrite.pass_name == name]
+    if not own:
+        busy = sorted({s.rewrite.pass_name for s in steps})
+        raise ValueError(f"pass {name!r} rewrites nothing in {model.ir.source}; these do: {', '.join(busy)}")
+    counted = [s.rewrite for s in steps if s.rewrite.counts]
+    number = next((i for i, r in enumerate(counted, 1) if r is own[-1]), len(own))
+    passes = {**all_passes(), **{p.name: p for t in targets for p in t.provider.passes(t.device)}}
+    return Planted(passes[name], number, damage)

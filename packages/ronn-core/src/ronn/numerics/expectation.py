@@ -11,7 +11,7 @@ import numpy as np
 
 from ronn.errors import OptionError
 from ronn.numerics.candidate import Candidate
-from ronn.numerics.interpret import Interpreter, reference_targets
+from ronn.numerics.interpret import Interpreter, NobodyComputes, reference_targets
 from ronn.numerics.samples import Sample, restore
 from ronn.partition import Target
 from ronn.values import ValueInfo
@@ -57,7 +57,11 @@ class Expectation:
             return self._given
         if self.runtime is not None:
             return self.runtime.run(sample.feed)
-        return self.interpreter.outputs(candidate.imported(), candidate.values)
+        try:
+            return self.interpreter.outputs(candidate.imported(), candidate.values)
+        except NobodyComputes as e:
+            hint = 'compare with against="onnxruntime", or with outputs that you have'
+            raise NobodyComputes(f"no reference kernel says what is expected: {e.message}", hint=hint) from e
 
 
 def _read(path: str | os.PathLike[str], outputs: Sequence[ValueInfo]) -> dict[str, Any]:
