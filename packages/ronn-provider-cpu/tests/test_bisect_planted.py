@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ronn
 from ronn.passes.pipelines import all_passes
 from ronn.plugins import registry
+from ronn_provider_cpu.lower import conv
 from ronn_provider_cpu.passes import CLASSICAL, LATE, QUANTISED
 from ronn_testkit.planted import plant, planted_in, spoil
 from ronn_testkit.planted_models import MODELS, NoHardSwish, beside_mobilenet
@@ -62,3 +65,19 @@ def test_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.pass_name, found.rewrite, found.output) == ("fuse-bias-activation", planted.number, "mobilenet")
     assert set(planted.hurt) & set(found.nodes)
     assert len([t for t in found.trials if t.limit is not None]) <= 2 + found.rewrites.bit_length() + 2
+
+
+def test_a_native_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The pass that makes the fused node is right; its kernel, which forgets the activation, is not."""
+    right = conv._convolve
+
+    def forgets(c: Any, plan: Any, x: Any, w: Any, bias: Any, y: Any, *rest: Any, **more: Any) -> None:
+        right(c, plan, x, w, bias, y, "", [], *rest[2:], **more)
+
+    monkeypatch.setattr(conv, "_convolve", forgets)
+    found = ronn.bisect(MODELS["fuse-bias-activation"](), "random", providers=["cpu", "reference"])
+    assert found.verdict == "kernel" and found.suspects[0].provider == "cpu", str(found)
+    assert found.suspects[0].native and found.suspects[0].operators == ("ronn::FusedConv",)
+    assert any("of pass fuse-bias-activation" in line and "is right" in line for line in found.advice)
+    found.save_repro(tmp_path / "small.onnx")
+    assert [n.op for n in ronn.load(tmp_path / "small.onnx").graph] == ["Conv", "Relu"]

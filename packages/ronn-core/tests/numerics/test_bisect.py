@@ -138,6 +138,27 @@ def test_several_samples_and_a_symbol(broken: Callable[[Fault], None]) -> None:
     assert (found.pass_name, found.rewrite, found.sample) == ("spoil", 3, "made up (seed 0)")
 
 
+def test_sizes_that_are_wrong_after_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short way of planning, for a session's second size, is not that of the first."""
+    from ronn import compile as compiling
+
+    @define_pass("spoil")
+    def spoil(graph: Graph, context: PassContext) -> bool:
+        node = next(n for n in graph if n.op == "Sin")
+        node.op = "Cos"
+        return True
+
+    right = compiling.again
+    monkeypatch.setattr(compiling, "again", lambda stages, found: (*right(stages, found), spoil))
+    monkeypatch.setenv("RONN_VERIFY", "0")
+    loaded = model(TEXT.replace("f32[2,4]", "f32[N,4]"))
+    one = ronn.bisect(loaded, [{"x": X}, {"x": X + 1}], providers=["reference"])
+    assert one.verdict == "equal"
+    found = ronn.bisect(loaded, [{"x": X}, {"x": np.vstack([X, X])}], providers=["reference"])
+    assert (found.verdict, found.sample, found.output) == ("sizes", "inputs 1", "y") and not found.found
+    assert any("RONN_PASS_LIMIT=1000000" in line for line in found.advice)
+
+
 class Faulty(KernelProvider):
     """Takes Sin and Tanh; ``how`` says what is wrong with Sin."""
 

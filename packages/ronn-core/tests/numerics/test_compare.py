@@ -145,6 +145,14 @@ def test_samples(plain: Path, tmp_path: Path) -> None:
     assert read_samples("random", inputs, reading)[0].feed["x"].shape == (2, 6)
     found = ronn.compare(plain, data=[folder, "random:2"], providers_a=["reference"], seconds=0)
     assert len(found.samples) == 4 and all(len(r.spread.found) == 4 for r in (*found.outputs, *found.nodes))
+    cases = tmp_path / "case"
+    for number in (0, 1):
+        (cases / f"test_data_set_{number}").mkdir(parents=True)
+        tensor = numpy_helper.from_array(X[number : number + 2])
+        (cases / f"test_data_set_{number}" / "input_0.pb").write_bytes(tensor.SerializeToString())
+    assert names(cases) == ["test_data_set_0", "test_data_set_1"]
+    assert names(cases / "test_data_set_1") == ["test_data_set_1"]
+    np.testing.assert_array_equal(read_samples(cases, inputs, reading)[1].feed["x"], X[1:3])
     for wrong, error in (("random:x", ronn.OptionError), (tmp_path / "no.npz", ronn.InputError)):
         with pytest.raises(error):
             read_samples(wrong, inputs, reading)

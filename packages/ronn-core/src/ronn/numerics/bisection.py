@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ronn.ir.graph import IRModel
 
 EQUAL, PASS, KERNEL, PLAN = "equal", "pass", "kernel", "plan"
-SUM, OPERATORS, UNKNOWN = "sum", "operators", "unknown"
+SUM, OPERATORS, SIZES, UNKNOWN = "sum", "operators", "sizes", "unknown"
 
 MEANING = {
     EQUAL: "the numbers agree: there is nothing to find",
@@ -25,6 +25,7 @@ MEANING = {
     PLAN: "each kernel is right by itself, the plan that runs them together is not",
     SUM: "no kernel is beyond the tolerance by itself: small differences add up",
     OPERATORS: "reference kernels, without any pass, differ from what is expected too",
+    SIZES: "right by themselves, wrong in a session that has run other sizes before",
     UNKNOWN: "it differs, and nothing was found that makes the difference",
 }
 _MAX_LINES = 12
@@ -62,7 +63,8 @@ class Suspect:
 class Bisection:
     """The result of ``ronn.bisect``. ``str()`` tells it to people, ``as_data()`` to programs.
 
-    verdict: ``equal``, ``pass``, ``kernel``, ``plan``, ``sum``, ``operators`` or ``unknown``.
+    verdict: ``equal``, ``pass``, ``kernel``, ``plan``, ``sum``, ``operators``, ``sizes`` or
+        ``unknown``.
     pass_name, rule, rewrite: the guilty pass, its rule (empty where it has none), and the number of the rewrite as
         RONN_PASS_LIMIT counts: with one less the numbers are right. For a required pass, which no limit stops,
         ``rewrite`` counts the pass's own. None where the pass fails without rewriting anything.
