@@ -92,6 +92,15 @@ def test_every_kind_of_memory_goes_in_as_it_lies(form: str) -> None:
     assert (session.stats().copies_in, session.stats().copies_out) == (0, 0)
 
 
+@pytest.mark.parametrize("form", ["dlpack", "a memoryview", "array interface"])
+def test_memory_of_others_finds_its_plan_at_once(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = negated()
+    session.run(FORMS[form](X))
+    monkeypatch.setattr(session, "_ready", None)  # what converts and checks from the ground up
+    np.testing.assert_array_equal(session.run(FORMS[form](X + 1))["y"], -X - 1)
+    np.testing.assert_array_equal(session.run([FORMS[form](X)])["y"], -X)
+
+
 @pytest.mark.parametrize("form", [list, lambda a: tuple(map(tuple, a.tolist()))])
 def test_lists_are_counted_as_copies(form: Any) -> None:
     session = negated()

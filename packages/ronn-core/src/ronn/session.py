@@ -33,7 +33,7 @@ from ronn.requests import Requests
 from ronn.targets import ProviderSpec, resolve_targets
 from ronn.threads import when_set
 from ronn.traces import traced_names
-from ronn.usage import Copies, Memory, PlanMemory, Stats, distinct_bytes, in_memory, mapped_bytes
+from ronn.usage import Copies, Memory, Stats, distinct_bytes, memory_of
 from ronn.values import (
     Outputs,
     ValueInfo,
@@ -43,8 +43,8 @@ from ronn.values import (
     convert,
     gather_inputs,
     is_copy,
-    is_one_array,
     own,
+    plain_inputs,
     positions,
     type_of,
 )
@@ -281,17 +281,11 @@ class Session(Requests):
 
     def _known(self, inputs: Any) -> tuple[Plan, list[Any]] | None:
         """The plan and the values for it, where arrays like these were found to fit before."""
-        names, dtypes = self._input_names, self._input_dtypes
-        given: Sequence[Any]
-        if isinstance(inputs, dict):
-            given = [inputs.get(n) for n in names] if len(inputs) == len(names) else []
-        else:
-            given = [inputs] if is_one_array(inputs) else inputs if isinstance(inputs, (list, tuple)) else []
-        if dtypes is None or len(given) != len(names) or any(v is None or isinstance(v, (list, tuple)) for v in given):
+        given = None if self._input_dtypes is None else plain_inputs(inputs, self._input_names)
+        if given is None:
             return None
-        arrays = [
-            v if type(v) is np.ndarray else as_array(v, t, n) for v, t, n in zip(given, dtypes, names, strict=True)
-        ]
+        fed = zip(given, self._input_dtypes or (), self._input_names, strict=True)
+        arrays = [v if type(v) is np.ndarray else as_array(v, t, n) for v, t, n in fed]
         plan = self._seen.get(tuple([(np.ndarray, a.dtype, a.shape) for a in arrays]))
         if plan is None:
             return None
@@ -322,17 +316,17 @@ class Session(Requests):
         signature = tuple(type_of(x, v.type) for x, v in zip(ordered, feed, strict=True))
         plan = variant.plan(signature)
         if variant is self._base:
-            self._remember([given_values[v.name] for v in feed], ordered, plan)
+            self._remember(ordered, plan)
         return variant, plan, ordered, signature
 
-    def _remember(self, given: Sequence[Any], converted: Sequence[Any], plan: Plan) -> None:
-        """Notes that inputs of these dtypes and shapes fit as they are, and what runs them."""
-        if all(type(g) is np.ndarray and g is c and g.dtype.kind not in "UST" for g, c in zip(given, converted)):
+    def _remember(self, arrays: Sequence[Any], plan: Plan) -> None:
+        """Notes that arrays of these dtypes and shapes fit as they are, and what runs them."""
+        if all(type(a) is np.ndarray and a.dtype.kind not in "UST" for a in arrays):
             with self._lock:
                 if len(self._seen) >= 4 * self.options.plan_cache:
                     self._seen.clear()
                 if plan.keep and not self._closed:
-                    self._seen[tuple((np.ndarray, g.dtype, g.shape) for g in given)] = plan
+                    self._seen[tuple((np.ndarray, a.dtype, a.shape) for a in arrays)] = plan
 
     __call__ = run
 
@@ -387,21 +381,7 @@ class Session(Requests):
     def memory(self) -> Memory:
         """The memory that the session holds now; outputs of finished runs are the caller's."""
         variants = list(self._variants.values())
-        plans = [p for v in variants for p in v.plans()]
-        seen: set[int] = set()
-        constants = [a for v in variants for a in v.weights()]
-        constants += [a for _, p in plans for q in p.all_plans() for a in q.constants()]
-        weights = distinct_bytes(in_memory(constants), seen)
-        packed = distinct_bytes(in_memory(a for _, p in plans for q in p.all_plans() for a in q.packed()), seen)
-        rows = []
-        for _, plan in plans:
-            for q in plan.all_plans():
-                frames, idle = q.frames
-                rows.append(PlanMemory(plan.signature, q.arena_size, frames, idle))
-        arenas = sum(r.arena * r.arenas for r in rows)
-        idle_bytes = sum(r.arena * r.idle for r in rows)
-        total = weights + packed + arenas
-        return Memory(weights, packed, arenas, idle_bytes, total, tuple(rows), mapped_bytes(constants))
+        return memory_of([p for v in variants for _, p in v.plans()], (a for v in variants for a in v.weights()))
 
     def stats(self) -> Stats:
         """Counts of what the session has done so far."""

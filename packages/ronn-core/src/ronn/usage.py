@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ronn.forks import renew_after_fork
 from ronn.mapped import file_of
 from ronn.plan.budget import size_text
 from ronn.records import dataclass
+
+if TYPE_CHECKING:
+    from ronn.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +117,15 @@ def distinct_bytes(arrays: Iterable[np.ndarray], seen: set[int] | None = None) -
             known.add(id(base))
             total += base.nbytes
     return total
+
+
+def memory_of(plans: Sequence[Plan], weights: Iterable[np.ndarray]) -> Memory:
+    """What plans hold, and the constants of the graphs that they are made from."""
+    every = [(plan.signature, q) for plan in plans for q in plan.all_plans()]
+    seen: set[int] = set()
+    constants = [*weights, *(a for _, q in every for a in q.constants())]
+    held = distinct_bytes(in_memory(constants), seen)
+    packed = distinct_bytes(in_memory(a for _, q in every for a in q.packed()), seen)
+    rows = tuple(PlanMemory(signature, q.arena_size, *q.frames) for signature, q in every)
+    arenas, idle = sum(r.arena * r.arenas for r in rows), sum(r.arena * r.idle for r in rows)
+    return Memory(held, packed, arenas, idle, held + packed + arenas, rows, mapped_bytes(constants))

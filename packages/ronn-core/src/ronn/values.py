@@ -138,13 +138,23 @@ def gather_inputs(given: Any, inputs: Sequence[Value], optional: Sequence[str] =
     return dict(zip(names, given, strict=True))
 
 
+def plain_inputs(given: Any, names: Sequence[str]) -> Sequence[Any] | None:
+    """One value for each input, in order, where that is plain to see and none is a list; None elsewhere."""
+    if isinstance(given, dict):
+        found: Sequence[Any] = [given.get(n) for n in names] if len(given) == len(names) else ()
+    else:
+        found = [given] if is_one_array(given) else given if isinstance(given, (list, tuple)) else ()
+    plain = len(found) == len(names) and not any(v is None or isinstance(v, (list, tuple)) for v in found)
+    return found if plain else None
+
+
 def _may_lack(value: Value) -> bool:
     return isinstance(value.type, OptionalType)
 
 
 def is_one_array(given: Any) -> bool:
     """Whether a caller gave one array (or number, or text), not several."""
-    return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes)) or (
+    return isinstance(given, (np.ndarray, np.generic, int, float, bool, str, bytes, bytearray, memoryview)) or (
         not isinstance(given, (list, tuple))
         and any(hasattr(given, a) for a in ("__dlpack__", "__array__", "__array_interface__"))
     )
