@@ -239,3 +239,52 @@ def test_sizes_found_out_at_the_run():
     for shape in ((3, 5), (4, 5), (0, 5), (1, 1)):
         x = floats(*shape)
         np.testing.assert_allclose(s.run(x)["y"], softmax(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loop", "shapes", "rule"),
+    [
+        ("elementwise", [(3,), (1, 3)], "T[N], T[M, N] -> T[N]"),
+        ("elementwise", [(1, 3), (2, 3)], "T[M, N], T[K, N] -> T[M, N]"),
+        ("rows", [(1, 3), (2, 3)], None),
+        ("rows", [(2, 3), (3, 1, 1)], None),
+    ],
+)
+def test_rules_that_contradict_the_function_do_not_reach_loops(loop, shapes, rule):
+    """A loop goes over the shape that it is told; the function then runs as Python, and the error tells."""
+
+    def fn(a, b):
+        return a * b if loop == "elementwise" else (a - a.max(axis=-1, keepdims=True)) * b
+
+    arrays = [floats(*s) for s in shapes]
+    s = one(fn, arrays, loop=loop, shape=rule)
+    assert placed(s).provider == "python"
+    with pytest.raises(ronn.ExecutionError, match="its shape rule says"):
+        run(s, arrays)
+
+
+def test_magnitudes_of_unsigned_integers():
+    x = np.arange(256, dtype=np.uint8)
+    s = one(lambda x: np.abs(x), [x], loop="elementwise")
+    assert np.array_equal(run(s, [x]), x)
+    assert placed(s).provider == "cpu"
+
+
+def test_special_values_are_those_of_numpy():
+    x = np.array([[np.nan, 1, -np.inf], [np.inf, -0.0, 0.0], [3, np.nan, np.inf]], np.float32)
+    with np.errstate(all="ignore"):
+        for fn in (
+            lambda x: np.maximum(x, 0) + np.minimum(x, 1),
+            lambda x: np.sign(x),
+            lambda x: np.clip(x, -1, 1),
+            lambda x: np.where(np.isnan(x), 0, x),
+            lambda x: np.exp(x) + np.sqrt(np.abs(x)),
+        ):
+            s = one(fn, [x], loop="elementwise")
+            np.testing.assert_allclose(run(s, [x]), fn(x), rtol=1e-6)
+            ronn.remove_op(DOMAIN, "F")
+        for fn in (lambda x: x.max(axis=-1), lambda x: x.min(axis=-1), lambda x: x.sum(axis=-1)):
+            s = one(fn, [x], loop="rows", shape="T[N, M] -> T[N]")
+            np.testing.assert_allclose(run(s, [x]), fn(x))
+            assert placed(s).provider == "cpu"
+            ronn.remove_op(DOMAIN, "F")

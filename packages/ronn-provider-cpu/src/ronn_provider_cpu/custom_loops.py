@@ -41,6 +41,7 @@ def adopt() -> None:
             LAST_AXIS.discard(key)
             lowering.forget(*key)
         _adopted.clear()
+        _known.clear()
         for op in custom.registered():
             if op.loop is not None:
                 _put(op)
@@ -82,10 +83,32 @@ def _function(op: CustomOp) -> Any:
     return op.fn if op.loop_fn is None else op.loop_fn
 
 
+_known: dict[tuple[object, ...], Followed | str] = {}
+_REMEMBERED = 1024
+
+
 def _followed(node: Node) -> Followed:
+    """What the function of a node does; known for its types and attributes once it has been followed. NotLowered."""
     op = custom.find_for(node)
     if op is None or op.loop is None:
         raise NotLowered("no loop is registered")
+    types = tuple([None if v is None else v.dtype for v in node.inputs])
+    key = (op, types, repr(sorted(node.attributes.items())))
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        try:
+            found = _follow(node, op)
+        except NotLowered as e:
+            found = str(e)
+        _known[key] = found
+    if isinstance(found, str):
+        raise NotLowered(found)
+    return found
+
+
+def _follow(node: Node, op: CustomOp) -> Followed:
     dtypes = [None if v is None else "?" if v.dtype is None else v.dtype.short for v in node.inputs]
     for d in dtypes:
         if d is not None and d not in BITS:
@@ -128,11 +151,32 @@ def support(node: Node) -> Support:
         result = _followed(node)
         if node.outputs[0].dtype is None or not _stores(result, node):
             return No(f"its function gives {result.dtype}, where {node.outputs[0].type} is expected")
+        if not _has_shape(result, node, op):
+            return No(f"its shape rule says {node.outputs[0].type}, which is not what its operands broadcast to")
     except NotLowered as e:
         return No(f"its function cannot be a loop: {e}")
     except RonnError as e:
         return No(e.message)
     return Yes(note=f"{op.note}, as a native loop")
+
+
+def _has_shape(result: Followed, node: Node, op: CustomOp) -> bool:
+    """Whether the output has the shape that the function gives, as far as sizes are known; loops do not look."""
+    import numpy as np
+
+    types = [v.tensor for v in (*node.inputs, node.outputs[0]) if v is not None]
+    if not all(t.is_static for t in types):
+        return True
+    *given, out = [t.static_shape for t in types]
+    try:
+        whole = np.broadcast_shapes(*given)
+    except ValueError:
+        return False
+    if op.loop == "elementwise":
+        return whole == out
+    if result.row:
+        return whole == given[0] and out == ((*whole[:-1], 1) if result.kept else whole[:-1])
+    return whole == given[0] == out
 
 
 def _stores(result: Followed, node: Node) -> bool:
