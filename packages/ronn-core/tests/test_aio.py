@@ -185,11 +185,11 @@ def test_timeouts_while_it_runs_waits_and_is_planned(
         with pytest.raises(RunTimeoutError, match=r"timeout=0\.05"):
             await gated.run_async(ROW, timeout=0.05)  # is planned
         gate.planning.set()
-        first = asyncio.create_task(gated.run_async(ROW, timeout=0.3))
+        first = asyncio.create_task(gated.run_async(ROW, timeout=2))
         await gate.reached(first)
         with pytest.raises(RunTimeoutError):
             await gated.run_async(ROW, timeout=0.05)  # waits for the only thread
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(2)
         gate.open.set()
         with pytest.raises(RunTimeoutError):
             await first

@@ -236,13 +236,17 @@ def test_timeouts_of_requests_that_wait_and_run(gate, gated) -> None:
         with pytest.raises(Timeout, match=r"timeout=0\.05"):
             await batcher.run(ROW, timeout=0.05)
 
+    gate.open.set()
+    gated.run(ROW)  # makes the plan, which may take a while
+    gate.open.clear()
+    assert gate.begun.acquire(timeout=30)
     with ronn.Batcher(gated, max_wait=0) as batcher:
-        running = batcher.submit(ROW, timeout=0.3)
+        running = batcher.submit(ROW, timeout=1)
         assert gate.begun.acquire(timeout=30)
         waiting = batcher.submit(ROW, timeout=0.05)
         patient = batcher.submit(ROW, timeout=60)
         asyncio.run(late(batcher))
-        time.sleep(0.35)
+        time.sleep(1.05)
         gate.open.set()
         assert isinstance(running.exception(30), Timeout) and isinstance(waiting.exception(30), Timeout)
         assert patient.result(30)["y"].tolist() == WANT
