@@ -68,7 +68,11 @@ def serve(
         batching=batching,
         timeout=timeout,
     )
-    logging.basicConfig(level=log_level.upper(), format="%(levelname)s: %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(name)s: %(message)s"))
+    logger = logging.getLogger("ronn")
+    logger.addHandler(handler)
+    logger.setLevel(log_level.upper())
 
     def started(port: int) -> None:
         typer.echo(f"serving {', '.join(m.name for m in served)} on http://{host}:{port}/v2")
