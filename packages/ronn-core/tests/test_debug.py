@@ -144,7 +144,7 @@ def test_nothing_prints_outside_the_command_line_and_no_root_logger_is_used() ->
     assert len(SOURCES) > 100
     for path in SOURCES:
         where = path.as_posix()
-        if "/cli/" in where or path.name in programs:
+        if "/cli/" in where or path.name in programs or where.endswith("ronn_serve/cli.py"):
             continue
         for name, call in calls(path):
             to = [ast.unparse(k.value) for k in call.keywords if k.arg == "file"]
