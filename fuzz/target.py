@@ -83,6 +83,8 @@ def main() -> None:
     faulthandler.enable()
     target = Target(name, Path(status), Path(save))
     target.report()
+    if hasattr(target.module, "prepare"):
+        target.module.prepare()
     for number, data in enumerate(target.module.seeds()):
         if not target.kept(data).exists():
             (Path(seeds) / f"{number:04}").write_bytes(data)
