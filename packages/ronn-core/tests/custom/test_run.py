@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto as T
 from onnx import helper as h
@@ -148,6 +148,7 @@ def test_any_number_of_outputs():
     assert run(m).tolist() == [2, -1]
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.booleans())
 def test_a_rule_in_text_agrees_with_numpy(n, m, extra, row):
     def mix(a, b):
