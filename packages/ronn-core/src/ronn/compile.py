@@ -499,7 +499,9 @@ def _plan_in_two(
         tell_plan(request, types, plan, began, tail=True)
         return plan
 
-    patience = PATIENCE if halves.given else None
+    # Where memory is limited, sizes are to be known before anything is made.
+    limited = request.budget is not None or request.options.max_tensor_bytes is not None
+    patience = PATIENCE if halves.given and not limited else None
     tail = Tail(halves.tail, halves.by_value, plan_tail, request.options.plan_cache, making.inner, patience)
     made = tuple(Value(v.name, v.type) for v in halves.tail.outputs)
     calls = [*_calls(halves.head, making), Call(tail, halves.crossing, made, tuple(halves.tail))]
