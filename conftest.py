@@ -1,13 +1,20 @@
-"""What holds for every test of the repository: RONN opens no socket, so no test does unless it says why."""
+"""What holds for every test of the repository: RONN opens no socket, so no test does unless it says why; and where CI
+is set, property tests draw the same examples each time."""
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 _LOCAL_PAIRS = getattr(socket, "AF_UNIX", None)
 _watching = False
