@@ -255,7 +255,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def soak(session: nox.Session) -> None:
-    """Sessions under load: bits, memory and processor time that must not change. ``-- --seconds 5`` for a short one."""
+    """Sessions under load for ten minutes: bits, memory, threads, files must not change. ``-- --ci``: one minute."""
     session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "benchmarks.soak", *session.posargs)
 

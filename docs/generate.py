@@ -375,12 +375,21 @@ def reference_page(module: str, title: str, about: str, more: dict[str, Sequence
     return page
 
 
+def soak_page() -> str:
+    sys.path.insert(0, str(DOCS))
+    try:
+        return str(importlib.import_module("soak").page())
+    finally:
+        sys.path.remove(str(DOCS))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "knobs.md": knobs_page,
     "passes.md": passes_page,
     "hooks.md": hooks_page,
     "operators.md": operators_page,
     "errors.md": errors_page,
+    "soak.md": soak_page,
     "options.md": options_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,

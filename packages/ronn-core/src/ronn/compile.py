@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
 
 from ronn import knobs
+from ronn.cached import cached_property
 from ronn.debug import say
 from ronn.errors import InternalError, ModelError, PlacementError, ProviderError, RonnError
 from ronn.ir.dims import Dim, Sym, substitute

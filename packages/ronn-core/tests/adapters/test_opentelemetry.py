@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import subprocess
 import sys
@@ -110,6 +111,22 @@ def test_runs_in_threads_nest_below_the_context_that_they_are_given(told: Collec
         for t in threads:
             t.join()
     assert {s.parent.span_id for s in told.spans("ronn.run")} == {request.get_span_context().span_id}
+
+
+def test_runs_of_asyncio_tasks_nest_below_their_own_requests(told: Collected) -> None:
+    session = ronn.Session(model(), providers=["reference"])
+
+    async def request(number: int) -> tuple[int, int]:
+        with told.tracer.start_as_current_span("request", attributes={"n": number}) as span:
+            await session.run_async(np.zeros(number, np.float32))
+            return number, span.get_span_context().span_id
+
+    async def main() -> list[tuple[int, int]]:
+        return await asyncio.gather(*(request(n) for n in (1, 2, 3)))
+
+    parents = dict(asyncio.run(main()))
+    found = {s.attributes["ronn.signature"]: s.parent.span_id for s in told.spans("ronn.run")}
+    assert found == {f"f32[{n}]": parent for n, parent in parents.items()}
 
 
 def test_failures_and_stops(told: Collected) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
+from ronn.cached import cached_property
 from ronn.records import dataclass, field
 from ronn_codegen.loops.language import LEAVES, Loop
 from ronn_codegen.native.declare import Signature

@@ -8,8 +8,8 @@ brings what was written once to other sizes.
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
-from functools import cached_property
 
+from ronn.cached import cached_property
 from ronn.records import dataclass
 from ronn_codegen.loops.kernel import LoopKernel
 from ronn_codegen.loops.language import BITS, PERIODS, Array, Loop, LoopError

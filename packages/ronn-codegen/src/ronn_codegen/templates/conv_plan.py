@@ -11,10 +11,11 @@ Nothing here needs a compiler: plans are made when a model is loaded.
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn.records import dataclass, replace
 from ronn_codegen.aligned import aligned_zeros
 from ronn_codegen.simd.target import Target

@@ -6,10 +6,10 @@ The input is ``[N, C/L, D, H, W, L/2]``, packed weights are ``[channel block][d]
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn.records import dataclass, replace
 from ronn_codegen.aligned import aligned_empty
 from ronn_codegen.templates.conv_plan import BLOCKED, ConvPlan, Group, ceil_div

@@ -10,10 +10,10 @@ The points of the transforms are 0, ±sqrt(1/2), ±sqrt(2) and infinity, whose r
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn.records import dataclass
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, ceil_div
 from ronn_codegen.tuned import tuned

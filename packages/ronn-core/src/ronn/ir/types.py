@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ronn.cached import cached_property
 from ronn.ir.dims import Dim, Shape, format_shape
 from ronn.records import dataclass
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ronn.cached import cached_property
 from ronn.records import dataclass
 
 if TYPE_CHECKING:

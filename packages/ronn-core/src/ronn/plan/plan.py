@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn.errors import CancelledError, ExecutionError, MemoryLimitError, ProviderError, RonnError
 from ronn.ir.graph import Value
 from ronn.mapped import files_of, for_runs

@@ -17,9 +17,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ronn.cached import cached_property
 from ronn.families import Families
 from ronn.ops.schema import OpSchema, schema_of
 from ronn.provider.contract import Call, CompiledPart, Device, No, Part, Provider, Support, Yes

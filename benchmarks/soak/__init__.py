@@ -1,0 +1,1 @@
+"""Sessions under load: what must hold however long it goes on."""
