@@ -110,6 +110,14 @@ def test_registered_body(apply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert apply(ALL, odd, takes="Add", compare=False).ops == ["me::Twice"]
 
 
+def test_a_composite_behind_a_long_chain(apply: Any) -> None:
+    length = 2000  # nodes: more than Python's limit on recursion
+    chain = "\n".join(f"%v{i + 1} = Neg(%v{i})" for i in range(length))
+    source = text(f"{chain}\n%y = Softplus(%v{length})", inputs="%v0: f32[3]")
+    done = apply(ALL, source, takes=everything_but("Softplus"), rtol=1e-6)
+    assert "Softplus" not in done.ops
+
+
 def test_operator_without_a_body() -> None:
     assert function_body(Node("Conv", version=22)) is None
 

@@ -127,10 +127,20 @@ def _runs(graph: Graph, inner: Node, context: PassContext, made: list[Node], dep
 
 def _constant(node: Node) -> bool:
     """Whether a node of a body hangs on constants alone (the folding pass then removes it)."""
-    return is_pure(node) and all(
-        v is None or v.data is not None or (v.producer is not None and v.producer is not node and _constant(v.producer))
-        for v in node.inputs
-    )
+    todo, seen = [node], {node}
+    while todo:
+        one = todo.pop()
+        if not is_pure(one):
+            return False
+        for value in one.inputs:
+            if value is None or value.data is not None:
+                continue
+            if value.producer is None:
+                return False
+            if value.producer not in seen:
+                seen.add(value.producer)
+                todo.append(value.producer)
+    return True
 
 
 def _undo(graph: Graph, node: Node, made: list[Node]) -> None:
