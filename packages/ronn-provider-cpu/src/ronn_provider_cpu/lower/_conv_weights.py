@@ -10,8 +10,9 @@ from ronn_codegen.aligned import aligned_empty, aligned_zeros
 from ronn_codegen.templates.conv_phases import Phase
 from ronn_codegen.templates.conv_plan import ConvPlan, WeightsOrder, pack_bias, pack_weights, usual_order
 from ronn_codegen.templates.pair_plan import PairPlan
-from ronn_codegen.templates.winograd_plan import WinogradPlan, pack_winograd
+from ronn_codegen.templates.winograd_plan import WinogradPlan
 from ronn_provider_cpu.lowering import Argument, Lowering, Operand
+from ronn_provider_cpu.progress import compile_progress
 
 _MODULE = "ronn_codegen.templates.conv"
 _ROUND = "ronn_codegen.templates.bf16"
@@ -72,11 +73,12 @@ def _packer(
 def winograd_weights(c: Lowering, plan: WinogradPlan, w: Operand) -> np.ndarray:
     """Constant weights, transformed."""
     library = c.context.library
-    missing = bool(library.missing([_MODULE]))
 
     def pack(weights: np.ndarray) -> np.ndarray:
-        if missing:
-            return pack_winograd(plan, weights)
+        # Not with NumPy while the kernels are not there yet: that would be other bits than later sessions have.
+        if library.missing([_MODULE]):
+            with compile_progress() as progress:
+                library.require([_MODULE], progress)
         given = np.ascontiguousarray(weights)
         packed = aligned_zeros((plan.packed_size,), np.float32)
         library.kernel(_MODULE, "winograd_pack")(
