@@ -9,6 +9,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 
 import ronn as ronn_package
+from ronn import plugins
 
 
 def test_convert_writes_checks_and_compares(ronn, classifier, tmp_path):
@@ -173,7 +174,8 @@ def test_values_that_overflow_are_named(ronn, tmp_path):
     onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8), model)
     np.savez(data, x=np.array([[1, 2, 3, 4]], np.float32))
     result = ronn("convert", model, "--weights", "float16", "--data", data)
-    assert result.code == 0  # RONN has float32 between products of float16; others have not
+    # The CPU provider has float32 between products of float16; the reference, alone in core's own tests, has not.
+    assert result.code == (0 if "cpu" in plugins.registry().names else 4)
     assert "%bigger of 'grows more' reaches 1.6e+05" in result.out and "--keep 'grows more'" in result.out
     kept = ("--keep", "grows more", "--keep", "shrinks")
     result = ronn("convert", model, "--weights", "float16", "--data", data, "--force", *kept)

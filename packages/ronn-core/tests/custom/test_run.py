@@ -477,7 +477,8 @@ def test_placement_tells_after_a_run_who_took_what_was_left_for_later(caplog):
     ]
     s = ronn.Session(model(nodes, outputs=[info("y", ["M"])]))
     before = {r.node: (r.provider, r.reason) for r in s.placement()}
-    assert before["Neg->%b"] == ("later", "placed when the model runs: the type of %a is not known before")
+    if "cpu" in s.providers:  # whose kernels go by types; the reference takes Neg of anything
+        assert before["Neg->%b"] == ("later", "placed when the model runs: the type of %a is not known before")
     s.run(X)
     after = {r.node: r.provider for r in s.placement()}
     assert "later" not in after.values()

@@ -67,7 +67,7 @@ FITTING: dict[str, tuple[list[np.ndarray | None], int, dict[str, Any]]] = {
     "DequantizeLinear": ([u(2, 3), f(3), u(3)], 1, {"axis": 1}),
     "MaxUnpool": ([f(1, 1, 2, 2), i(1, 1, 2, 2)], 1, {"kernel_shape": [2, 2]}),
     "RoiAlign": ([f(1, 2, 4, 4), f(3, 4), i(3)], 1, {}),
-    "NonMaxSuppression": ([f(1, 5, 4), f(1, 2, 5)], 1, {}),
+    "NonMaxSuppression": ([f(1, 5, 4), f(1, 2, 5), np.array([3]), f(1), f(1)], 1, {}),
     "Trilu": ([f(3, 3)], 1, {}),
     "TopK": ([f(5), np.array([2])], 2, {}),
 }
