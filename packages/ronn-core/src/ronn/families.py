@@ -17,24 +17,31 @@ class Families:
     def __init__(self, package: str, index: Mapping[str, str]) -> None:
         self._package = package
         self._homes: dict[str, list[str]] = {}
+        self._more: list[str] = []
         for module, operators in sorted(index.items()):
-            for operator in operators.split():
-                self._homes.setdefault(operator, []).append(module)
+            self._note(f"{package}.{module}", operators)
+
+    def add(self, module: str, operators: str) -> None:
+        """One more module, of any package, for the operators given as words: nothing else has them."""
+        self._more.append(module)
+        self._note(module, operators)
+
+    def _note(self, module: str, operators: str) -> None:
+        for operator in operators.split():
+            self._homes.setdefault(operator, []).append(module)
 
     def modules(self, domain: str, op: str) -> list[ModuleType]:
         """The modules that may have something for an operator, by name."""
         homes = self._homes.get(word(domain, op))
-        return self.all() if homes is None else [self._module(name) for name in homes]
+        return self.all() if homes is None else [import_module(name) for name in homes]
 
     def all(self) -> list[ModuleType]:
         """Every module, by name."""
         import pkgutil
 
         names = sorted(info.name for info in pkgutil.iter_modules(import_module(self._package).__path__))
-        return [self._module(name) for name in names if not name.startswith("_")]
-
-    def _module(self, name: str) -> ModuleType:
-        return import_module(f"{self._package}.{name}")
+        own = [f"{self._package}.{name}" for name in names if not name.startswith("_")]
+        return [import_module(name) for name in (*own, *self._more)]
 
 
 def word(domain: str, op: str) -> str:

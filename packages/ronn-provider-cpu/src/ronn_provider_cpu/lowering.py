@@ -476,6 +476,11 @@ def lower(
 _families = Families("ronn_provider_cpu.lower", LOWERINGS)
 
 
+def add_lowerings(module: str, operators: str) -> None:
+    """Has lowerings of another package found: ``module`` is imported for ``operators`` (words, as ``my.domain::Op``)."""
+    _families.add(module, operators)
+
+
 def table() -> Mapping[tuple[str, str], list[Entry]]:
     """Every lowering, by domain and operator."""
     _families.all()

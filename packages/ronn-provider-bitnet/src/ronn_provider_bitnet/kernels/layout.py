@@ -1,0 +1,60 @@
+"""The layout of weights of one and two bits for ``kernels.products``. Imports no compiler."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from ronn_codegen.simd.target import Target
+
+Array = np.ndarray
+
+
+@cache
+def panel_vectors(target: Target) -> int:
+    """Vectors of rows in a panel: as many sums as a product with one row of activations keeps."""
+    return 8 if target.registers >= 32 else 4
+
+
+@cache
+def panel_rows(target: Target) -> int:
+    return panel_vectors(target) * target.lanes(32)
+
+
+def step_of(bits: int) -> int:
+    """Elements of k that a 32-bit word holds the codes of."""
+    return 32 // bits
+
+
+def padded(group: int, bits: int) -> int:
+    """Elements of k that a group of ``group`` takes: whole words."""
+    step = step_of(bits)
+    return -(-group // step) * step
+
+
+def pack_codes(codes: Array, scales: Array, bits: int, group: int, rows: int) -> Array:
+    """Codes uint8[N, K] below ``2 ** bits`` and scales f32[N, groups] of ``group`` elements along K each, as int32.
+
+    Panels of ``rows`` rows; in each, group by group: the scales of the rows, then for every ``32 / bits`` elements of k
+    a word per row. Byte j of a word holds, from its lowest bits on, the codes of k = j, 4 + j, 8 + j ..., so that one
+    shift and one mask give the bytes of four neighbouring k. Rows are padded with scales of 0, groups with codes of 0.
+    """
+    n, k = codes.shape
+    groups, step = scales.shape[1], step_of(bits)
+    wide = padded(group, bits)
+    panels = -(-n // rows)
+    full = np.zeros((panels * rows, groups, wide), np.uint8)
+    for g in range(groups):
+        part = codes[:, g * group : min((g + 1) * group, k)]
+        full[:n, g, : part.shape[1]] = part
+    by_word = full.reshape(panels * rows, groups, wide // step, 8 // bits, 4)
+    words = np.zeros(by_word.shape[:3], np.uint32)
+    for i in range(8 // bits):
+        for j in range(4):
+            words |= by_word[..., i, j].astype(np.uint32) << np.uint32(8 * j + bits * i)
+    out = np.zeros((panels * rows, groups, 1 + wide // step), np.uint32)
+    out[:n, :, 0] = scales.astype(np.float32).view(np.uint32)
+    out[:, :, 1:] = words
+    laid = out.reshape(panels, rows, groups, -1).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(laid).view(np.int32).reshape(-1)

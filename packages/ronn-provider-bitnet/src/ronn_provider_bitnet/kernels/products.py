@@ -1,0 +1,217 @@
+"""Products of quantised activations with weights of one or two bits: exact integer sums, scaled at the end of a group.
+
+A lane is a row of weights, so there are no sums across lanes; the bytes of four neighbouring activations enter as one
+broadcast word. Codes are unsigned and what they stand for is ``code - zero`` (two bits) or ``2 * code - 1`` (one bit):
+``zero`` times the sum of the activations of a group comes off its sums, which are 32 bits wide and exact.
+
+Activations have one plane of signed bytes, or two of which the first counts 256 times: 16 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+from numba import njit
+
+from ronn_codegen.native.declare import native
+from ronn_codegen.simd.activation import activate
+from ronn_codegen.simd.dot import ByteDot
+from ronn_codegen.simd.emit import splat
+from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import (
+    I64,
+    at,
+    broadcast,
+    choose,
+    emitted,
+    i64,
+    load,
+    loop,
+    mask_of,
+    multiply_add,
+    pointer,
+    prefetch,
+    scaled,
+    store,
+)
+from ronn_codegen.simd.types import Vec
+from ronn_provider_bitnet.kernels.layout import panel_rows, panel_vectors, step_of
+
+_I32 = ir.IntType(32)
+_AHEAD = 4096  # bytes by which weights are asked for ahead
+
+
+def heights(target: Target, planes: int) -> tuple[tuple[int, int], ...]:
+    """Tiles as (rows of activations, vectors of weights): the first has a whole panel, others what registers hold."""
+    many = target.registers >= 32
+    whole = panel_vectors(target)
+    if planes == 2:
+        return ((1, whole), (2, whole // 2)) if many else ((1, whole),)
+    return ((1, whole), (2, whole // 2), (4, whole // 2), (5, whole // 2)) if many else ((1, whole), (2, whole // 2))
+
+
+def _tile(target: Target, bits: int, planes: int) -> Any:
+    """The intrinsic (which, groups, steps, a, plane, a_row, zeros, zeros_plane, zeros_row, packed, scale, bias, y,
+    y_row, columns): strides in bytes, ``steps`` words of a group; only the first ``columns`` columns are stored."""
+    lanes, bytes_dot = target.lanes(32), ByteDot(target)
+    floats, ints = Vec("f32", lanes), Vec("i32", lanes)
+    across, whole, step_k = 4 * lanes, panel_vectors(target), step_of(bits)
+    per, mask = 8 // bits, (1 << bits) - 1
+    codes_mask = mask * 0x01010101
+
+    def emit(
+        b: Any, which: Any, groups: Any, steps: Any, a: Any, plane: Any, a_row: Any, zeros: Any, zeros_plane: Any,
+        zeros_row: Any, packed: Any, scale: Any, bias: Any, y: Any, y_row: Any, columns: Any,
+    ) -> None:  # fmt: skip
+        def number(value: int) -> Any:
+            return splat(b, ir.Constant(_I32, value), lanes)
+
+        def places(base: Any, row: Any, plane_stride: Any, rows: int) -> list[Any]:
+            start = pointer(b, base)
+            return [at(b, at(b, start, scaled(b, row, r)), scaled(b, plane_stride, p))
+                    for r in range(rows) for p in range(planes)]  # fmt: skip
+
+        def rows_of(rows: int, vectors: int) -> None:
+            left = places(a, a_row, plane, rows)
+            corrections = places(zeros, zeros_row, zeros_plane, rows)
+            nothing = [[ir.Constant(floats.llvm, None) for _ in range(vectors)] for _ in range(rows)]
+
+            def group(_: Any, carried: Any) -> Any:
+                w, k, g, sums = carried
+                start = [[ir.Constant(ints.llvm, None) for _ in range(vectors)] for _ in left]
+
+                def step(_: Any, inner: Any) -> Any:
+                    w, k, dots = inner
+                    given = [load(b, ints, at(b, w, v * across)) for v in range(vectors)]
+                    if rows == 1:
+                        for v in range(0, vectors, max(1, 64 // across)):
+                            prefetch(b, at(b, w, _AHEAD + v * across))
+                    for i in range(per):
+                        bytes_ = [bytes_dot.weights(b, broadcast(b, ints, at(b, at(b, s, k), 4 * i))) for s in left]
+                        new: list[list[Any]] = [[] for _ in left]
+                        for v in range(vectors):
+                            code = given[v] if i == 0 else b.lshr(given[v], number(bits * i))
+                            codes = bytes_dot.activations(b, b.and_(code, number(codes_mask)))
+                            for r, one in enumerate(bytes_):
+                                new[r].append(bytes_dot.dot(b, dots[r][v], codes, one))
+                        dots = new
+                    return at(b, w, whole * across), b.add(k, i64(step_k)), dots
+
+                w1, k, dots = loop(b, steps, [at(b, w, whole * across), k, start], step)
+                out: list[list[Any]] = []
+                for r in range(rows):
+                    row = []
+                    for v in range(vectors):
+                        factor = load(b, floats, at(b, w, v * across))
+                        reals = []
+                        for p in range(planes):
+                            total = dots[planes * r + p][v]
+                            if bits == 1:
+                                total = b.add(total, total)
+                            off = broadcast(b, ints, at(b, corrections[planes * r + p], g))
+                            reals.append(b.sitofp(b.sub(total, off), floats.llvm))
+                        real = reals[0]
+                        if planes == 2:
+                            high = splat(b, ir.Constant(ir.FloatType(), 256.0), lanes)
+                            real = multiply_add(b, floats, reals[0], high, reals[1])
+                        row.append(multiply_add(b, floats, real, factor, sums[r][v]))
+                    out.append(row)
+                return w1, k, b.add(g, i64(4)), out
+
+            sums = loop(b, groups, [pointer(b, packed), i64(0), i64(0), nothing], group)[3]
+            for r in range(rows):
+                factor = broadcast(b, floats, at(b, pointer(b, scale), 4 * r))
+                to = at(b, pointer(b, y), scaled(b, y_row, r))
+                for v in range(vectors):
+                    begin = load(b, floats, at(b, pointer(b, bias), v * across))
+                    value = multiply_add(b, floats, sums[r][v], factor, begin)
+                    rest = b.sub(columns, I64(v * lanes))
+                    place = at(b, to, v * across)
+                    with b.if_else(b.icmp_signed(">=", rest, I64(lanes))) as (full, part):
+                        with full:
+                            store(b, floats, value, place)
+                        with part:
+                            store(b, floats, value, place, mask_of(b, rest, lanes))
+
+        choose(b, which, [partial(rows_of, rows, vectors) for rows, vectors in heights(target, planes)])
+
+    return emitted(f"bits{bits}_{planes}_{target.name}", " ".join(["i64"] * 15), emit)
+
+
+def _products(target: Target, bits: int, planes: int) -> Callable[..., None]:
+    tile, rows_in_panel, finish = _tile(target, bits, planes), panel_rows(target), activate(target.lanes(32))
+    shapes = heights(target, planes)
+    most, kinds = shapes[-1][0], len(shapes)
+    high2, high3 = (shapes[1][0] if kinds > 1 else 1), (shapes[2][0] if kinds > 2 else 1)
+    half = rows_in_panel // 2
+    step_k = step_of(bits)
+
+    @njit(error_model="numpy", nogil=True)
+    def run(
+        a: Any, m: Any, groups: Any, group: Any, n: Any, packed: Any, zeros: Any, scale: Any, bias: Any, y: Any,
+        mode: Any, p0: Any, p1: Any, worker: Any, workers: Any,
+    ) -> None:  # fmt: skip
+        steps = group // step_k
+        k = groups * group
+        plane, zeros_plane = m * k, 4 * m * groups
+        panels, units = (n + rows_in_panel - 1) // rows_in_panel, (m + most - 1) // most
+        size = 4 * rows_in_panel * groups * (1 + steps)
+        for work in range(panels * units * worker // workers, panels * units * (worker + 1) // workers):
+            p, row = work // units, work % units * most
+            last = min(row + most, m)
+            first_column = p * rows_in_panel
+            while row < last:
+                left = last - row
+                which, rows = 0, 1
+                if kinds > 3 and left >= most:
+                    which, rows = 3, most
+                elif kinds > 2 and left >= high3:
+                    which, rows = 2, high3
+                elif kinds > 1 and left >= high2:
+                    which, rows = 1, high2
+                at_a, at_zeros, at_scale = a + row * k, zeros + 4 * row * groups, scale + 4 * row
+                columns = n - first_column
+                to = y + 4 * (row * n + first_column)
+                tile(which, groups, steps, at_a, plane, k, at_zeros, zeros_plane, 4 * groups, packed + p * size,
+                     at_scale, bias + 4 * first_column, to, 4 * n, columns)  # fmt: skip
+                if which > 0 and columns > half:
+                    tile(which, groups, steps, at_a, plane, k, at_zeros, zeros_plane, 4 * groups,
+                         packed + p * size + 4 * half, at_scale, bias + 4 * (first_column + half), to + 4 * half,
+                         4 * n, columns - half)  # fmt: skip
+                if mode != 0:
+                    finish(mode, to, n, rows, min(columns, rows_in_panel), p0, p1)
+                row += rows
+
+    made: Callable[..., None] = run
+    return made
+
+
+@native("bits2_bytes(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def bits2_bytes(target: Target) -> Callable[..., None]:
+    """y[m, n] = scale[m] * (a @ weights) + bias of s8 a[m, groups * group] and two-bit weights (see ``layout``).
+
+    ``zeros`` is i32[m, groups]: zero times the sum of the activations. ``bias`` is padded to whole panels. ``mode``, p0
+    and p1 are an activation: see ``ronn_codegen.simd.modes``.
+    """
+    return _products(target, 2, 1)
+
+
+@native("bits2_words(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def bits2_words(target: Target) -> Callable[..., None]:
+    """As ``bits2_bytes``, with two planes a[2, m, groups * group] and zeros[2, m, groups]."""
+    return _products(target, 2, 2)
+
+
+@native("bits1_bytes(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def bits1_bytes(target: Target) -> Callable[..., None]:
+    """As ``bits2_bytes`` with weights of one bit, -1 and 1; ``zeros`` are the sums of the activations."""
+    return _products(target, 1, 1)
+
+
+@native("bits1_words(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def bits1_words(target: Target) -> Callable[..., None]:
+    """As ``bits1_bytes``, with two planes."""
+    return _products(target, 1, 2)

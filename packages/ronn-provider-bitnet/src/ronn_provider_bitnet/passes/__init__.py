@@ -1,0 +1,11 @@
+"""Passes of the bitnet provider, in the order in which they run, before those of the CPU provider."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ronn.passes.deferred import about
+
+_about = partial(about, __name__)
+
+PASSES = (_about("find-bits", "MatMul Gemm FusedMatMul FusedGemm", keeps_types=True, late=True),)

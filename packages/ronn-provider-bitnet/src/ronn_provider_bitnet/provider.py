@@ -1,0 +1,53 @@
+"""``BitnetProvider``: what the CPU provider runs, and weights of one and two bits in kernels of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ronn.families import Families
+from ronn.provider.contract import CompiledPart, Device, Part
+from ronn.provider.kernels import KernelSet
+from ronn_provider_cpu.index import KERNELS
+from ronn_provider_cpu.provider import CpuProvider
+
+if TYPE_CHECKING:
+    from ronn.passes.manager import Pass
+
+OPERATORS = "ronn.bitnet::BitLinear"
+NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", KERNELS)
+NUMPY_KERNELS.add("ronn_provider_bitnet.numpy_kernels", OPERATORS)
+
+
+@cache
+def _make_lowerings_known() -> None:
+    from ronn_provider_cpu.lowering import add_lowerings
+
+    add_lowerings("ronn_provider_bitnet.lower", OPERATORS)
+
+
+class BitnetProvider(CpuProvider):
+    """Runs whole models on the host CPU as the ``cpu`` provider does, but products with weights of one or two bits,
+    which its passes find, with kernels that read them as they are: one partition, one native call.
+
+    Options are those of the ``cpu`` provider.
+    """
+
+    name: ClassVar[str] = "bitnet"
+
+    def devices(self) -> Sequence[Device]:
+        (cpu,) = super().devices()
+        return (Device("bitnet", cpu.description),)
+
+    def passes(self, device: Device) -> Sequence[Pass]:
+        from ronn_provider_bitnet.passes import PASSES
+
+        return (*PASSES, *super().passes(device))
+
+    def kernels(self) -> KernelSet:
+        return KernelSet(families=NUMPY_KERNELS)
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        _make_lowerings_known()
+        return super().compile(part, device, options)
