@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -29,22 +30,28 @@ def bit_linear(c: Lowering) -> None:
     panel = panel_rows(c.machine.target)
     scales = scale.data
     assert scales is not None
+    given = c.input(4)
+    c.require(given is None or given.data is not None, "offsets are not constant")
+    offsets = None if given is None else given.data
+    digest = hashlib.blake2b(scales.tobytes() + (b"" if offsets is None else offsets.tobytes())).digest()
     packed = c.packed(
-        codes, ("bits", bits, group, panel, scales.tobytes()), lambda q: pack_codes(q, scales, bits, group, panel)
-    )
-    offsets = _bias(c, n, panel)
+        codes, ("bits", bits, group, panel, digest),
+        lambda q: pack_codes(q, scales, bits, group, panel, offsets),
+    )  # fmt: skip
+    bias = _bias(c, n, panel)
+    counts = 1 if bits == 1 or offsets is not None else zero
+    least = float(c.attr("least")) if planes == 1 else 0.0
     a, zeros = c.temp(planes * rows * groups * wide), c.temp(4 * planes * rows * groups)
     steps = c.temp(4 * rows)
     c.call(
         _ACTIVATIONS, "quantize_rows", x=x, m=rows, k=k, groups=groups, group=group, wide=wide, planes=planes,
-        zero=1 if bits == 1 else zero, least=float(c.attr("least")) if planes == 1 else 0.0, a=a, zeros=zeros,
-        scale=steps, chunks=rows, cost=30 + x.size / 8, bytes=5 * x.size,
+        zero=counts, least=least, a=a, zeros=zeros, scale=steps, chunks=rows, cost=30 + x.size / 8, bytes=5 * x.size,
     )  # fmt: skip
     mode, p0, p1 = epilogue(c, None).mode
-    flops = 2 * rows * k * n
+    form, flops = "bits" if offsets is None else "affine", 2 * rows * k * n
     c.call(
-        _PRODUCTS, f"bits{bits}_{'bytes' if planes == 1 else 'words'}", a=a, m=rows, groups=groups, group=wide, n=n,
-        packed=packed, zeros=zeros, scale=steps, bias=offsets, y=y, mode=mode, p0=p0, p1=p1,
+        _PRODUCTS, f"{form}{bits}_{'bytes' if planes == 1 else 'words'}", a=a, m=rows, groups=groups, group=wide, n=n,
+        packed=packed, zeros=zeros, scale=steps, bias=bias, y=y, mode=mode, p0=p0, p1=p1,
         chunks=-(-n // panel) * -(-rows // _TILE_ROWS),
         cost=50 + max(packed.nbytes / _BYTES_PER_NS, planes * flops / _DOTS_PER_NS), flops=flops,
         bytes=packed.nbytes + x.size * planes + y.nbytes,

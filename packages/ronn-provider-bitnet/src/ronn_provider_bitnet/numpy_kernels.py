@@ -38,16 +38,20 @@ def bit_linear(
 ) -> Callable[..., Array]:
     act = activation(ctx.attr("activation"), () if activation_params is None else activation_params)
 
-    def call(x: Array, codes: Array, scale: Array, bias: Array | None = None) -> Array:
+    def call(
+        x: Array, codes: Array, scale: Array, bias: Array | None = None, offset: Array | None = None
+    ) -> Array:
         n, k = codes.shape
         rows = x.reshape(-1, k)
         whole, step = quantised(rows, planes, least)
-        weights = integers(codes, bits, zero)
+        weights = integers(codes, bits, zero) if offset is None else codes.astype(np.int64)
         y = np.zeros((len(rows), n), np.float32)
         width = group if group else max(k, 1)
         for g in range(scale.shape[1]):
             part = slice(g * width, (g + 1) * width)
             y += (whole[:, part] @ weights[:, part].T).astype(np.float32) * scale[:, g]
+            if offset is not None:
+                y += whole[:, part].sum(axis=1, keepdims=True).astype(np.float32) * offset[:, g]
         y *= step
         if bias is not None:
             y += bias

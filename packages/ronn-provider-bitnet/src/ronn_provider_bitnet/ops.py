@@ -1,8 +1,9 @@
 """``BitLinear`` of the ``ronn.bitnet`` domain: a product of quantised activations with weights of one or two bits.
 
-``BitLinear(x, codes, scale, bias?)``: ``activation(q(x) @ w.T + bias)`` of float32 ``x[..., K]``, codes u8[N, K] (below
-``2 ** bits``), float32 ``scale[N, groups]`` for groups of ``group`` elements along K (the last may be shorter; 0: one
-group) and bias ``[N]``. ``w`` is ``(code - zero) * scale`` with two bits and ``(2 * code - 1) * scale`` with one.
+``BitLinear(x, codes, scale, bias?, offset?)``: ``activation(q(x) @ w.T + bias)`` of float32 ``x[..., K]``, codes
+u8[N, K] (below ``2 ** bits``), float32 ``scale[N, groups]`` for groups of ``group`` elements along K (the last may be
+shorter; 0: one group) and bias ``[N]``. ``w`` is ``(code - zero) * scale`` with two bits (``code * scale + offset``
+where there is an ``offset[N, groups]``) and ``(2 * code - 1) * scale`` with one.
 
 ``q`` rounds each row of x to ``planes`` signed bytes: with one to ``round(x * s) / s``, s = 127 / max(largest absolute
 value of the row, least), as BitNet does (Wang et al., 2023, and b1.58, Ma et al., 2024); with two to 16 bits, s = 32639
@@ -23,7 +24,7 @@ BIT_LINEAR = OpSchema(
     DOMAIN, "BitLinear", 1,
     (
         Formal("x", _FLOAT), Formal("codes", "tensor(uint8)"), Formal("scale", _FLOAT),
-        Formal("bias", _FLOAT, optional=True),
+        Formal("bias", _FLOAT, optional=True), Formal("offset", _FLOAT, optional=True),
     ),
     (Formal("y", _FLOAT),),
     defaults={"zero": 1, "group": 0, "planes": 1, "least": 1e-5, "activation": "", "activation_params": []},
@@ -32,7 +33,7 @@ BIT_LINEAR = OpSchema(
         "activation_params": "FLOATS",
     },
     required=frozenset({"bits"}),
-    min_inputs=3, max_inputs=4,
+    min_inputs=3, max_inputs=5,
 )  # fmt: skip
 
 register_schema(BIT_LINEAR)

@@ -33,10 +33,13 @@ def padded(group: int, bits: int) -> int:
     return -(-group // step) * step
 
 
-def pack_codes(codes: Array, scales: Array, bits: int, group: int, rows: int) -> Array:
+def pack_codes(
+    codes: Array, scales: Array, bits: int, group: int, rows: int, offsets: Array | None = None
+) -> Array:
     """Codes uint8[N, K] below ``2 ** bits`` and scales f32[N, groups] of ``group`` elements along K each, as int32.
 
-    Panels of ``rows`` rows; in each, group by group: the scales of the rows, then for every ``32 / bits`` elements of k
+    Panels of ``rows`` rows; in each, group by group: the scales of the rows, their ``offsets`` where these are given
+    (f32[N, groups]), then for every ``32 / bits`` elements of k
     a word per row. Byte j of a word holds, from its lowest bits on, the codes of k = j, 4 + j, 8 + j ..., so that one
     shift and one mask give the bytes of four neighbouring k. Rows are padded with scales of 0, groups with codes of 0.
     """
@@ -53,8 +56,10 @@ def pack_codes(codes: Array, scales: Array, bits: int, group: int, rows: int) ->
     for i in range(8 // bits):
         for j in range(4):
             words |= by_word[..., i, j].astype(np.uint32) << np.uint32(8 * j + bits * i)
-    out = np.zeros((panels * rows, groups, 1 + wide // step), np.uint32)
-    out[:n, :, 0] = scales.astype(np.float32).view(np.uint32)
-    out[:, :, 1:] = words
+    facts = [scales] if offsets is None else [scales, offsets]
+    out = np.zeros((panels * rows, groups, len(facts) + wide // step), np.uint32)
+    for i, fact in enumerate(facts):
+        out[:n, :, i] = np.ascontiguousarray(fact, np.float32).view(np.uint32)
+    out[:, :, len(facts) :] = words
     laid = out.reshape(panels, rows, groups, -1).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(laid).view(np.int32).reshape(-1)

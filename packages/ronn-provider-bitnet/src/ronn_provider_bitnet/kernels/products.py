@@ -2,7 +2,8 @@
 
 A lane is a row of weights, so there are no sums across lanes; the bytes of four neighbouring activations enter as one
 broadcast word. Codes are unsigned and what they stand for is ``code - zero`` (two bits) or ``2 * code - 1`` (one bit):
-``zero`` times the sum of the activations of a group comes off its sums, which are 32 bits wide and exact.
+``zero`` times the sum of the activations of a group comes off its sums, which are 32 bits wide and exact. Where every
+row and group has a zero point of its own, it comes in as a real number: ``code * scale + offset``.
 
 Activations have one plane of signed bytes, or two of which the first counts 256 times: 16 bits.
 """
@@ -53,12 +54,13 @@ def heights(target: Target, planes: int) -> tuple[tuple[int, int], ...]:
     return ((1, whole), (2, whole // 2), (4, whole // 2), (5, whole // 2)) if many else ((1, whole), (2, whole // 2))
 
 
-def _tile(target: Target, bits: int, planes: int) -> Any:
+def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
     """The intrinsic (which, groups, steps, a, plane, a_row, zeros, zeros_plane, zeros_row, packed, scale, bias, y,
     y_row, columns): strides in bytes, ``steps`` words of a group; only the first ``columns`` columns are stored."""
     lanes, bytes_dot = target.lanes(32), ByteDot(target)
     floats, ints = Vec("f32", lanes), Vec("i32", lanes)
     across, whole, step_k = 4 * lanes, panel_vectors(target), step_of(bits)
+    facts = 2 if affine else 1
     per, mask = 8 // bits, (1 << bits) - 1
     codes_mask = mask * 0x01010101
 
@@ -73,6 +75,14 @@ def _tile(target: Target, bits: int, planes: int) -> Any:
             start = pointer(b, base)
             return [at(b, at(b, start, scaled(b, row, r)), scaled(b, plane_stride, p))
                     for r in range(rows) for p in range(planes)]  # fmt: skip
+
+        def real(parts: list[Any]) -> Any:
+            """One or two planes of integers as a real number."""
+            low = b.sitofp(parts[-1], floats.llvm)
+            if planes == 1:
+                return low
+            high = splat(b, ir.Constant(ir.FloatType(), 256.0), lanes)
+            return multiply_add(b, floats, b.sitofp(parts[0], floats.llvm), high, low)
 
         def rows_of(rows: int, vectors: int) -> None:
             left = places(a, a_row, plane, rows)
@@ -100,24 +110,23 @@ def _tile(target: Target, bits: int, planes: int) -> Any:
                         dots = new
                     return at(b, w, whole * across), b.add(k, i64(step_k)), dots
 
-                w1, k, dots = loop(b, steps, [at(b, w, whole * across), k, start], step)
+                w1, k, dots = loop(b, steps, [at(b, w, facts * whole * across), k, start], step)
+                offs = [broadcast(b, ints, at(b, c, g)) for c in corrections]
                 out: list[list[Any]] = []
                 for r in range(rows):
                     row = []
                     for v in range(vectors):
                         factor = load(b, floats, at(b, w, v * across))
-                        reals = []
-                        for p in range(planes):
-                            total = dots[planes * r + p][v]
-                            if bits == 1:
-                                total = b.add(total, total)
-                            off = broadcast(b, ints, at(b, corrections[planes * r + p], g))
-                            reals.append(b.sitofp(b.sub(total, off), floats.llvm))
-                        real = reals[0]
-                        if planes == 2:
-                            high = splat(b, ir.Constant(ir.FloatType(), 256.0), lanes)
-                            real = multiply_add(b, floats, reals[0], high, reals[1])
-                        row.append(multiply_add(b, floats, real, factor, sums[r][v]))
+                        own = [planes * r + p for p in range(planes)]
+                        totals = [dots[i][v] for i in own]
+                        if not affine:
+                            totals = [b.sub(b.add(t, t) if bits == 1 else t, offs[i])
+                                      for t, i in zip(totals, own, strict=True)]  # fmt: skip
+                        value = multiply_add(b, floats, real(totals), factor, sums[r][v])
+                        if affine:
+                            offset = load(b, floats, at(b, w, (whole + v) * across))
+                            value = multiply_add(b, floats, real([offs[i] for i in own]), offset, value)
+                        row.append(value)
                     out.append(row)
                 return w1, k, b.add(g, i64(4)), out
 
@@ -138,11 +147,12 @@ def _tile(target: Target, bits: int, planes: int) -> Any:
 
         choose(b, which, [partial(rows_of, rows, vectors) for rows, vectors in heights(target, planes)])
 
-    return emitted(f"bits{bits}_{planes}_{target.name}", " ".join(["i64"] * 15), emit)
+    return emitted(f"bits{bits}_{planes}_{int(affine)}_{target.name}", " ".join(["i64"] * 15), emit)
 
 
-def _products(target: Target, bits: int, planes: int) -> Callable[..., None]:
-    tile, rows_in_panel, finish = _tile(target, bits, planes), panel_rows(target), activate(target.lanes(32))
+def _products(target: Target, bits: int, planes: int, affine: bool = False) -> Callable[..., None]:
+    tile, rows_in_panel, finish = _tile(target, bits, planes, affine), panel_rows(target), activate(target.lanes(32))
+    facts = 2 if affine else 1
     shapes = heights(target, planes)
     most, kinds = shapes[-1][0], len(shapes)
     high2, high3 = (shapes[1][0] if kinds > 1 else 1), (shapes[2][0] if kinds > 2 else 1)
@@ -158,7 +168,7 @@ def _products(target: Target, bits: int, planes: int) -> Callable[..., None]:
         k = groups * group
         plane, zeros_plane = m * k, 4 * m * groups
         panels, units = (n + rows_in_panel - 1) // rows_in_panel, (m + most - 1) // most
-        size = 4 * rows_in_panel * groups * (1 + steps)
+        size = 4 * rows_in_panel * groups * (facts + steps)
         for work in range(panels * units * worker // workers, panels * units * (worker + 1) // workers):
             p, row = work // units, work % units * most
             last = min(row + most, m)
@@ -203,6 +213,18 @@ def bits2_bytes(target: Target) -> Callable[..., None]:
 def bits2_words(target: Target) -> Callable[..., None]:
     """As ``bits2_bytes``, with two planes a[2, m, groups * group] and zeros[2, m, groups]."""
     return _products(target, 2, 2)
+
+
+@native("affine2_bytes(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def affine2_bytes(target: Target) -> Callable[..., None]:
+    """As ``bits2_bytes`` with an offset for each row and group; ``zeros`` are the sums of the activations."""
+    return _products(target, 2, 1, affine=True)
+
+
+@native("affine2_words(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")
+def affine2_words(target: Target) -> Callable[..., None]:
+    """As ``affine2_bytes``, with two planes."""
+    return _products(target, 2, 2, affine=True)
 
 
 @native("bits1_bytes(a, m, groups, group, n, packed, zeros, scale, bias, y, mode, p0: f32, p1: f32)")

@@ -8,4 +8,7 @@ from ronn.passes.deferred import about
 
 _about = partial(about, __name__)
 
-PASSES = (_about("find-bits", "MatMul Gemm FusedMatMul FusedGemm", keeps_types=True, late=True),)
+PASSES = (
+    _about("take-bits", "MatMulNBits DequantizeLinear", keeps_types=True, late=True),
+    _about("find-bits", "MatMul Gemm FusedMatMul FusedGemm", keeps_types=True, late=True),
+)

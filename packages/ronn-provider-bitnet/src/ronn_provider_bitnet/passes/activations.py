@@ -52,6 +52,13 @@ def quantised(value: Value) -> Quantised | None:
     return Quantised(x, least, (last, clip, rounded, scaled, *nodes))
 
 
+def taken(x: Value, planes: int, least: float) -> tuple[Value, int, float, list[Node]]:
+    """What a product of ``x`` quantises: the source of a quantiser that is there already, with one plane and its
+    ``least``, and its nodes; else ``x`` itself with what is given."""
+    found = quantised(x)
+    return (x, planes, least, []) if found is None else (found.source, 1, found.least, list(found.nodes))
+
+
 def _limits(clip: Node) -> bool:
     low, high = (_number(clip.input(i)) for i in (1, 2))
     return low == -128.0 and high == 127.0

@@ -13,7 +13,7 @@ from ronn.passes.edit import Builder, attr, const, graphs
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
 from ronn_provider_bitnet.ops import DOMAIN
-from ronn_provider_bitnet.passes.activations import Quantised, quantised
+from ronn_provider_bitnet.passes.activations import taken
 
 GROUPS = (0, 256, 128, 64, 32)
 """Elements along K that may share a scale, the largest first; 0 stands for a whole row."""
@@ -103,8 +103,7 @@ def _rewrite(graph: Graph, node: Node, context: PassContext) -> bool:
 def _replace(
     graph: Graph, node: Node, x: Value, bias: Value | None, found: Bits, context: PassContext
 ) -> bool:
-    given = quantised(x)
-    source, planes, least, old = (x, 2, 0.0, []) if given is None else _taken(given)
+    source, planes, least, old = taken(x, 2, 0.0)
     builder = Builder(graph, node, context)
     codes, scale = builder.constant(found.codes, "codes"), builder.constant(found.scale, "scale")
     added = None if bias is None else builder.constant(np.asarray(bias.data).reshape(-1), "bias")
@@ -114,7 +113,3 @@ def _replace(
     }  # fmt: skip
     inputs = [source, codes, scale, added]
     return offer_instead(builder, node, [node, *old], "BitLinear", inputs, attributes, domain=DOMAIN)
-
-
-def _taken(given: Quantised) -> tuple[Value, int, float, list[Node]]:
-    return given.source, 1, given.least, list(given.nodes)

@@ -1,0 +1,141 @@
+"""MatMulNBits and DequantizeLinear with weights of two bits, against ONNX Runtime and against float products."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+import ronn
+
+ort = pytest.importorskip("onnxruntime")
+R = np.random.default_rng
+
+
+def nbits(k, n, block, *, zeros=None, level=0, bias=False, seed=0):
+    """The model, and its weights as f32[K, N]."""
+    r = R(seed)
+    blocks = -(-k // block)
+    codes = r.integers(0, 4, (n, blocks * block)).astype(np.uint8)
+    scale = r.uniform(0.01, 0.1, (n, blocks)).astype(np.float32)
+    packed = sum(codes.reshape(n, blocks, block // 4, 4)[..., i] << (2 * i) for i in range(4)).astype(np.uint8)
+    inits = [nh.from_array(packed, "b"), nh.from_array(scale.reshape(-1), "s")]
+    names = ["x", "b", "s", "", "", ""]
+    zero = np.full((n, blocks), 2.0)
+    if zeros == "packed":
+        given = r.integers(0, 4, (n, -(-blocks // 4) * 4)).astype(np.uint8)
+        zero = given[:, :blocks].astype(np.float64)
+        bytes_ = sum(given.reshape(n, -1, 4)[..., i] << (2 * i) for i in range(4)).astype(np.uint8)
+        inits.append(nh.from_array(bytes_.reshape(-1), "z"))
+        names[3] = "z"
+    elif zeros == "float":
+        zero = r.uniform(0, 3, (n, blocks)).astype(np.float32)
+        inits.append(nh.from_array(zero.reshape(-1), "z"))
+        names[3] = "z"
+    added = r.standard_normal(n).astype(np.float32)
+    if bias:
+        inits.append(nh.from_array(added, "c"))
+        names[5] = "c"
+    while not names[-1]:
+        names.pop()
+    node = h.make_node(
+        "MatMulNBits", names, ["y"], domain="com.microsoft", K=k, N=n, bits=2, block_size=block, accuracy_level=level
+    )
+    graph = h.make_graph(
+        [node], "g", [h.make_tensor_value_info("x", T.FLOAT, ["M", k])],
+        [h.make_tensor_value_info("y", T.FLOAT, ["M", n])], inits,
+    )  # fmt: skip
+    imports = [h.make_opsetid("", 20), h.make_opsetid("com.microsoft", 1)]
+    model = h.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString()
+    w = ((codes.reshape(n, blocks, block) - zero[..., None]) * scale[..., None]).reshape(n, -1)[:, :k].T
+    return model, w, added if bias else 0
+
+
+def made(session):
+    return [n.op for n in session._base.assigned()]
+
+
+@pytest.mark.parametrize("zeros", [None, "packed", "float"])
+@pytest.mark.parametrize(("k", "block"), [(128, 32), (256, 64), (160, 32), (144, 16)])
+def test_nbits_of_two_bits(k, block, zeros):
+    model, w, bias = nbits(k, 50, block, zeros=zeros, bias=True, seed=k)
+    session = ronn.Session(model, providers=["bitnet"])
+    for m in (1, 4, 7):
+        x = R(m).standard_normal((m, k)).astype(np.float32)
+        expected = x @ w + bias
+        assert np.abs(session.run(x)[0] - expected).max() < 2e-4 * np.abs(expected).max()
+    assert made(session) == ["BitLinear"]
+
+
+def test_nbits_as_onnxruntime_has_it():
+    model, _, _ = nbits(256, 64, 32, seed=4)
+    x = R(1).standard_normal((5, 256)).astype(np.float32)
+    theirs = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    ours = ronn.Session(model, providers=["bitnet"]).run(x)[0]
+    assert np.abs(ours - theirs).max() < 2e-4 * np.abs(theirs).max()
+
+
+def test_accuracy_level_4_allows_bytes():
+    model, w, _ = nbits(256, 64, 64, level=4)
+    session = ronn.Session(model, providers=["bitnet"])
+    x = R(1).standard_normal((5, 256)).astype(np.float32)
+    expected = x @ w
+    assert np.abs(session.run(x)[0] - expected).max() < 2e-2 * np.abs(expected).max()
+    (node,) = session._base.assigned()
+    assert node.attributes["planes"] == 1
+
+
+@pytest.mark.parametrize("kind", ["int2", "uint2", "int4", "int8"])
+@pytest.mark.parametrize("how", ["tensor", "column", "block"])
+@pytest.mark.parametrize("with_zero", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_integers_behind_dequantize_linear(kind, how, with_zero, transposed):
+    k, n, block = 128, 48, 32
+    r = R(3)
+    dtype = np.dtype(getattr(ml_dtypes, kind)) if kind != "int8" else np.dtype(np.int8)
+    low, high = (0, 3) if kind == "uint2" else (-2, 1)
+    q = r.integers(low, high + 1, (k, n))
+    shape = {"tensor": (), "column": (n,), "block": (k // block, n)}[how]
+    scale = np.asarray(r.uniform(0.5, 2, shape), np.float32)
+    zero = r.integers(low, high + 1, shape) if with_zero else np.zeros(shape, np.int64)
+    each = (lambda a: np.repeat(a, block, axis=0)) if how == "block" else (lambda a: a)
+    w = (q - each(zero)) * each(scale)
+    given, s, z, axis = q, scale, zero, {"tensor": 1, "column": 1, "block": 0}[how]
+    if transposed:
+        given, axis = q.T, 1 - axis
+        s, z = (s.T, z.T) if how == "block" else (s, z)
+    inits = [nh.from_array(np.ascontiguousarray(given).astype(dtype), "q"), nh.from_array(np.ascontiguousarray(s), "s")]
+    names = ["q", "s"]
+    if with_zero:
+        inits.append(nh.from_array(np.ascontiguousarray(z).astype(dtype), "z"))
+        names.append("z")
+    nodes = [
+        h.make_node("DequantizeLinear", names, ["w"], axis=axis, **({"block_size": block} if how == "block" else {})),
+        h.make_node("Gemm", ["x", "w"], ["y"], transB=int(transposed)),
+    ]
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", T.FLOAT, ["M", k])],
+        [h.make_tensor_value_info("y", T.FLOAT, ["M", n])], inits,
+    )  # fmt: skip
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 25)], ir_version=13).SerializeToString()
+    session = ronn.Session(model, providers=["bitnet"])
+    x = r.standard_normal((6, k)).astype(np.float32)
+    expected = x @ w
+    assert np.abs(session.run(x)[0] - expected).max() < 2e-4 * np.abs(expected).max()
+    assert made(session) == ["BitLinear"]
+
+
+def test_weights_of_many_values_stay_where_they_are():
+    q = R(0).integers(-8, 8, (64, 48)).astype(np.int8)
+    graph = h.make_graph(
+        [h.make_node("DequantizeLinear", ["q", "s"], ["w"]), h.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [h.make_tensor_value_info("x", T.FLOAT, ["M", 64])], [h.make_tensor_value_info("y", T.FLOAT, ["M", 48])],
+        [nh.from_array(q, "q"), nh.from_array(np.float32(0.5).reshape(()), "s")],
+    )  # fmt: skip
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 20)], ir_version=9).SerializeToString()
+    session = ronn.Session(model, providers=["bitnet"])
+    session.run(np.ones((1, 64), np.float32))
+    assert "BitLinear" not in made(session)
