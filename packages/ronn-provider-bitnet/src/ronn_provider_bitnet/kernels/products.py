@@ -19,7 +19,6 @@ from numba import njit
 
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd.activation import activate
-from ronn_codegen.simd.dot import ByteDot
 from ronn_codegen.simd.emit import splat
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import (
@@ -34,15 +33,12 @@ from ronn_codegen.simd.tile import (
     mask_of,
     multiply_add,
     pointer,
-    prefetch,
     scaled,
     store,
 )
 from ronn_codegen.simd.types import Vec
+from ronn_provider_bitnet.kernels.dots import CodeDots
 from ronn_provider_bitnet.kernels.layout import panel_rows, panel_vectors, step_of
-
-_I32 = ir.IntType(32)
-_AHEAD = 4096  # bytes by which weights are asked for ahead
 
 
 def heights(target: Target, planes: int) -> tuple[tuple[int, int], ...]:
@@ -57,20 +53,15 @@ def heights(target: Target, planes: int) -> tuple[tuple[int, int], ...]:
 def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
     """The intrinsic (which, groups, steps, a, plane, a_row, zeros, zeros_plane, zeros_row, packed, scale, bias, y,
     y_row, columns): strides in bytes, ``steps`` words of a group; only the first ``columns`` columns are stored."""
-    lanes, bytes_dot = target.lanes(32), ByteDot(target)
+    lanes, code_dots = target.lanes(32), CodeDots(target, bits)
     floats, ints = Vec("f32", lanes), Vec("i32", lanes)
-    across, whole, step_k = 4 * lanes, panel_vectors(target), step_of(bits)
+    across, whole = 4 * lanes, panel_vectors(target)
     facts = 2 if affine else 1
-    per, mask = 8 // bits, (1 << bits) - 1
-    codes_mask = mask * 0x01010101
 
     def emit(
         b: Any, which: Any, groups: Any, steps: Any, a: Any, plane: Any, a_row: Any, zeros: Any, zeros_plane: Any,
         zeros_row: Any, packed: Any, scale: Any, bias: Any, y: Any, y_row: Any, columns: Any,
     ) -> None:  # fmt: skip
-        def number(value: int) -> Any:
-            return splat(b, ir.Constant(_I32, value), lanes)
-
         def places(base: Any, row: Any, plane_stride: Any, rows: int) -> list[Any]:
             start = pointer(b, base)
             return [at(b, at(b, start, scaled(b, row, r)), scaled(b, plane_stride, p))
@@ -91,26 +82,7 @@ def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
 
             def group(_: Any, carried: Any) -> Any:
                 w, k, g, sums = carried
-                start = [[ir.Constant(ints.llvm, None) for _ in range(vectors)] for _ in left]
-
-                def step(_: Any, inner: Any) -> Any:
-                    w, k, dots = inner
-                    given = [load(b, ints, at(b, w, v * across)) for v in range(vectors)]
-                    if rows == 1:
-                        for v in range(0, vectors, max(1, 64 // across)):
-                            prefetch(b, at(b, w, _AHEAD + v * across))
-                    for i in range(per):
-                        bytes_ = [bytes_dot.weights(b, broadcast(b, ints, at(b, at(b, s, k), 4 * i))) for s in left]
-                        new: list[list[Any]] = [[] for _ in left]
-                        for v in range(vectors):
-                            code = given[v] if i == 0 else b.lshr(given[v], number(bits * i))
-                            codes = bytes_dot.activations(b, b.and_(code, number(codes_mask)))
-                            for r, one in enumerate(bytes_):
-                                new[r].append(bytes_dot.dot(b, dots[r][v], codes, one))
-                        dots = new
-                    return at(b, w, whole * across), b.add(k, i64(step_k)), dots
-
-                w1, k, dots = loop(b, steps, [at(b, w, facts * whole * across), k, start], step)
+                w1, k, dots = code_dots.sums(b, steps, at(b, w, facts * whole * across), k, left, vectors)
                 offs = [broadcast(b, ints, at(b, c, g)) for c in corrections]
                 out: list[list[Any]] = []
                 for r in range(rows):

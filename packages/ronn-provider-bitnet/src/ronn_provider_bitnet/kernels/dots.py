@@ -1,0 +1,111 @@
+"""Dots of codes with bytes of activations, word after word: the inner loop of ``kernels.products``.
+
+Where the processor has no dot of four bytes, products of pairs add up in 16 bits (codes are small), and are widened
+before they could overflow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from ronn_codegen.simd.dot import ByteDot
+from ronn_codegen.simd.emit import llvm_call, splat
+from ronn_codegen.simd.target import Target
+from ronn_codegen.simd.tile import at, broadcast, i64, load, loop, prefetch
+from ronn_codegen.simd.types import Vec
+from ronn_provider_bitnet.kernels.layout import panel_vectors, step_of
+
+_I32 = ir.IntType(32)
+_AHEAD = 4096  # bytes by which weights are asked for ahead
+_MOST_16 = 32767
+_LARGEST = 128  # absolute value of an activation
+
+
+class CodeDots:
+    """Emits the sums over the words of a group, for some rows of activations by some vectors of rows of weights."""
+
+    def __init__(self, target: Target, bits: int) -> None:
+        self.lanes, self.bits = target.lanes(32), bits
+        self.ints = Vec("i32", self.lanes)
+        self.whole, self.per, self.step_k = panel_vectors(target), 8 // bits, step_of(bits)
+        self.across = 4 * self.lanes
+        self._bytes = ByteDot(target)
+        self._pairs = target.name == "avx2" and not self._bytes.native
+        self._halves = ir.VectorType(ir.IntType(16), 2 * self.lanes)
+        self._quarters = ir.VectorType(ir.IntType(8), 4 * self.lanes)
+
+    def sums(self, b: Any, steps: Any, w: Any, k: Any, left: list[Any], vectors: int) -> list[Any]:
+        """[w, k, sums] behind ``steps`` words from ``w`` on; ``left`` are the places of the rows of activations."""
+        start = [[ir.Constant(self.ints.llvm, None) for _ in range(vectors)] for _ in left]
+        if self._pairs:
+            return self._in_halves(b, steps, w, k, left, start)
+
+        def step(_: Any, carried: Any) -> Any:
+            w, k, dots = carried
+
+            def add(sums: Any, codes: Any, given: Any) -> Any:
+                return self._bytes.dot(b, sums, self._bytes.activations(b, codes), given)
+
+            dots = self._word(b, w, k, left, dots, add, lambda given: self._bytes.weights(b, given))
+            return at(b, w, self.whole * self.across), b.add(k, i64(self.step_k)), dots
+
+        found: list[Any] = loop(b, steps, [w, k, start], step)
+        return found
+
+    def _word(self, b: Any, w: Any, k: Any, left: list[Any], dots: Any, add: Any, prepare: Any) -> Any:
+        """The dots of one word of each row of weights."""
+        vectors = len(dots[0])
+        given = [load(b, self.ints, at(b, w, v * self.across)) for v in range(vectors)]
+        if len(left) == 1:
+            for v in range(0, vectors, max(1, 64 // self.across)):
+                prefetch(b, at(b, w, _AHEAD + v * self.across))
+        mask = self._number(b, ((1 << self.bits) - 1) * 0x01010101)
+        for i in range(self.per):
+            bytes_ = [prepare(broadcast(b, self.ints, at(b, at(b, s, k), 4 * i))) for s in left]
+            new: list[list[Any]] = [[] for _ in left]
+            for v in range(vectors):
+                code = given[v] if i == 0 else b.lshr(given[v], self._number(b, self.bits * i))
+                codes = b.and_(code, mask)
+                for r, one in enumerate(bytes_):
+                    new[r].append(add(dots[r][v], codes, one))
+            dots = new
+        return dots
+
+    def _in_halves(self, b: Any, steps: Any, w: Any, k: Any, left: list[Any], start: Any) -> list[Any]:
+        """The same with 16-bit sums of pairs, widened after as many words as can never overflow."""
+        safe = _MOST_16 // (self.per * 2 * ((1 << self.bits) - 1) * _LARGEST)
+        vectors = len(start[0])
+        ones = ir.Constant(self._halves, [1] * (2 * self.lanes))
+        name = "llvm.x86.avx2.pmadd.wd"
+
+        def chunk(i: Any, carried: Any) -> Any:
+            w, k, dots = carried
+            rest = b.sub(steps, b.mul(i, i64(safe)))
+            count = b.select(b.icmp_signed("<", rest, i64(safe)), rest, i64(safe))
+            halves = [[ir.Constant(self._halves, None) for _ in range(vectors)] for _ in left]
+
+            def step(_: Any, inner: Any) -> Any:
+                w, k, halves = inner
+
+                def add(sums: Any, codes: Any, given: Any) -> Any:
+                    operands = (b.bitcast(codes, self._quarters), b.bitcast(given, self._quarters))
+                    return b.add(sums, llvm_call(b, "llvm.x86.avx2.pmadd.ub.sw", self._halves, *operands))
+
+                halves = self._word(b, w, k, left, halves, add, lambda given: given)
+                return at(b, w, self.whole * self.across), b.add(k, i64(self.step_k)), halves
+
+            w, k, halves = loop(b, count, [w, k, halves], step)
+            wide = [
+                [b.add(d, llvm_call(b, name, self.ints.llvm, h, ones)) for d, h in zip(row, half, strict=True)]
+                for row, half in zip(dots, halves, strict=True)
+            ]
+            return w, k, wide
+
+        chunks = b.udiv(b.add(steps, i64(safe - 1)), i64(safe))
+        found: list[Any] = loop(b, chunks, [w, k, start], chunk)
+        return found
+
+    def _number(self, b: Any, value: int) -> Any:
+        return splat(b, ir.Constant(_I32, value), self.lanes)
