@@ -1,0 +1,1 @@
+"""Post-training quantisation to a few bits: fits, GPTQ, and what they cost."""
