@@ -477,7 +477,7 @@ _families = Families("ronn_provider_cpu.lower", LOWERINGS)
 
 
 def add_lowerings(module: str, operators: str) -> None:
-    """Has lowerings of another package found: ``module`` is imported for ``operators`` (words, as ``my.domain::Op``)."""
+    """Has lowerings of another package found: ``module`` is imported for ``operators`` (words: ``my.domain::Op``)."""
     _families.add(module, operators)
 
 
