@@ -1,1 +1,27 @@
-"""Post-training quantisation to a few bits: fits, GPTQ, and what they cost."""
+"""Post-training quantisation to a few bits: ``quantize`` makes the model, and says what it costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ronn_provider_bitnet.quantize.errors import QualityError as QualityError
+    from ronn_provider_bitnet.quantize.judge import Limits as Limits
+    from ronn_provider_bitnet.quantize.quantizer import Quantized as Quantized
+    from ronn_provider_bitnet.quantize.quantizer import Settings as Settings
+    from ronn_provider_bitnet.quantize.quantizer import quantize as quantize
+    from ronn_provider_bitnet.quantize.report import Report as Report
+
+_HOMES = {
+    "quantize": "quantizer", "Settings": "quantizer", "Quantized": "quantizer", "Limits": "judge", "Report": "report",
+    "QualityError": "errors",
+}  # fmt: skip
+__all__ = ["Limits", "QualityError", "Quantized", "Report", "Settings", "quantize"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
