@@ -27,12 +27,14 @@ class Codes(NamedTuple):
     group: int
     zero: int
     offset: np.ndarray | None = None
+    bits: int = 2
 
 
 @define_pass("take-bits", requires_types=True, keeps_types=True, late=True)
 def take_bits(graph: Graph, context: PassContext) -> bool:
     """Makes BitLinear of MatMulNBits with two bits, and of MatMul and Gemm with integer weights of at most four values
-    that DequantizeLinear scales (INT2, UINT2, or wider ones that use no more)."""
+    that DequantizeLinear scales (INT2, UINT2, or wider ones that use no more). Weights that are -s and s only become
+    one bit, scales that all blocks of a row have in common one a row."""
     changed = False
     for g in graphs(graph):
         for node in g:
@@ -77,9 +79,15 @@ def _zeros(zeros: np.ndarray | None, n: int, blocks: int) -> np.ndarray:
 
 
 def _with_zeros(codes: np.ndarray, scale: np.ndarray, group: int, zeros: np.ndarray) -> Codes:
+    """Scales that are repeated along a row become one, and codes of -1 and 1 about the zero point one bit."""
+    if group and (scale == scale[:, :1]).all() and (zeros == zeros[:, :1]).all():
+        scale, zeros, group = np.ascontiguousarray(scale[:, :1]), zeros[:, :1], 0
     first = zeros.reshape(-1)[0]
     if (zeros == first).all() and first == int(first):
-        return Codes(codes, scale, group, int(first))
+        zero = int(first)
+        if ((codes == zero - 1) | (codes == zero + 1)).all():
+            return Codes((codes > zero).astype(np.uint8), scale, group, 1, bits=1)
+        return Codes(codes, scale, group, zero)
     return Codes(codes, scale, group, 0, -zeros * scale)
 
 
@@ -152,7 +160,7 @@ def _make(
         None if found.offset is None else builder.constant(found.offset.astype(np.float32), "offset"),
     ]
     attributes: dict[str, Any] = {
-        "bits": 2, "zero": found.zero, "group": found.group, "planes": own_planes, "least": least,
+        "bits": found.bits, "zero": found.zero, "group": found.group, "planes": own_planes, "least": least,
         **{k: v for k, v in node.attributes.items() if k in ("activation", "activation_params")},
     }  # fmt: skip
     return offer_instead(builder, node, [*old, *more], "BitLinear", inputs, attributes, domain=DOMAIN)

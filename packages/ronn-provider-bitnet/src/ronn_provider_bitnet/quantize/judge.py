@@ -169,5 +169,5 @@ def _pick(outputs: Mapping[str, Any], scores: str | None, labelled: bool) -> str
         if value.shape[-1] >= fewest and (value.ndim < 4):
             return name
     if labelled:
-        raise OptionError("no output looks like scores of classes", hint="--scores NAME says which one the labels go with")
+        raise OptionError("no output looks like scores of classes", hint="--scores NAME says which the labels go with")
     return None

@@ -36,9 +36,7 @@ def _is_constant(node: Node) -> bool:
     return all(const(node.input(i)) is not None for i in (_MEAN, _VARIANCE))
 
 
-def reestimate(
-    original: IRModel, quantised: IRModel, feeds: Sequence[Mapping[str, Any]], tell: Tell
-) -> int:
+def reestimate(original: IRModel, quantised: IRModel, feeds: Sequence[Mapping[str, Any]], tell: Tell) -> int:
     """Gives every BatchNormalization of ``quantised`` behind which something was rounded the mean and variance that
     make its output as the original's; the number of those changed.
 
@@ -55,7 +53,7 @@ def reestimate(
     for number, (node, then) in enumerate(zip(after, was, strict=True)):
         tell("batch normalisation", number / len(after))
         (now,) = figures(quantised, [_source(node)], feeds)
-        if np.allclose(now.mean, then.mean, rtol=1e-5, atol=1e-7) and np.allclose(now.variance, then.variance, rtol=1e-5):
+        if _same(now, then):
             continue
         mean, variance = const(node.input(_MEAN)), const(node.input(_VARIANCE))
         assert mean is not None and variance is not None
@@ -69,6 +67,10 @@ def reestimate(
             node.set_input(place, graph.constant(data.astype(old.dtype), graph.fresh_name(value.name)))
         changed += 1
     return changed
+
+
+def _same(a: Figures, b: Figures) -> bool:
+    return np.allclose(a.mean, b.mean, rtol=1e-5, atol=1e-7) and np.allclose(a.variance, b.variance, rtol=1e-5)
 
 
 def _source(node: Node) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ class Quantized:
         if faults and not force:
             raise QualityError(
                 f"{os.fspath(path)} was not written: the quantised model is too far off.\n- " + "\n- ".join(faults),
-                hint="more bits, groups (64), two planes, more data, or layers left out; --force writes it all the same",
+                hint="more bits, groups (64), two planes, more data, layers left out; --force writes it all the same",
             )
         save_model(self.ir, Path(path))
 
@@ -163,8 +163,9 @@ class _Work:
         self.skipped = [*skipped, *(Skipped(la.name, la.w.nbytes, "an edge, kept in float32") for la in kept)]
         self.layers = [la for la in layers if la not in kept]
         if not self.layers:
-            why = "; ".join(f"{s.name}: {s.reason}" for s in self.skipped[:5])
-            raise OptionError(f"{original.source}: no layer can be quantised ({why or 'there is no product with a constant'})")
+            named = "; ".join(f"{s.name}: {s.reason}" for s in self.skipped[:5])
+            why = named if named else "there is no product with a constant"
+            raise OptionError(f"{original.source}: no layer can be quantised ({why})")
         self.session = Model(original).create_session()
 
     def run(self, limits: Limits) -> Quantized:
@@ -175,7 +176,8 @@ class _Work:
             if self.settings.max_bytes is not None:
                 chosen, tried = within_bytes(points, self.settings.max_bytes, self.fixed_bytes()), points
             elif self.settings.max_error is not None:
-                chosen, tried = good_enough(points, self.settings.max_error, lambda p: self.judge(options, p)[2].sqnr_db)
+                wanted = self.settings.max_error
+                chosen, tried = good_enough(points, wanted, lambda p: self.judge(options, p)[2].sqnr_db)
             ir, changed, task = self.judge(options, chosen)
         picked = [o[i] for o, i in zip(options, chosen.choice, strict=True)]
         rows = tuple(_row(layer, c) for layer, c in zip(self.layers, picked, strict=True))

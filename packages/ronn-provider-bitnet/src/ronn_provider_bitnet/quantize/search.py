@@ -58,7 +58,9 @@ def within_bytes(points: Sequence[Point], budget: int, fixed: int) -> Point:
     return min(fitting, key=lambda p: p.noise)
 
 
-def good_enough(points: Sequence[Point], least_db: float, measure: Callable[[Point], float]) -> tuple[Point, list[Point]]:
+def good_enough(
+    points: Sequence[Point], least_db: float, measure: Callable[[Point], float]
+) -> tuple[Point, list[Point]]:
     """The first point whose outputs are measured to have ``least_db`` of signal over noise, found by halving; the last
     one where none has. And the points that were measured."""
     low, high = 0, len(points) - 1
