@@ -254,6 +254,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def bench_bitnet(session: nox.Session) -> None:
+    """Times products with weights of one and two bits against float32 and onnxruntime's; ``-- --write`` keeps them."""
+    session.install(*closure(["ronn", "ronn-provider-bitnet"]), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.bitnet", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
+
+
+@nox.session(python=CURRENT)
 def soak(session: nox.Session) -> None:
     """Sessions under load for ten minutes: bits, memory, threads, files must not change. ``-- --ci``: one minute."""
     session.install(*closure(["ronn"]), "-r", "benchmarks/requirements.txt", "pip")
