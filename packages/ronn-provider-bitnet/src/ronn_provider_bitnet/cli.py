@@ -47,7 +47,10 @@ def quantize(
         typer.Option(metavar="nearest|gptq", help="How weights are rounded.", show_default="gptq where there are data"),
     ] = None,
     group: Annotated[
-        str, typer.Option(metavar="row|16|32|64|128...", help="Columns of a layer's weights that have one scale.")
+        str,
+        typer.Option(
+            metavar="row|16|32|64|128...", help="Columns of a product's weights that have one scale; convolutions: row."
+        ),
     ] = "row",
     planes: Annotated[int, typer.Option(min=1, max=2, help="2: the sum of two ternary planes (--bits 1.58).")] = 1,
     edge_bits: Annotated[
@@ -87,10 +90,10 @@ def quantize(
     normalize: NormalizeOpt = "unit",
     json: JsonOpt = False,
 ) -> None:
-    """Quantise the weights of MODEL's MatMul and Gemm layers to a few bits, and say what that costs.
+    """Quantise the weights of MODEL's MatMul, Gemm and Conv layers to a few bits, and say what that costs.
 
-    The result is ordinary ONNX: com.microsoft's MatMulNBits, which ONNX Runtime loads too. A model that is too far from
-    the original is not written: exit code 4, and the reasons.
+    The result is ordinary ONNX, which ONNX Runtime loads too: MatMulNBits, and DequantizeLinear in front of
+    convolutions. A model that is too far from the original is not written: exit code 4, and the reasons.
 
     Examples:
 

@@ -13,7 +13,8 @@ from ronn_provider_bitnet.quantize.grids import FITS, Fit
 from ronn_provider_bitnet.quantize.layers import Layer
 from ronn_provider_bitnet.quantize.planes import two_planes
 from ronn_provider_bitnet.quantize.statistics import Inputs
-from ronn_provider_bitnet.quantize.write import Packed, pack
+from ronn_provider_bitnet.quantize.write import Part, pack
+from ronn_provider_bitnet.quantize.write_conv import pack_rows
 
 Array = np.ndarray
 
@@ -27,7 +28,7 @@ class Candidate:
     planes: int
     group: int
     method: str
-    parts: list[Packed]
+    parts: Sequence[Part]
     noise: float
     cosine: float
 
@@ -49,11 +50,13 @@ def candidates(
 
 
 def _candidate(layer: Layer, bits: str, inputs: Inputs | None, method: str, group: int, planes: int) -> Candidate:
+    group = 0 if layer.window is not None else group  # weights of convolutions have a scale a row
     fit: Fit = two_planes if planes == 2 else FITS[bits]
     rounded, how = _rounded(layer.w, fit, inputs, method, group)
     noise, cosine = compare(layer.w, rounded.values, None if inputs is None else inputs.hessian)
     shared = group if 0 < group < layer.w.shape[1] else 0
-    return Candidate(bits, planes, shared, how, pack(rounded), noise, cosine)
+    parts = pack(rounded) if layer.window is None else pack_rows(rounded, layer)
+    return Candidate(bits, planes, shared, how, parts, noise, cosine)
 
 
 def _rounded(w: Array, fit: Fit, inputs: Inputs | None, method: str, group: int) -> tuple[Rounded, str]:

@@ -1,4 +1,4 @@
-"""The layers of a model that can be quantised: products with constant matrices, as rows of weights."""
+"""The layers of a model that can be quantised, products with constant matrices and convolutions, as rows of weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from ronn.errors import OptionError, nearest
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import attr, const
 from ronn.records import dataclass
+from ronn_provider_bitnet.quantize.windows import Window, window_of
 
 Array = np.ndarray
 SMALLEST = 1024
 """Weights that a layer must have: of smaller ones, scales would take what codes save."""
 _PRODUCTS = ("MatMul", "Gemm")
-_LEFT_ALONE = ("Conv", "ConvTranspose")
+_KINDS = (*_PRODUCTS, "Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """``x[..., K] @ w.T + bias`` at ``node``: w f32[N, K], bias f32[N] or None."""
+    """``x[..., K] @ w.T + bias`` at ``node``: w f32[N, K], bias f32[N] or None. window: of a convolution, whose K are
+    the channels and places that it looks through; its bias stays with it."""
 
     name: str
     node: Node
@@ -28,6 +30,7 @@ class Layer:
     w: Array
     bias: Array | None
     edge: bool
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,12 @@ class Skipped:
 def find_layers(
     graph: Graph, *, skip: Collection[str] = (), smallest: int = SMALLEST
 ) -> tuple[list[Layer], list[Skipped]]:
-    """Layers in the model's order; the first and the last of all with constant weights, convolutions counted, are its
+    """Layers in the model's order; the first and the last of all with constant weights are its
     edges. ``skip``: names of nodes, or of their outputs, that stay as they are.
 
     Raises OptionError for a name in ``skip`` that no such layer has.
     """
-    nodes = [n for n in graph if n.domain == "" and n.op in (*_PRODUCTS, *_LEFT_ALONE) and _weights(n) is not None]
+    nodes = [n for n in graph if n.domain == "" and n.op in _KINDS and _weights(n) is not None]
     _check_names(nodes, skip)
     layers: list[Layer] = []
     skipped: list[Skipped] = []
@@ -105,12 +108,14 @@ def _weights(node: Node) -> Array | None:
 
 def _layer(node: Node, weights: Array, smallest: int, edge: bool) -> Layer | str:
     """The layer, or why it is none."""
-    if node.op in _LEFT_ALONE:
-        return f"{node.op} is not quantised"
+    if node.op == "ConvTranspose":
+        return "ConvTranspose is not quantised"
     x = node.inputs[0]
     if weights.dtype != np.float32:
         return f"weights are {weights.dtype}, not float32"
-    if weights.ndim != 2:
+    if node.op == "Conv" and int(attr(node, "group", 1)) != 1:
+        return "a convolution by groups of channels"
+    if node.op != "Conv" and weights.ndim != 2:
         return f"weights of {weights.ndim} axes, not 2"
     if weights.size < smallest:
         return f"{weights.size} weights, fewer than {smallest}"
@@ -120,6 +125,9 @@ def _layer(node: Node, weights: Array, smallest: int, edge: bool) -> Layer | str
         return "weights that are NaN or infinite"
     if (used := _used_elsewhere(node)) is not None:
         return f"{used} uses the weights too, and would keep them in float32"
+    if node.op == "Conv":
+        rows = np.ascontiguousarray(weights.reshape(len(weights), -1))
+        return Layer(layer_name(node), node, x, rows, None, edge, window_of(node, weights.shape[2:]))
     w, bias, alpha = weights.T, None, 1.0
     if node.op == "Gemm":
         if attr(node, "transA", 0):
@@ -141,7 +149,7 @@ def _used_elsewhere(node: Node) -> str | None:
     while value is not None:
         for other in value.consumers:
             through = other.op in ("Identity", "Transpose") and other.output in node.inputs
-            if not through and not (other.op in _PRODUCTS and other.input(1) is value):
+            if not through and not (other.op in (*_PRODUCTS, "Conv") and other.input(1) is value):
                 return other.label
         value = None if value.producer is None else value.producer.input(0)
     return None

@@ -12,6 +12,7 @@ import numpy as np
 from ronn.errors import OptionError
 from ronn.frontend.proto import save_model
 from ronn.ir.graph import Graph, IRModel, clone
+from ronn.ir.types import DType
 from ronn.model import Model, Source, open_model
 from ronn.numerics.samples import Data, Reading
 from ronn.options import SessionOptions
@@ -26,8 +27,9 @@ from ronn_provider_bitnet.quantize.layers import SMALLEST, Layer, Skipped, find_
 from ronn_provider_bitnet.quantize.report import Report, Row
 from ronn_provider_bitnet.quantize.search import Point, good_enough, path, within_bytes
 from ronn_provider_bitnet.quantize.statistics import Tell, hessians
-from ronn_provider_bitnet.quantize.write import BLOCKS, drop_unused
+from ronn_provider_bitnet.quantize.write import BLOCKS, Packed, drop_unused
 from ronn_provider_bitnet.quantize.write import replace as put_in
+from ronn_provider_bitnet.quantize.write_conv import Integers, replace_weights
 
 if TYPE_CHECKING:
     from ronn.session import Session
@@ -126,7 +128,7 @@ def quantize(
     normalize: str = "unit",
     tell: Tell = lambda what, share: None,
 ) -> Quantized:
-    """Quantises the constant weights of MatMul and Gemm; the original is left as it is.
+    """Quantises the constant weights of MatMul, Gemm and Conv; the original is left as it is.
 
     data: inputs to calibrate with, as ``ronn compare`` takes them; None: weights are rounded for themselves.
     test: inputs to judge by; None: ``data``, or made up ones. labels: the right classes of ``test``, in order, an array
@@ -184,7 +186,7 @@ class _Work:
         report = Report(
             rows, tuple(self.skipped), self.calibration is not None, self._data_text(), _constants(self.original.graph),
             _constants(ir.graph), changed, len(norms.norms(self.original)) if self.settings.batch_norm else 0, task,
-            limits, self.settings.max_error, tuple(tried),
+            limits, self.settings.max_error, tuple(tried), self.original.opset_imports.get("", 1),
         )  # fmt: skip
         return Quantized(ir, report)
 
@@ -233,7 +235,11 @@ class _Work:
         copies, _ = find_layers(graph, skip=self.settings.skip, smallest=self.settings.smallest)
         by_output = {layer.node.output.name: layer for layer in copies}
         for layer, candidate in zip(self.layers, picked, strict=True):
-            put_in(graph, by_output[layer.node.output.name], candidate.parts)
+            copy = by_output[layer.node.output.name]
+            if copy.window is None:
+                put_in(graph, copy, [p for p in candidate.parts if isinstance(p, Packed)])
+            else:
+                replace_weights(graph, copy, [p for p in candidate.parts if isinstance(p, Integers)])
         drop_unused(graph, ir.overridable)
         return ir
 
@@ -255,10 +261,15 @@ def _row(layer: Layer, c: Candidate) -> Row:
     )  # fmt: skip
 
 
+def _stored(array: np.ndarray) -> int:
+    bits = DType.of(array.dtype).bits
+    return -(-array.size * bits // 8) if 0 < bits < 8 else array.nbytes
+
+
 def _constants(graph: Graph) -> int:
-    """Bytes of all constants, those of attributes and inner graphs included."""
-    own = sum(v.data.nbytes for v in graph.initializers.values() if v.data is not None)
+    """Bytes that a file has of all constants, those of attributes and inner graphs included."""
+    own = sum(_stored(v.data) for v in graph.initializers.values() if v.data is not None)
     for node in graph:
-        own += sum(a.nbytes for a in node.attributes.values() if isinstance(a, np.ndarray))
+        own += sum(_stored(a) for a in node.attributes.values() if isinstance(a, np.ndarray))
         own += sum(_constants(g) for g in node.subgraphs())
     return own

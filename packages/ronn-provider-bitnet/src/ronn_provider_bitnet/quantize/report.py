@@ -11,6 +11,8 @@ from ronn_provider_bitnet.quantize.judge import Limits, Task
 from ronn_provider_bitnet.quantize.layers import Skipped
 from ronn_provider_bitnet.quantize.search import Point
 
+_UINT2_FROM = 25
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -46,6 +48,7 @@ class Report:
     limits: Limits
     wanted_db: float | None
     points: tuple[Point, ...]
+    opset: int
 
     @property
     def faults(self) -> list[str]:
@@ -69,6 +72,11 @@ class Report:
             found.append("The model has no BatchNormalization of its own (left), so none was re-estimated.")
         if any(r.bits == "1" or (r.bits == "1.58" and r.planes == 1) for r in self.rows):
             found.append("1 and 1.58 bits are written as 2 bits a weight, the fewest that ordinary ONNX has.")
+        if any(r.op == "Conv" and r.bits in ("1", "1.58", "2") for r in self.rows) and self.opset < _UINT2_FROM:
+            found.append(
+                f"Convolutions have 4 bits a weight at least: integers of 2 bits come with opset {_UINT2_FROM}, "
+                f"this model has {self.opset} (`ronn convert --opset {_UINT2_FROM}`)."
+            )
         return found
 
     def as_data(self) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from ronn.ir.graph import IRModel, Value
 from ronn.model import Model
 from ronn.records import dataclass
 from ronn_provider_bitnet.quantize.layers import Layer
+from ronn_provider_bitnet.quantize.windows import Window, windows
 
 Array = np.ndarray
 Tell = Callable[[str, float], None]
 """What is done just now, and the share of it that is done, 0 to 1."""
+_Source = tuple[Value, Window | None]
 MEMORY = 1 << 29
 """Bytes of Hessians that are summed at once."""
 
@@ -36,17 +38,18 @@ def hessians(
 
     Raises InputError where an input of a layer is not finite or has another width than the layer's weights.
     """
-    by_input: dict[Value, list[Layer]] = {}
+    by_input: dict[_Source, list[Layer]] = {}
     for layer in layers:
-        by_input.setdefault(layer.x, []).append(layer)
+        by_input.setdefault((layer.x, layer.window), []).append(layer)
     for group in _rounds(by_input, memory):
-        sums = {x: Inputs(np.zeros((k, k)), 0) for x in group if (k := by_input[x][0].w.shape[1])}
-        for number, values in enumerate(traced(model, group, feeds)):
+        widths = {source: by_input[source][0].w.shape[1] for source in group}
+        sums = {source: Inputs(np.zeros((k, k)), 0) for source, k in widths.items()}
+        for number, values in enumerate(traced(model, [x for x, _ in group], feeds)):
             tell("inputs of layers", number / len(feeds))
-            for x, array in zip(group, values, strict=True):
-                sums[x] = _add(sums[x], array, by_input[x][0])
-        for x in group:
-            yield by_input[x], sums.pop(x)
+            for source, array in zip(group, values, strict=True):
+                sums[source] = _add(sums[source], array, by_input[source][0])
+        for source in group:
+            yield by_input[source], sums.pop(source)
 
 
 def traced(model: IRModel, values: Sequence[Value], feeds: Iterable[Mapping[str, Any]]) -> Iterator[list[Array]]:
@@ -61,15 +64,15 @@ def traced(model: IRModel, values: Sequence[Value], feeds: Iterable[Mapping[str,
             yield [np.asarray(feed[n] if n in inputs else found[n]) for n in names]
 
 
-def _rounds(by_input: Mapping[Value, list[Layer]], memory: int) -> Iterator[list[Value]]:
-    group: list[Value] = []
+def _rounds(by_input: Mapping[_Source, list[Layer]], memory: int) -> Iterator[list[_Source]]:
+    group: list[_Source] = []
     taken = 0
-    for x, layers in by_input.items():
+    for source, layers in by_input.items():
         size = 8 * layers[0].w.shape[1] ** 2
         if group and taken + size > memory:
             yield group
             group, taken = [], 0
-        group.append(x)
+        group.append(source)
         taken += size
     if group:
         yield group
@@ -77,14 +80,16 @@ def _rounds(by_input: Mapping[Value, list[Layer]], memory: int) -> Iterator[list
 
 def _add(so_far: Inputs, array: Array, layer: Layer) -> Inputs:
     k = layer.w.shape[1]
-    if array.ndim == 0 or array.shape[-1] != k:
+    if layer.window is None and (array.ndim == 0 or array.shape[-1] != k):
         raise InputError(f"%{layer.x.name} is {list(array.shape)}, and {layer.name!r} multiplies rows of {k}")
-    rows = array.reshape(-1, k).astype(np.float64)
-    if not np.isfinite(rows).all():
+    if not np.isfinite(array).all():
         raise InputError(
             f"%{layer.x.name}, which goes into {layer.name!r}, is NaN or infinite on the data",
             hint="`ronn bisect` finds where from; or leave the data out",
         )
-    hessian = so_far.hessian
-    hessian += rows.T @ rows
-    return Inputs(hessian, so_far.rows + len(rows))
+    hessian, count = so_far.hessian, so_far.rows
+    for part in [array.reshape(-1, k)] if layer.window is None else windows(array, layer.window):
+        rows = part.astype(np.float64)
+        hessian += rows.T @ rows
+        count += len(rows)
+    return Inputs(hessian, count)

@@ -1,6 +1,8 @@
-"""Rounded layers as ONNX: com.microsoft's MatMulNBits, which ONNX Runtime and RONN run."""
+"""Rounded products as ONNX: com.microsoft's MatMulNBits, which ONNX Runtime and RONN run."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 
@@ -32,6 +34,13 @@ class Packed:
     @property
     def nbytes(self) -> int:
         return self.codes.nbytes + self.scale.nbytes + (0 if self.zero is None else self.zero.nbytes)
+
+
+class Part(Protocol):
+    """Constants that stand for the weights of a layer, or for one of its planes."""
+
+    @property
+    def nbytes(self) -> int: ...
 
 
 def pack(rounded: Rounded) -> list[Packed]:
