@@ -128,6 +128,9 @@ def test_the_search_gives_bits_where_they_tell():
 
     layers = [[Option(10, 0.5), Option(20, 0.1)], [Option(10, 0.2), Option(20, 0.19)]]
     assert [p.choice for p in path(layers)] == [(0, 0), (1, 0), (1, 1)]
+    costly = [[Option(10, 0.5), Option(12, 0.4), Option(50, 0.0)], [Option(10, 0.2), Option(13, 0.19)]]
+    assert [p.choice for p in path(costly, 25)] == [(0, 0), (1, 0), (1, 1)]
+    assert [p.choice for p in path(costly, 24)] == [(0, 0), (1, 0)]
 
 
 def test_a_bad_model_is_not_written(tmp_path):

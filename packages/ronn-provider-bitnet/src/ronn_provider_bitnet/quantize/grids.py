@@ -98,5 +98,6 @@ def uniform(bits: int, *, steps: int = 24, least: float = 0.4) -> Fit:
     return fit
 
 
-FITS: dict[str, Fit] = {"1": binary, "1.58": ternary, "2": uniform(2), "4": uniform(4), "8": uniform(8)}
+_TWO = uniform(2, steps=32, least=0.15)
+FITS: dict[str, Fit] = {"1": binary, "1.58": ternary, "2": _TWO, "4": uniform(4), "8": uniform(8)}
 """By the bits that people ask for."""

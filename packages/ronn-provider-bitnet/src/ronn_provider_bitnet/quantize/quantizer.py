@@ -173,13 +173,15 @@ class _Work:
     def run(self, limits: Limits) -> Quantized:
         with self.session:
             options = self.candidates()
-            points = path(options)
-            chosen, tried = points[-1], []
+            tried: list[Point] = []
             if self.settings.max_bytes is not None:
-                chosen, tried = within_bytes(points, self.settings.max_bytes, self.fixed_bytes()), points
+                tried = within_bytes(options, self.settings.max_bytes, self.fixed_bytes())
+                chosen = tried[-1]
             elif self.settings.max_error is not None:
                 wanted = self.settings.max_error
-                chosen, tried = good_enough(points, wanted, lambda p: self.judge(options, p)[2].sqnr_db)
+                chosen, tried = good_enough(path(options), wanted, lambda p: self.judge(options, p)[2].sqnr_db)
+            else:
+                chosen = path(options)[-1]
             ir, changed, task = self.judge(options, chosen)
         picked = [o[i] for o, i in zip(options, chosen.choice, strict=True)]
         rows = tuple(_row(layer, c) for layer, c in zip(self.layers, picked, strict=True))

@@ -21,8 +21,8 @@ class Point:
     sqnr_db: float | None = None
 
 
-def path(layers: Sequence[Sequence[Candidate]]) -> list[Point]:
-    """From the fewest bytes to the least noise, a layer a step."""
+def path(layers: Sequence[Sequence[Candidate]], most: int | None = None) -> list[Point]:
+    """From the fewest bytes to the least noise, a layer a step, none of which takes all bytes beyond ``most``."""
     at = [min(range(len(c)), key=lambda i: (c[i].nbytes, c[i].noise)) for c in layers]
     points = [_point(layers, at)]
     while True:
@@ -30,7 +30,7 @@ def path(layers: Sequence[Sequence[Candidate]]) -> list[Point]:
         for number, (options, now) in enumerate(zip(layers, at, strict=True)):
             for i, option in enumerate(options):
                 gain, cost = options[now].noise - option.noise, option.nbytes - options[now].nbytes
-                if gain <= 0:
+                if gain <= 0 or (most is not None and points[-1].bytes + cost > most):
                     continue
                 worth = gain / cost if cost > 0 else float("inf")
                 if best is None or worth > best[0]:
@@ -46,16 +46,17 @@ def _point(layers: Sequence[Sequence[Candidate]], at: Sequence[int]) -> Point:
     return Point(tuple(at), sum(c.nbytes for c in chosen), sum(c.noise for c in chosen))
 
 
-def within_bytes(points: Sequence[Point], budget: int, fixed: int) -> Point:
-    """The last point whose bytes, with ``fixed`` of everything else, are within the budget. OptionError for none."""
-    fitting = [p for p in points if p.bytes + fixed <= budget]
-    if not fitting:
-        least = min(p.bytes for p in points) + fixed
+def within_bytes(layers: Sequence[Sequence[Candidate]], budget: int, fixed: int) -> list[Point]:
+    """The path as far as the bytes, with ``fixed`` of everything else, are within the budget. OptionError where they
+    never are."""
+    points = path(layers, budget - fixed)
+    least = points[0].bytes + fixed
+    if least > budget:
         raise OptionError(
             f"--max-bytes {budget}: the constants take {least} bytes with the fewest bits that are allowed",
             hint="fewer --bits, --edge-bits of fewer, or a larger budget",
         )
-    return min(fitting, key=lambda p: p.noise)
+    return points
 
 
 def good_enough(
