@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from ronn.cli.app import make_app
 from ronn.errors import OptionError
+from ronn.plugins import Registry
 
 
 @pytest.fixture
@@ -72,6 +74,16 @@ def test_what_is_there_is_not_overwritten(folder):
     assert run(folder, "-o", out, "--overwrite").exit_code == 0
     for target, words in ((folder / "digits.onnx", "is the model that is read"), (folder / "no" / "o", "no folder")):
         assert words in str(run(folder, "-o", target, "--overwrite").exception)
+
+
+def test_the_command_comes_with_the_package(folder):
+    point = EntryPoint("bitnet-cli", "ronn_provider_bitnet.plugin", "ronn")
+    found = Registry([point])
+    assert [r.reason for r in found.records] == [""]
+    app = make_app(plugins=False)
+    found.manager.hook.ronn_cli(app=app)
+    shown = CliRunner().invoke(app, ["quantize", "--help"])
+    assert shown.exit_code == 0 and "--max-bytes" in shown.output
 
 
 def test_sizes_and_groups():

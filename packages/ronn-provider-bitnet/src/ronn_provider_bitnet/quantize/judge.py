@@ -62,7 +62,7 @@ class Task:
         return min((o.sqnr_db for o in self.outputs), default=math.inf)
 
     def faults(self, limits: Limits) -> list[str]:
-        """Why the model is bad, in words; empty where it is not."""
+        """Why the model is bad, in words; empty where it is not. Classes of inputs that were made up do not count."""
         found = [
             f"output {o.name!r} has a cosine of {o.cosine:.4f} with the original's, less than {limits.cosine:g}"
             for o in self.outputs
@@ -73,7 +73,7 @@ class Task:
                 found.append(
                     f"top-1 falls from {self.before:.2%} to {self.after:.2%}, by more than {limits.lost * 100:g} points"
                 )
-        elif self.agreement is not None and self.agreement < limits.agreement:
+        elif self.agreement is not None and not self.made_up and self.agreement < limits.agreement:
             found.append(
                 f"the best class is the original's in {self.agreement:.2%} of {self.rows} rows, "
                 f"less than {limits.agreement:.2%}"

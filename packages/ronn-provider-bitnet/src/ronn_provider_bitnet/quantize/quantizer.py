@@ -187,7 +187,7 @@ class _Work:
         rows = tuple(_row(layer, c) for layer, c in zip(self.layers, picked, strict=True))
         report = Report(
             rows, tuple(self.skipped), self.calibration is not None, self._data_text(), _constants(self.original.graph),
-            _constants(ir.graph), changed, len(norms.norms(self.original)) if self.settings.batch_norm else 0, task,
+            _constants(ir.graph), changed, len(norms.norms(self.original)), task,
             limits, self.settings.max_error, tuple(tried), self.original.opset_imports.get("", 1),
         )  # fmt: skip
         return Quantized(ir, report)
