@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_provider_bitnet.formats.trits import unpack_trits
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_cpu.kernels._activations import activate, activation
 
@@ -58,3 +59,13 @@ def bit_linear(
         return activate(y.reshape(*x.shape[:-1], n), act)
 
     return call
+
+
+@kernel("Trits", domain=DOMAIN)
+def trits(ctx: KernelContext, packed: Array, *, shape: list[int]) -> Array:
+    return from_trits(packed, shape)
+
+
+def from_trits(packed: Array, shape: Sequence[int]) -> Array:
+    """int8 of ``shape``: -1, 0 and 1."""
+    return unpack_trits(packed, shape).view(np.int8) - np.int8(1)

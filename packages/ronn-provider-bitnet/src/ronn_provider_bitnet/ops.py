@@ -10,6 +10,9 @@ value of the row, least), as BitNet does (Wang et al., 2023, and b1.58, Ma et al
 / largest absolute value, which is off by at most 1.6e-5 of the largest: for weights of models whose activations are
 not meant to be quantised. Rows with a NaN or an infinity become NaN. ``activation`` and ``activation_params`` are those
 of ``ronn::FusedMatMul``.
+
+``Trits(packed)``: int8 of ``shape``, values -1, 0 and 1, of u8[ceil(size / 5)]: five in a byte, each plus one a digit
+in base 3, the lowest first, in C order. Weights of files only: they are unpacked when a model is compiled.
 """
 
 from __future__ import annotations
@@ -36,10 +39,25 @@ BIT_LINEAR = OpSchema(
     min_inputs=3, max_inputs=5,
 )  # fmt: skip
 
+TRITS = OpSchema(
+    DOMAIN, "Trits", 1,
+    (Formal("packed", "tensor(uint8)"),),
+    (Formal("codes", "tensor(int8)"),),
+    attributes={"shape": "INTS"},
+    required=frozenset({"shape"}),
+    min_inputs=1, max_inputs=1,
+)  # fmt: skip
+
 register_schema(BIT_LINEAR)
+register_schema(TRITS)
 
 
 @rule("BitLinear", domain=DOMAIN)
 def bit_linear(c: InferContext) -> None:
     x, codes = c.shape(0), c.shape(1)
     c.set(0, DType.FLOAT32, None if x is None or codes is None else (*x[:-1], codes[0]))
+
+
+@rule("Trits", domain=DOMAIN)
+def trits(c: InferContext) -> None:
+    c.set(0, DType.INT8, tuple(int(d) for d in c.attr("shape")))

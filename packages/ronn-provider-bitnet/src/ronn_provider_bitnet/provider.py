@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OPERATORS = "ronn.bitnet::BitLinear"
 NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", KERNELS)
-NUMPY_KERNELS.add("ronn_provider_bitnet.numpy_kernels", OPERATORS)
+NUMPY_KERNELS.add("ronn_provider_bitnet.numpy_kernels", f"{OPERATORS} ronn.bitnet::Trits")
 
 
 @cache

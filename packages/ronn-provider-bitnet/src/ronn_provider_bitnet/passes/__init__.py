@@ -9,6 +9,7 @@ from ronn.passes.deferred import about
 _about = partial(about, __name__)
 
 PASSES = (
+    _about("unpack-trits", "Trits", keeps_types=True),
     _about("take-bits", "MatMulNBits DequantizeLinear", keeps_types=True, late=True),
     _about("find-bits", "MatMul Gemm FusedMatMul FusedGemm", keeps_types=True, late=True),
 )
