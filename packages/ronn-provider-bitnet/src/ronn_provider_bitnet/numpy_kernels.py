@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_bitnet.formats.trits import unpack_trits
 from ronn_provider_bitnet.ops import DOMAIN
+from ronn_provider_bitnet.trits import unpack_trits
 from ronn_provider_cpu.kernels._activations import activate, activation
 
 Array = np.ndarray

@@ -10,6 +10,6 @@ from ronn_provider_bitnet.formats.graphs import put_weights, to_onnx
 from ronn_provider_bitnet.formats.huggingface import read_safetensors
 from ronn_provider_bitnet.formats.reading import read
 from ronn_provider_bitnet.formats.ternary import Ternary
-from ronn_provider_bitnet.formats.trits import pack_trits, unpack_trits
+from ronn_provider_bitnet.trits import pack_trits, unpack_trits
 
 __all__ = ["Ternary", "pack_trits", "put_weights", "read", "read_gguf", "read_safetensors", "to_onnx", "unpack_trits"]

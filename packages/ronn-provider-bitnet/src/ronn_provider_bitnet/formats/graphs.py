@@ -15,8 +15,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from ronn.errors import ModelError, OptionError
 from ronn_provider_bitnet.formats.ternary import Ternary
-from ronn_provider_bitnet.formats.trits import pack_trits
 from ronn_provider_bitnet.ops import DOMAIN
+from ronn_provider_bitnet.trits import pack_trits
 
 Array = np.ndarray
 Form = Literal["int2", "trits"]
@@ -74,7 +74,8 @@ def put_weights(
         if n.op_type == "Transpose" and n.input[0] in shapes and len(shapes[n.input[0]]) == 2
     }  # fmt: skip
     added = GraphProto()
-    writer = _Writer(added, form, taken={v for n in graph.node for v in n.output} | set(shapes))
+    taken = {v for n in graph.node for v in n.output} | set(shapes) | {i.name for i in graph.input}
+    writer = _Writer(added, form, taken)
     quantised = {n.output[0] for n in graph.node if n.op_type in ("Div", "Mul")} & _rounded(graph)
     nodes, done = [], set()
     for node in graph.node:
