@@ -9,9 +9,9 @@ from bit_models import product, weights
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
-from ronn_provider_bitnet.passes.find_bits import find
 
 import ronn
+from ronn_provider_bitnet.passes.find_bits import find
 
 
 def bit_nodes(model: bytes) -> list:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packed_files import I2_S, gguf_file, hf_file, hf_packed, i2s_packed, signs
+
+from ronn.errors import ModelError
 from ronn_provider_bitnet.formats import Ternary, pack_trits, read, read_gguf, read_safetensors, unpack_trits
 from ronn_provider_bitnet.formats.ggml import unpack_i2s
 from ronn_provider_bitnet.formats.huggingface import unpack_rows
-
-from ronn.errors import ModelError
 
 SIZES = st.integers(1, 9)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from packed_files import I2_S, gguf_file, hf_file, hf_packed, i2s_packed, signs
-from ronn_provider_bitnet.formats import Ternary, put_weights, read, to_onnx
 
 import ronn
 from ronn.errors import ModelError, OptionError, PlacementError
+from ronn_provider_bitnet.formats import Ternary, put_weights, read, to_onnx
 
 Array = np.ndarray
 WORDS = 1.6e-5  # of the largest element of a row: by how much activations of 16 bits are off

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 from packed_files import hf_file, hf_packed, signs
-from ronn_provider_bitnet import plugin
 from test_formats_onnx import float_graph
 from typer.testing import CliRunner
 
 import ronn
 from ronn.cli.app import make_app
 from ronn.errors import ModelError, OptionError, RonnError
+from ronn_provider_bitnet import plugin
 
 
 def run(folder: Path, *options: object) -> Any:

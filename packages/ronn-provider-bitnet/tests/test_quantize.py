@@ -10,12 +10,12 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
-from ronn_provider_bitnet.quantize import Limits, QualityError, Settings, quantize
-from ronn_provider_bitnet.quantize.layers import find_layers
-from ronn_provider_bitnet.quantize.search import path
 
 from ronn.errors import InputError, OptionError
 from ronn.model import Model
+from ronn_provider_bitnet.quantize import Limits, QualityError, Settings, quantize
+from ronn_provider_bitnet.quantize.layers import find_layers
+from ronn_provider_bitnet.quantize.search import path
 
 
 def quantized(**given):

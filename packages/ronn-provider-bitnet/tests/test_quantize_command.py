@@ -11,13 +11,13 @@ import digits
 import numpy as np
 import onnxruntime as ort
 import pytest
-from ronn_provider_bitnet import plugin
-from ronn_provider_bitnet.cli import parse_group, parse_size
 from typer.testing import CliRunner
 
 from ronn.cli.app import make_app
 from ronn.errors import OptionError
 from ronn.plugins import Registry
+from ronn_provider_bitnet import plugin
+from ronn_provider_bitnet.cli import parse_group, parse_size
 
 
 @pytest.fixture

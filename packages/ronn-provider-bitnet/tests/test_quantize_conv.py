@@ -8,12 +8,12 @@ import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
-from ronn_provider_bitnet.quantize import Limits, Settings, quantize
-from ronn_provider_bitnet.quantize.layers import find_layers
-from ronn_provider_bitnet.quantize.windows import windows
 
 from ronn.frontend.proto import model_to_proto
 from ronn.model import Model
+from ronn_provider_bitnet.quantize import Limits, Settings, quantize
+from ronn_provider_bitnet.quantize.layers import find_layers
+from ronn_provider_bitnet.quantize.windows import windows
 
 
 def draw(shape, seed):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ronn_provider_bitnet.quantize.gptq import gptq, nearest
 from ronn_provider_bitnet.quantize.grids import FITS, binary, ternary, ternary_absmean, uniform
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
+
+import ronn
+from ronn.frontend.proto import model_to_proto
+from ronn.model import Model
 from ronn_provider_bitnet.quantize.gptq import nearest
 from ronn_provider_bitnet.quantize.grids import FITS, ternary
 from ronn_provider_bitnet.quantize.layers import find_layers
 from ronn_provider_bitnet.quantize.planes import two_planes
 from ronn_provider_bitnet.quantize.write import pack, replace
-
-import ronn
-from ronn.frontend.proto import model_to_proto
-from ronn.model import Model
 
 
 def draw(shape, seed):
