@@ -200,7 +200,7 @@ class _Soak:
         wrong = [f"{k} grew by {v:.1%}" for k, v in grown.items() if v > bounds[k]]
         slack = {"python_blocks": 0.02, "malloc_mib": 0.02}
         # What a rare path imports late is no leak: allocations are compared among rounds with the same modules.
-        settled = [s for s in steady if s["modules"] == steady[-1]["modules"]]
+        settled = [s for s in steady if s.get("modules") == steady[-1].get("modules")]
         for what, share in slack.items():
             seen = [s[what] for s in settled]
             if seen[-1] > seen[0] * (1 + share):

@@ -194,10 +194,8 @@ class Variant:
             self._generic = self._latest = self._unplanned = None
 
     def after_fork(self) -> None:
-        """In a child process: locks that another thread of the parent held are nobody's now."""
+        """In a child process: a lock that another thread of the parent held is nobody's now."""
         self._lock = threading.RLock()
-        for _, plan in self._plans.items():
-            plan.after_fork()
 
 
 def constants_of(graph: Graph) -> Iterator[np.ndarray]:

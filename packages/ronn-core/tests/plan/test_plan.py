@@ -3,6 +3,7 @@
 import ctypes
 import itertools
 import os
+import signal
 import threading
 import warnings
 
@@ -222,3 +223,18 @@ def test_a_forked_child_writes_into_an_arena_of_its_own(size):
         os._exit(0 if (arena == 2).all() else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert (arena == 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_plan_that_nobody_lists_any_more_can_be_run_in_a_forked_child():
+    """One that a thread of the parent was giving back when the process forked."""
+    x, y = value("x"), value("y")
+    plan = Plan([Call(np.negative, (x,), (y,), ())], [x], [y])
+    plan._lock.acquire()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if (plan.run([np.ones((4, 4), np.float32)])[0] == -1).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0

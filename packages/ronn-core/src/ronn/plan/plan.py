@@ -11,6 +11,7 @@ import numpy as np
 
 from ronn.cached import cached_property
 from ronn.errors import CancelledError, ExecutionError, MemoryLimitError, ProviderError, RonnError
+from ronn.forks import renew_after_fork
 from ronn.ir.graph import Value
 from ronn.mapped import files_of, for_runs
 from ronn.plan.budget import Budget
@@ -103,6 +104,7 @@ class Plan:
         self._frames: list[Frame] = []
         self._past_runs = 0
         self._lock = threading.Lock()
+        renew_after_fork(self)  # each by itself: a thread may be giving back one that its session has dropped already
         self.keep = _MAX_IDLE_FRAMES
         self.used = False
         self.recorder: Recorder | None = None
@@ -436,8 +438,7 @@ class Plan:
 
     def after_fork(self) -> None:
         """In a child process: a lock that another thread of the parent held is nobody's now."""
-        for plan in self.all_plans():
-            plan._lock = threading.Lock()
+        self._lock = threading.Lock()
 
     def retire(self) -> None:
         """Gives everything back as soon as the last run in progress is over."""
