@@ -108,8 +108,8 @@ WRONG = [
     ),
     Wrong(
         "A timeout",
-        'ronn.Session("endless.onnx").run(image, timeout=0.1)',
-        ("timeout=0.1",),
+        'ronn.Session("endless.onnx").run(image, timeout=0.5)',
+        ("timeout=0.5",),
         ("give it longer",),
     ),
     Wrong(
