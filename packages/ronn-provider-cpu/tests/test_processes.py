@@ -258,6 +258,7 @@ LONG = """
 
 def test_ctrl_c_ends_a_long_run_soon() -> None:
     code = f"""{LONG}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
     try:
         session.run(x)
     except KeyboardInterrupt:

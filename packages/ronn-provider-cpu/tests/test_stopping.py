@@ -166,6 +166,7 @@ def test_outputs_of_a_size_found_out_by_kernels_that_do_not_run(short_slices):
 INTERRUPTED = """
     import os, signal, sys, threading, time, traceback
     import numpy as np, ronn
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
     session = ronn.Session(open(sys.argv[1], "rb").read(), providers=["cpu"])
     x = np.ones((768, 768), np.float32)
     expected = session.run(x)[0]
