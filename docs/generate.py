@@ -277,7 +277,9 @@ def cpu_index() -> str:
     from ronn_provider_cpu.provider import NUMPY_KERNELS
 
     kernels = [(word(k.domain, k.op), m.__name__) for m in NUMPY_KERNELS.all() for k in marked(m)]
-    lowerings = [(word(*key), entry.fn.__module__) for key, entries in table().items() for entry in entries]
+    own = "ronn_provider_cpu."  # other packages may add lowerings of theirs
+    found = [(word(*key), entry.fn.__module__) for key, entries in table().items() for entry in entries]
+    lowerings = [(operator, module) for operator, module in found if module.startswith(own)]
     return _index("``kernels/`` and ``lower/``", KERNELS=kernels, LOWERINGS=lowerings)
 
 
