@@ -49,6 +49,8 @@ def mixed(seconds: float, threads: int = 6, growth: float = 0.03) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         return _Soak(Jobs(Path(folder)), threads).go(seconds, growth)
 
+WINDING_DOWN_S = 5.0  # that runs whose callers have gone are waited for
+
 
 class _Soak:
     def __init__(self, jobs: Jobs, threads: int) -> None:
@@ -98,11 +100,19 @@ class _Soak:
             thread.join()
         interrupter.end()
         if listening is not None:
+            until = time.monotonic() + WINDING_DOWN_S
+            while self._running() and time.monotonic() < until:
+                time.sleep(0.01)
             listening.close()
             kinds = Counter(self._told)
             self._told.clear()
             begun = kinds.pop("RunStarted", 0)
             self.unfinished += begun - sum(kinds.values())
+
+    def _running(self) -> int:
+        """Runs that have begun and are not over: who awaited one may have gone on before it came to its end."""
+        told = Counter(list(self._told))
+        return 2 * told["RunStarted"] - told.total()
 
     def _guarded(self, target: Callable[..., None], rng: np.random.Generator, until: float) -> None:
         try:
