@@ -12,6 +12,7 @@ import numpy as np
 from ronn.ir.graph import Graph, Node, Value
 from ronn.model import Model
 from ronn.numerics.candidate import Candidate
+from ronn.numerics.change import alive
 from ronn.numerics.samples import Reading, read_samples
 from ronn.ops.infer import infer_node
 from ronn.options import SessionOptions
@@ -66,29 +67,14 @@ def _place(graph: Graph, made: list[Node], context: PassContext) -> tuple[Value,
                 and (value.uses or node.graph.is_output(value))
             ):
                 return value, None
-    alive = _alive(graph)
+    wanted = alive(graph)
     near = [] if context.at is None else [context.at]
     for node in [*made, *near, *reversed(graph.nodes)]:
-        if node in alive:
+        if node in wanted:
             for taken in node.inputs:
                 if taken is not None and _is_float(taken) and not taken.is_const:
                     return taken, node
     raise AssertionError(f"nothing to damage in\n{graph}")
-
-
-def _alive(graph: Graph) -> set[Node]:
-    """The nodes that the outputs hang on: a rewrite removes what it replaced only after it has told of itself."""
-    found: set[Node] = set()
-    todo = [v.producer for v in graph.outputs]
-    while todo:
-        node = todo.pop()
-        if node is not None and node not in found:
-            found.add(node)
-            todo += [v.producer for v in node.inputs if v is not None]
-            for sub in node.subgraphs():
-                found |= _alive(sub)
-                todo += [v.producer for v in sub.captures()]
-    return found
 
 
 def _is_float(value: Value) -> bool:

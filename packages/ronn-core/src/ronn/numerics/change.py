@@ -75,18 +75,23 @@ def change_between(before: Graph, after: Graph) -> Change:
     return Change(tuple(lines_before), tuple(lines_after), tuple(made), tuple(removed))
 
 
+def alive(graph: Graph) -> set[Node]:
+    """The nodes that outputs hang on, of subgraphs too: what a rewrite has replaced may not have been removed yet."""
+    found: set[Node] = set()
+    todo = [v.producer for v in graph.outputs]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            todo += [v.producer for v in node.inputs if v is not None]
+            todo += [v.producer for sub in node.subgraphs() for v in (*sub.outputs, *sub.captures())]
+    return found
+
+
 def _lines(graph: Graph) -> list[tuple[str, Node]]:
-    """The lines of the nodes that the outputs hang on: what a rewrite has replaced may not have been removed yet."""
-    alive: set[Node] = set()
-    for g in _graphs(graph):
-        todo = [v.producer for v in g.outputs]
-        while todo:
-            node = todo.pop()
-            if node is not None and node not in alive:
-                alive.add(node)
-                todo += [v.producer for v in node.inputs if v is not None]
-                todo += [v.producer for sub in node.subgraphs() for v in sub.captures()]
-    return [(_key(n), n) for n in graph.all_nodes() if n in alive]
+    """The lines of the nodes that outputs hang on."""
+    wanted = alive(graph)
+    return [(_key(n), n) for n in graph.all_nodes() if n in wanted]
 
 
 def _key(node: Node) -> str:
