@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ronn.passes.manager import Pass
     from ronn.provider import Provider
 
+# A specification is a signature and a text: pluggy calls the implementations, never what stands in a body here.
 hookspec = pluggy.HookspecMarker("ronn")
 hookimpl = pluggy.HookimplMarker("ronn")
 
