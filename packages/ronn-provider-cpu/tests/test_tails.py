@@ -8,6 +8,7 @@ from native_support import latest_plan
 from onnx import TensorProto, helper, numpy_helper
 
 import ronn
+from ronn.errors import MemoryLimitError
 from ronn.plan.tail import PATIENCE
 
 
@@ -139,3 +140,18 @@ def test_sequences_of_given_values(guard: str, monkeypatch: pytest.MonkeyPatch) 
             (y,) = session.run({"x": x, **{n: np.array(v, np.int64) for n, v in given.items()}})
             np.testing.assert_array_equal(y, x[a:c:e, b:d:f].sum(axis))
     assert len(latest_plan(session).inner) == 2
+
+
+@pytest.mark.parametrize("limit", [{"max_tensor_bytes": "1MB"}, {"memory_limit": "1MB"}], ids=str)
+def test_limits_hold_however_many_sizes_came_before(limit: dict[str, str]) -> None:
+    """A size that hangs on a value is planned for, also behind many others."""
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, []) for n in "abc"]
+    session = ronn.Session(made([helper.make_node("Range", ["a", "b", "c"], ["y"])], inputs, ["y"], {}), options=limit)
+
+    def run(end: int) -> np.ndarray:
+        return session.run([np.array(0), np.array(end), np.array(1)])[0]
+
+    assert [len(run(n)) for n in range(1, 14)] == list(range(1, 14))
+    with pytest.raises(MemoryLimitError, match=next(iter(limit))):
+        run(1 << 30)
+    assert len(run(20)) == 20

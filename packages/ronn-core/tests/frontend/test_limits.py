@@ -161,25 +161,6 @@ def test_tensors_of_a_run_count_too() -> None:
     assert "'grows'" in str(e.value)
 
 
-@pytest.mark.parametrize("limit", [{"max_tensor_bytes": "1MB"}, {"memory_limit": "1MB"}], ids=str)
-def test_limits_hold_however_many_sizes_came_before(limit: dict[str, str]) -> None:
-    """A size that hangs on a value is planned for, also behind many others."""
-    pytest.importorskip("ronn_provider_cpu", reason="plans for values that only a run knows")
-    node = helper.make_node("Range", ["a", "b", "c"], ["y"])
-    inputs = [vi(n, [], TensorProto.INT64) for n in "abc"]
-    graph = helper.make_graph([node], "g", inputs, [vi("y", None, TensorProto.INT64)])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    session = ronn.Session(made, options=limit)
-
-    def run(end: int) -> Any:
-        return session.run([np.array(0), np.array(end), np.array(1)])[0]
-
-    assert [len(run(n)) for n in range(1, 14)] == list(range(1, 14))
-    with pytest.raises(MemoryLimitError, match=next(iter(limit))):
-        run(1 << 30)
-    assert len(run(20)) == 20
-
-
 # --- max_nodes
 
 
