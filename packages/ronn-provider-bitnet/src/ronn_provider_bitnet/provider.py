@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ronn.families import Families
 from ronn.provider.contract import CompiledPart, Device, Part
 from ronn.provider.kernels import KernelSet
-from ronn_provider_cpu.index import KERNELS
+from ronn_provider_bitnet.index import KERNELS, LOWERINGS
+from ronn_provider_cpu.index import KERNELS as CPU_KERNELS
 from ronn_provider_cpu.provider import CpuProvider
 
 if TYPE_CHECKING:
     from ronn.passes.manager import Pass
 
-OPERATORS = "ronn.bitnet::BitLinear"
-NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", KERNELS)
-NUMPY_KERNELS.add("ronn_provider_bitnet.numpy_kernels", f"{OPERATORS} ronn.bitnet::Trits")
+NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", CPU_KERNELS)
+for _module, _operators in KERNELS.items():
+    NUMPY_KERNELS.add(f"ronn_provider_bitnet.numpy_kernels.{_module}", _operators)
 
 
 @cache
 def _make_lowerings_known() -> None:
     from ronn_provider_cpu.lowering import add_lowerings
 
-    add_lowerings("ronn_provider_bitnet.lower", OPERATORS)
+    for module, operators in LOWERINGS.items():
+        add_lowerings(f"ronn_provider_bitnet.lower.{module}", operators)
 
 
 class BitnetProvider(CpuProvider):

@@ -6,7 +6,7 @@ import ronn_provider_bitnet.ops  # noqa: F401  # declares Trits
 from ronn.ir.graph import Graph
 from ronn.passes.edit import const, graphs, replace_value
 from ronn.passes.manager import PassContext, define_pass
-from ronn_provider_bitnet.numpy_kernels import from_trits
+from ronn_provider_bitnet.numpy_kernels.trits import from_trits
 from ronn_provider_bitnet.ops import DOMAIN
 
 

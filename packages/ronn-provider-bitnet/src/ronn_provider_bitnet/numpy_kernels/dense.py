@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_bitnet.ops import DOMAIN
-from ronn_provider_bitnet.trits import unpack_trits
 from ronn_provider_cpu.kernels._activations import activate, activation
 
 Array = np.ndarray
@@ -59,13 +58,3 @@ def bit_linear(
         return activate(y.reshape(*x.shape[:-1], n), act)
 
     return call
-
-
-@kernel("Trits", domain=DOMAIN)
-def trits(ctx: KernelContext, packed: Array, *, shape: list[int]) -> Array:
-    return from_trits(packed, shape)
-
-
-def from_trits(packed: Array, shape: Sequence[int]) -> Array:
-    """int8 of ``shape``: -1, 0 and 1."""
-    return unpack_trits(packed, shape).view(np.int8) - np.int8(1)

@@ -1,4 +1,4 @@
-"""Lowerings of the ``ronn.bitnet`` domain to native kernels."""
+"""Products with weights of one and two bits."""
 
 from __future__ import annotations
 
