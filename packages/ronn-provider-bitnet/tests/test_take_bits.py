@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto as T
 from onnx import helper as h
@@ -139,3 +140,26 @@ def test_weights_of_many_values_stay_where_they_are():
     session = ronn.Session(model, providers=["bitnet"])
     session.run(np.ones((1, 64), np.float32))
     assert "BitLinear" not in made(session)
+
+
+def test_layers_of_one_shape_keep_their_own_scales():
+    chain, expected = onnx.GraphProto(), np.random.default_rng(7).standard_normal((2, 64)).astype(np.float32)
+    x = expected
+    for i in range(3):
+        model, w, _ = nbits(64, 64, 32, seed=i)
+        graph = onnx.load_from_string(model).graph
+        names = {"x": f"y{i - 1}" if i else "x", "y": f"y{i}", "b": f"b{i}", "s": f"s{i}"}
+        node = chain.node.add()
+        node.CopyFrom(graph.node[0])
+        node.input[:], node.output[:] = [names[v] for v in node.input], [names["y"]]
+        for given in graph.initializer:
+            chain.initializer.add().CopyFrom(given)
+            chain.initializer[-1].name = names[given.name]
+        expected = expected @ w
+    made_ = h.make_graph(
+        chain.node, "g", [h.make_tensor_value_info("x", T.FLOAT, ["M", 64])],
+        [h.make_tensor_value_info("y2", T.FLOAT, ["M", 64])], chain.initializer,
+    )  # fmt: skip
+    imports = [h.make_opsetid("", 20), h.make_opsetid("com.microsoft", 1)]
+    session = ronn.Session(h.make_model(made_, opset_imports=imports, ir_version=9), providers=["bitnet"])
+    assert np.abs(session.run(x)[0] - expected).max() < 1e-3 * np.abs(expected).max()

@@ -17,7 +17,7 @@ _BYTES_PER_NS, _DOTS_PER_NS = 16.0, 400.0  # what one core streams, and multipli
 _TILE_ROWS = 5
 
 
-@lower("BitLinear", domain=DOMAIN, alike=True)
+@lower("BitLinear", domain=DOMAIN)  # not alike: scales are packed with the codes, and differ from layer to layer
 def bit_linear(c: Lowering) -> None:
     x, codes, scale, y = c.input(0), c.input(1), c.input(2), c.outputs[0]
     assert x is not None and codes is not None and scale is not None and y is not None
