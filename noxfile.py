@@ -24,6 +24,7 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).parent
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 SUPPORTED = ("3.11", "3.12", "3.13")
+HEAVY = "torch"  # the extra that `nox -s training` installs alone: gigabytes of its wheels are for GPUs
 SOFT_LINES, HARD_LINES = 400, 600  # of one module
 
 PROJECTS = {
@@ -90,7 +91,7 @@ def needs_of(package: str) -> list[str]:
 
 
 def with_extras(name: str) -> str:
-    extras = ",".join(PROJECTS[name]["project"].get("optional-dependencies", {}))
+    extras = ",".join(e for e in PROJECTS[name]["project"].get("optional-dependencies", {}) if e != HEAVY)
     return f"{name}[{extras}]" if extras else name
 
 
@@ -258,6 +259,19 @@ def bench_bitnet(session: nox.Session) -> None:
     """Times products with weights of one and two bits against float32 and onnxruntime's; ``-- --write`` keeps them."""
     session.install(*closure(["ronn", "ronn-provider-bitnet"]), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "benchmarks.bitnet", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
+
+
+@nox.session(python=CURRENT)
+def training(session: nox.Session) -> None:
+    """The tests of training with few bits, which need PyTorch and are skipped elsewhere; with ``-- examples [--write]``
+    the trained examples of docs/bitnet.md."""
+    package = "ronn-provider-bitnet"
+    session.install(*closure([f"{package}[torch]", "ronn-testkit"]), "torch>=2.9", "onnxscript>=0.5.4", *group("test"))
+    session.install("-r", "benchmarks/requirements.txt")
+    if session.posargs[:1] == ["examples"]:
+        session.run("python", "-m", "benchmarks.qat", *session.posargs[1:])
+    else:
+        session.run("pytest", "-q", *sorted(str(p) for p in ROOT.glob(f"packages/{package}/tests/test_training*.py")))
 
 
 @nox.session(python=CURRENT)
