@@ -224,3 +224,18 @@ def test_causal_convolution(taps: int, steps: int, past: bool, activation: str) 
     feeds = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     order = ["x", "w", *(["b", "s"] if past else [])]
     compare("CausalConvWithState", feeds, order, 2, opset=27, activation=activation)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 3), st.integers(2, 7), st.integers(1, 300), st.integers(1, 40),
+    st.sampled_from(["", "bool", "float"]), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2**31),
+)  # fmt: skip
+def test_one_query_of_heads_that_share_keys(
+    b: int, heads: int, group: int, keys: int, size: int, mask: str, by_head: bool, packed: bool, nonpad: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (b, heads * group if by_head else 1, 1, keys)
+    check(b, heads, group, 1, keys, size, size, rng, packed=packed, mask=mask, mask_shape=shape, nonpad=nonpad)
+    check(b, heads, group, 1, keys, size, size, rng, packed=packed, past=0 if nonpad else 5, is_causal=1, nonpad=nonpad)

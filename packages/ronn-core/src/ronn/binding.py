@@ -62,10 +62,9 @@ class Binding:
                     hint="bind an array, or anything else with __dlpack__ or a buffer",
                 )
         self._chosen = positions(self._outputs, variant.portable.output_names)
-        outputs = [self._plan.outputs[i] for i in self._chosen]
-        self._buffers: Buffers = (
-            [None] * len(outputs) if self._out is None else read_buffers(self._out, self._outputs, outputs, feed)
-        )
+        self._buffers: Buffers = [None] * len(self._chosen)
+        if self._out is not None:
+            self._buffers = read_buffers(self._out, self._outputs, self._plan, self._chosen, feed)
         every: Buffers = [None] * len(self._plan.outputs)
         for i, buffer in zip(self._chosen, self._buffers, strict=True):
             every[i] = buffer

@@ -50,12 +50,17 @@ class Buffer:
 Buffers = list[Buffer | None]
 
 
-def read_buffers(out: Out, names: Sequence[str], outputs: Sequence[Value], inputs: Mapping[str, Any]) -> Buffers:
-    """The buffers of a run that gives ``outputs`` under ``names``, None where it is to make an array.
+def read_buffers(
+    out: Out, names: Sequence[str], plan: Plan, chosen: Sequence[int], inputs: Mapping[str, Any]
+) -> Buffers:
+    """The buffers of a run that gives the plan's outputs of number ``chosen`` under ``names``, None where it is to make
+    an array.
 
     Raises InputError for an unknown output, for something that has no memory that can be written, for a dtype or shape
-    that the output does not have, and for memory that overlaps that of an input or of another buffer.
+    that the output does not have, and for memory that overlaps that of an input or of another buffer: but for that of
+    an input which the plan can make the output over.
     """
+    outputs = [plan.outputs[i] for i in chosen]
     if isinstance(out, Mapping):
         for name in out:
             if name not in names:
@@ -76,7 +81,9 @@ def read_buffers(out: Out, names: Sequence[str], outputs: Sequence[Value], input
         hint = f"for instance out={{{names[0]!r}: array}}"
         raise InputError(f"out is {type(out).__name__}, not a mapping of output name to buffer", hint=hint)
     buffers = [None if g is None else _buffer(n, g, v) for n, g, v in zip(names, given, outputs, strict=True)]
-    _check_overlaps([b for b in buffers if b is not None], inputs)
+    of = list(inputs)
+    over = {n: {of[j] for j in plan.over_inputs.get(i, ())} for n, i in zip(names, chosen, strict=True)}
+    _check_overlaps([b for b in buffers if b is not None], inputs, over)
     return buffers
 
 
@@ -90,7 +97,7 @@ def run_into(
     copies: Copies,
 ) -> list[Any]:
     """One run whose outputs go to ``out``: those of number ``chosen``, called ``names``. ``feed``: inputs in order."""
-    buffers = read_buffers(out, names, [plan.outputs[i] for i in chosen], feed)
+    buffers = read_buffers(out, names, plan, chosen, feed)
     places: Buffers = [None] * len(plan.outputs)
     for i, buffer in zip(chosen, buffers, strict=True):
         places[i] = buffer
@@ -152,10 +159,12 @@ def _memory(name: str, given: Any) -> np.ndarray:
     return array
 
 
-def _check_overlaps(buffers: Sequence[Buffer], inputs: Mapping[str, Any]) -> None:
+def _check_overlaps(buffers: Sequence[Buffer], inputs: Mapping[str, Any], over: Mapping[str, set[str]]) -> None:
     arrays = [(n, a) for n, a in inputs.items() if isinstance(a, np.ndarray)]
     for k, buffer in enumerate(buffers):
         for name, array in arrays:
+            if name in over[buffer.name] and buffer.direct and _same(buffer.array, array):
+                continue
             if _overlap(buffer.array, array):
                 raise InputError(
                     f"out[{buffer.name!r}] overlaps the input {name!r}, which kernels read while they write",
@@ -165,6 +174,10 @@ def _check_overlaps(buffers: Sequence[Buffer], inputs: Mapping[str, Any]) -> Non
             if _overlap(buffer.array, other.array):
                 both = f"out[{buffer.name!r}] and out[{other.name!r}]"
                 raise InputError(f"{both} overlap", hint="give each memory of its own")
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return address(a) == address(b) and a.shape == b.shape and a.dtype == b.dtype and b.flags.c_contiguous
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:

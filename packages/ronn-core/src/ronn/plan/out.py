@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ronn.ir.graph import Value
 from ronn.ir.types import TensorType
 from ronn.plan.segment import Segment
+from ronn.provider import Call
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
@@ -50,6 +52,25 @@ def places(outputs: Sequence[int], segments: Sequence[Segment], steps: Sequence[
     found = {i: homes.get(slot, slot) for i, slot in enumerate(outputs) if slot in made or slot in homes}
     wanted = Counter(found.values())
     return {i: made[slot] for i, slot in found.items() if wanted[slot] == 1}
+
+
+def over_inputs(
+    calls: Sequence[Call], last_use: Mapping[Value, int], inputs: Sequence[Value], outputs: Sequence[Value]
+) -> dict[int, frozenset[int]]:
+    """By the number of the output, the inputs that may lie where it is made: a native kernel makes it, may overwrite
+    them, and is the last that reads them."""
+    number = {v: i for i, v in enumerate(inputs)}
+    maker = {call.outputs[0]: (at, call) for at, call in enumerate(calls) if call.native is not None}
+    found = {}
+    for i, value in enumerate(outputs):
+        if value not in maker or 0 in maker[value][1].native.alias:  # type: ignore[union-attr]
+            continue
+        at, call = maker[value]
+        operands = [call.inputs[j] for j in call.inplace if j < len(call.inputs)]
+        free = [v for v in operands if v in number and last_use.get(v) == at and call.inputs.count(v) == 1]
+        if free:
+            found[i] = frozenset(number[v] for v in free if v is not None)
+    return found
 
 
 def _of_python(steps: Sequence[Step]) -> Iterator[tuple[int, Place]]:

@@ -19,7 +19,7 @@ from ronn.plan.frame import Frame, make_arena
 from ronn.plan.guard import MARGIN, GuardedBound
 from ronn.plan.lifetime import Lifetimes, analyse
 from ronn.plan.memory import heap_peak, largest, place
-from ronn.plan.out import Place, places
+from ronn.plan.out import Place, over_inputs, places
 from ronn.plan.segment import Bound, KernelFailure, Segment
 from ronn.plan.stop import NEVER, Stop, running
 from ronn.provider import Call
@@ -89,6 +89,8 @@ class Plan:
         self.largest = largest(lifetimes)
         self.check = check
         self.budget = budget
+        self.over_inputs = {} if guard else over_inputs(self.calls, lifetimes.last_use, inputs, outputs)
+        """By the number of the output, the numbers of the inputs that a run may be told to make it over."""
         self._number(inputs, outputs)
         self._arena_slots = self._arena_views(lifetimes)
         self.segments: list[Segment] = []

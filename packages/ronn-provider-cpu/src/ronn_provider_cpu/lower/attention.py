@@ -67,11 +67,18 @@ def attend(
     offset: int = 0,
     nonpad: Operand | None = None,
 ) -> None:
-    """The call of ``attention_f32``."""
+    """The call of ``attention_f32``. Of one step, queries that share keys are taken as steps: keys are read once."""
     c.require(q.heads % k.heads == 0 and k.heads == v.heads, f"{q.heads} heads over {k.heads} and {v.heads}")
     c.require(q.batch == k.batch == v.batch and q.size == k.size and k.steps <= v.steps, "operands that do not fit")
     c.require((y.batch, y.heads, y.steps, y.size) == (q.batch, q.heads, q.steps, v.size), "a result that does not fit")
     c.require(nonpad is None or nonpad.shape == (q.batch,), "not one length of keys a sequence")
+    if q.steps == 1 and causal:
+        k = k if nonpad is not None else Heads(k.source, k.batch, k.heads, min(k.steps, offset + 1), k.size, k.strides,
+                                               k.offset)  # fmt: skip
+        causal = False
+    if q.steps == 1 < q.heads // k.heads and not mask_strides[1]:
+        q, y = _shared(q, k.heads), _shared(y, k.heads)
+        mask_strides = (mask_strides[0], 0, 0)
     blocks, block = blocks_of(c.machine.target), queries_of(q.steps)
     units = q.batch * q.heads * -(-q.steps // block)
     chunks = min(units, 16)
@@ -87,6 +94,12 @@ def attend(
         nonpad=0 if nonpad is None else nonpad, block=block, scratch=c.temp(size * chunks), apart=size, chunks=chunks,
         cost=flops / _GFLOPS + 0.3 * units * k.steps * k.size, flops=flops,
     )  # fmt: skip
+
+
+def _shared(x: Heads, heads: int) -> Heads:
+    """The heads of one step as steps of ``heads`` heads."""
+    steps, (batch, head, _) = x.heads // heads, x.strides
+    return Heads(x.source, x.batch, heads, steps, x.size, (batch, steps * head, head), x.offset)
 
 
 def copy(c: Lowering, x: Heads, to: Heads, bias: Any = 0, bias_h: int = 0) -> None:
