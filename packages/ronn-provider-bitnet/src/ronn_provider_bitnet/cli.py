@@ -70,6 +70,17 @@ def quantize(
     batch_norm: Annotated[
         bool, typer.Option("--batch-norm/--no-batch-norm", help="Re-estimate BatchNormalization from the data.")
     ] = True,
+    sequential: Annotated[
+        bool,
+        typer.Option(
+            "--sequential/--no-sequential",
+            help="Round each layer for what the rounded ones before it make of the data: errors are made up for.",
+        ),
+    ] = True,
+    form: Annotated[
+        str,
+        typer.Option(metavar="onnx|trits", help="trits: 1.6 bits a ternary weight in the file, for provider bitnet."),
+    ] = "onnx",
     min_cosine: Annotated[
         float, typer.Option("--min-cosine", help="Of each output with the original's; less is refused.")
     ] = LEAST_COSINE,
@@ -93,7 +104,8 @@ def quantize(
     """Quantise the weights of MODEL's MatMul, Gemm and Conv layers to a few bits, and say what that costs.
 
     The result is ordinary ONNX, which ONNX Runtime loads too: MatMulNBits, and DequantizeLinear in front of
-    convolutions. A model that is too far from the original is not written: exit code 4, and the reasons.
+    convolutions; with --form trits it is the smallest file there is, which provider bitnet runs alone. A model
+    that is too far from the original is not written: exit code 4, and the reasons.
 
     Examples:
 
@@ -110,7 +122,7 @@ def quantize(
     settings = Settings(
         bits=bits, edge_bits=edge_bits, group=parse_group(group), method=method, planes=planes, skip=skip or (),
         smallest=smallest, max_error=max_error, max_bytes=None if max_bytes is None else parse_size(max_bytes),
-        batch_norm=batch_norm,
+        batch_norm=batch_norm, sequential=sequential, form=form,
     )  # fmt: skip
     with _bar(not json) as tell:
         found = run(

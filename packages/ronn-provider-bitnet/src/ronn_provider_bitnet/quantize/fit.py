@@ -15,20 +15,24 @@ from ronn_provider_bitnet.quantize.planes import two_planes
 from ronn_provider_bitnet.quantize.statistics import Inputs
 from ronn_provider_bitnet.quantize.write import Part, pack
 from ronn_provider_bitnet.quantize.write_conv import pack_rows
+from ronn_provider_bitnet.quantize.write_trits import can_be_trits, pack_planes
 
 Array = np.ndarray
+ORDINARY, TRITS = FORMS = ("onnx", "trits")
+"""Of files: ordinary ONNX, or five ternary digits in a byte, for the provider ``bitnet``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A layer with ``bits``, packed. noise: power of the error of its products over the power of the products (of
-    weights, where there are no data); cosine: of the two."""
+    """A layer with ``bits``, packed. values: the weights that these stand for, f32[N, K]. noise: power of the error of
+    its products over the power of the products (of weights, where there are no data); cosine: of the two."""
 
     bits: str
     planes: int
     group: int
     method: str
     parts: Sequence[Part]
+    values: Array
     noise: float
     cosine: float
 
@@ -43,20 +47,27 @@ class Candidate:
 
 
 def candidates(
-    layer: Layer, bits: Sequence[str], *, inputs: Inputs | None, method: str, group: int, planes: int
+    layer: Layer, bits: Sequence[str], *, inputs: Inputs | None, method: str, group: int, planes: int, form: str
 ) -> list[Candidate]:
-    """The layer rounded to each of ``bits``. group: columns with one scale, 0: all. planes: of ternary weights."""
-    return [_candidate(layer, b, inputs, method, group, planes if b == "1.58" else 1) for b in bits]
+    """The layer rounded to each of ``bits``. group: columns with one scale, 0: all. planes: of ternary weights. form:
+    of the file."""
+    return [_candidate(layer, b, inputs, method, group, planes if b == "1.58" else 1, form) for b in bits]
 
 
-def _candidate(layer: Layer, bits: str, inputs: Inputs | None, method: str, group: int, planes: int) -> Candidate:
+def _candidate(
+    layer: Layer, bits: str, inputs: Inputs | None, method: str, group: int, planes: int, form: str
+) -> Candidate:
     group = 0 if layer.window is not None else group  # weights of convolutions have a scale a row
     fit: Fit = two_planes if planes == 2 else FITS[bits]
     rounded, how = _rounded(layer.w, fit, inputs, method, group)
     noise, cosine = compare(layer.w, rounded.values, None if inputs is None else inputs.hessian)
     shared = group if 0 < group < layer.w.shape[1] else 0
-    parts = pack(rounded) if layer.window is None else pack_rows(rounded, layer)
-    return Candidate(bits, planes, shared, how, parts, noise, cosine)
+    parts: Sequence[Part]
+    if form == TRITS and can_be_trits(rounded):
+        parts = pack_planes(rounded, layer)
+    else:
+        parts = pack(rounded) if layer.window is None else pack_rows(rounded, layer)
+    return Candidate(bits, planes, shared, how, parts, rounded.values, noise, cosine)
 
 
 def _rounded(w: Array, fit: Fit, inputs: Inputs | None, method: str, group: int) -> tuple[Rounded, str]:

@@ -11,7 +11,9 @@ import numpy as np
 from ronn.ir.graph import IRModel, Node, Value
 from ronn.passes.edit import attr, const
 from ronn.records import dataclass
-from ronn_provider_bitnet.quantize.statistics import Tell, traced
+from ronn_provider_bitnet.quantize.layers import Layer
+from ronn_provider_bitnet.quantize.statistics import RUNS_ON, Inputs, Tell
+from ronn_provider_bitnet.quantize.walk import Walk, traced
 
 Array = np.ndarray
 _MEAN, _VARIANCE = 3, 4
@@ -36,37 +38,74 @@ def _is_constant(node: Node) -> bool:
     return all(const(node.input(i)) is not None for i in (_MEAN, _VARIANCE))
 
 
-def reestimate(original: IRModel, quantised: IRModel, feeds: Sequence[Mapping[str, Any]], tell: Tell) -> int:
-    """Gives every BatchNormalization of ``quantised`` behind which something was rounded the mean and variance that
-    make its output as the original's; the number of those changed.
+class Fixes:
+    """Gives the BatchNormalization of ``quantised`` the mean and variance that make their outputs as the original's.
 
     What the data's own figures are off from the model's is kept: where rounding makes x into a * x + b, mean m becomes
-    a * m + b and variance v a**2 * v, with a and b of the data. Nodes are seen to in the model's order, each with the
-    ones before it corrected.
+    a * m + b and variance v a**2 * v, with a and b of the data. left: those of the original that are still to be seen
+    to, in the model's order; changed: how many were changed. walk: through the quantised model.
     """
-    before, after = norms(original), norms(quantised)
-    if not after or len(before) != len(after):
-        return 0
-    tell("batch normalisation", 0.0)
-    was = figures(original, [_source(n) for n in before], feeds)
-    changed = 0
-    for number, (node, then) in enumerate(zip(after, was, strict=True)):
-        tell("batch normalisation", number / len(after))
-        (now,) = figures(quantised, [_source(node)], feeds)
+
+    def __init__(self, original: IRModel, quantised: IRModel, feeds: Sequence[Mapping[str, Any]], walk: Walk) -> None:
+        before, after = norms(original), norms(quantised)
+        if len(before) != len(after):
+            before, after = [], []
+        self.left, self.changed = before, 0
+        self._graph, self._walk = quantised.graph, walk
+        self._nodes = dict(zip(before, after, strict=True))
+        sources = [_source(n) for n in before]
+        was = figures(traced(original, sources, feeds), len(sources)) if before else []
+        self._was = dict(zip(before, was, strict=True))
+
+    def measured(self, these: Sequence[Node]) -> None:
+        """Sees to some of ``left`` by what goes into them on the data, each with the ones before it corrected."""
+        for node in list(these):
+            changed = self._nodes[node]
+            (now,) = figures(self._walk.at(changed, [_source(changed)]), 1)
+            self._give(node, now)
+
+    def computed(self, layer: Layer, rounded: Array, inputs: Inputs) -> None:
+        """Sees to those directly behind a layer with the weights ``rounded``, by the sums of its inputs."""
+        behind = [n for n in self.left if n.inputs[0] is layer.node.output]
+        if not behind or not inputs.rows:
+            return
+        assert inputs.total is not None
+        w = rounded.astype(np.float64)
+        mean = w @ inputs.total / inputs.rows
+        square = np.einsum("nk,nk->n", w @ inputs.hessian, w) / inputs.rows
+        bias = layer.bias if layer.window is None else const(layer.node.input(2))
+        variance = np.maximum(square - mean * mean, 0)
+        for node in behind:
+            self._give(node, Figures(mean if bias is None else mean + bias, variance))
+
+    def _give(self, node: Node, now: Figures) -> None:
+        self.left = [n for n in self.left if n is not node]
+        then, changed = self._was[node], self._nodes[node]
         if _same(now, then):
-            continue
+            return
         mean, variance = const(node.input(_MEAN)), const(node.input(_VARIANCE))
         assert mean is not None and variance is not None
         usable = (then.variance > 0) & (now.variance > 0)
         stretch = np.where(usable, np.sqrt(now.variance / np.where(usable, then.variance, 1)), 1.0)
         moved = now.mean + stretch * (mean.astype(np.float64) - then.mean)
-        graph = quantised.graph
         for place, data, old in ((_MEAN, moved, mean), (_VARIANCE, stretch**2 * variance, variance)):
-            value = node.inputs[place]
+            value = changed.inputs[place]
             assert value is not None
-            node.set_input(place, graph.constant(data.astype(old.dtype), graph.fresh_name(value.name)))
-        changed += 1
-    return changed
+            name = self._graph.fresh_name(value.name)
+            changed.set_input(place, self._graph.constant(data.astype(old.dtype), name))
+        self.changed += 1
+
+
+def reestimate(original: IRModel, quantised: IRModel, feeds: Sequence[Mapping[str, Any]], tell: Tell) -> int:
+    """Sees to every BatchNormalization of ``quantised`` in front of which something was rounded, in the model's order;
+    the number of those changed."""
+    tell("batch normalisation", 0.0)
+    fixes = Fixes(original, quantised, feeds, Walk(quantised, feeds, RUNS_ON))
+    every = fixes.left
+    for number, node in enumerate(every):
+        tell("batch normalisation", number / len(every))
+        fixes.measured([node])
+    return fixes.changed
 
 
 def _same(a: Figures, b: Figures) -> bool:
@@ -79,19 +118,19 @@ def _source(node: Node) -> Value:
     return value
 
 
-def figures(model: IRModel, values: Sequence[Value], feeds: Iterable[Mapping[str, Any]]) -> list[Figures]:
-    """Mean and variance of the channels (axis 1) of each value over all feeds."""
-    sums: list[tuple[float, Array, Array]] = [(0.0, np.zeros(1), np.zeros(1)) for _ in values]
-    for arrays in traced(model, values, feeds):
+def figures(found: Iterable[Sequence[Array]], count: int) -> list[Figures]:
+    """Mean and variance of the channels (axis 1) of each of ``count`` arrays over all feeds."""
+    sums: list[tuple[float, Array, Array]] = [(0.0, np.zeros(1), np.zeros(1)) for _ in range(count)]
+    for arrays in found:
         for i, array in enumerate(arrays):
             wide = array.astype(np.float64)
             axes = tuple(a for a in range(wide.ndim) if a != 1)
-            count, first, second = sums[i]
+            seen, first, second = sums[i]
             sums[i] = (
-                count + wide.size / wide.shape[1], first + wide.sum(axis=axes), second + (wide * wide).sum(axis=axes)
+                seen + wide.size / wide.shape[1], first + wide.sum(axis=axes), second + (wide * wide).sum(axis=axes)
             )  # fmt: skip
-    found = []
-    for count, first, second in sums:
-        mean = first / max(count, 1.0)
-        found.append(Figures(mean, np.maximum(second / max(count, 1.0) - mean * mean, 0)))
-    return found
+    out = []
+    for seen, first, second in sums:
+        mean = first / max(seen, 1.0)
+        out.append(Figures(mean, np.maximum(second / max(seen, 1.0) - mean * mean, 0)))
+    return out

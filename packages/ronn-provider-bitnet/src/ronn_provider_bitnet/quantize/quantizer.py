@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,19 +17,22 @@ from ronn.model import Model, Source, open_model
 from ronn.numerics.samples import Data, Reading
 from ronn.options import SessionOptions
 from ronn.records import dataclass, replace
+from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_bitnet.quantize import norms
 from ronn_provider_bitnet.quantize.errors import QualityError
 from ronn_provider_bitnet.quantize.feeds import Batches, read_batches, read_labels
-from ronn_provider_bitnet.quantize.fit import Candidate, candidates
+from ronn_provider_bitnet.quantize.fit import FORMS, ORDINARY, TRITS, Candidate, candidates
 from ronn_provider_bitnet.quantize.grids import FITS
 from ronn_provider_bitnet.quantize.judge import Limits, Task, judge
 from ronn_provider_bitnet.quantize.layers import SMALLEST, Layer, Skipped, find_layers
 from ronn_provider_bitnet.quantize.report import Report, Row
 from ronn_provider_bitnet.quantize.search import Point, good_enough, path, within_bytes
-from ronn_provider_bitnet.quantize.statistics import Tell, hessians
+from ronn_provider_bitnet.quantize.sequential import in_turn
+from ronn_provider_bitnet.quantize.statistics import RUNS_ON, Inputs, Tell, hessians
 from ronn_provider_bitnet.quantize.write import BLOCKS, Packed, drop_unused
 from ronn_provider_bitnet.quantize.write import replace as put_in
 from ronn_provider_bitnet.quantize.write_conv import Integers, replace_weights
+from ronn_provider_bitnet.quantize.write_trits import Plane, replace_by_trits
 
 if TYPE_CHECKING:
     from ronn.session import Session
@@ -37,8 +40,6 @@ if TYPE_CHECKING:
 BITS = tuple(FITS)
 KEPT = "float"
 METHODS = ("nearest", "gptq")
-RUNS_ON = ("bitnet",)
-"""Providers that the quantised model is judged on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Settings:
     ``gptq``, or None for gptq where there are data. planes: 2 for two ternary planes. skip: names of layers that stay.
     smallest: weights that a layer has at least. max_error: decibels of signal over error that the outputs keep,
     max_bytes: of all constants; each makes a search for the bits of each layer. batch_norm: whether it is re-estimated.
+    sequential: whether each layer is rounded for what the rounded ones before it make of the data, where there are
+    some. form: of the file, ``onnx`` or ``trits``, the smallest, which the provider ``bitnet`` alone runs.
     """
 
     bits: str = "1.58"
@@ -85,6 +88,8 @@ class Settings:
     max_error: float | None = None
     max_bytes: int | None = None
     batch_norm: bool = True
+    sequential: bool = True
+    form: str = ORDINARY
 
     def __post_init__(self) -> None:
         for name, text, allowed in (("bits", self.bits, BITS), ("edge-bits", self.edge_bits, (*BITS, KEPT))):
@@ -92,6 +97,8 @@ class Settings:
                 raise OptionError(f"--{name} {text} is not one of {', '.join(allowed)}")
         if self.method is not None and self.method not in METHODS:
             raise OptionError(f"--method {self.method} is not one of {', '.join(METHODS)}")
+        if self.form not in FORMS:
+            raise OptionError(f"--form {self.form} is not one of {', '.join(FORMS)}")
         if self.group and (self.group < BLOCKS[0] or self.group & (self.group - 1)):
             raise OptionError(
                 f"--group {self.group} is no power of two from {BLOCKS[0]} on", hint="--group 64, or --group row"
@@ -151,6 +158,15 @@ def quantize(
     return work.run(Limits() if limits is None else limits)
 
 
+class _Made(NamedTuple):
+    """A quantised model, what its layers became, how many BatchNormalization were changed, and how it does."""
+
+    ir: IRModel
+    picked: Sequence[Candidate]
+    changed: int
+    task: Task
+
+
 class _Work:
     labels: np.ndarray | None = None
     scores: str | None = None
@@ -172,23 +188,17 @@ class _Work:
 
     def run(self, limits: Limits) -> Quantized:
         with self.session:
-            options = self.candidates()
-            tried: list[Point] = []
-            if self.settings.max_bytes is not None:
-                tried = within_bytes(options, self.settings.max_bytes, self.fixed_bytes())
-                chosen = tried[-1]
-            elif self.settings.max_error is not None:
-                wanted = self.settings.max_error
-                chosen, tried = good_enough(path(options), wanted, lambda p: self.judge(options, p)[2].sqnr_db)
+            if self.settings.searches or not self.in_turn:
+                made, tried = self.choose(self.candidates())
             else:
-                chosen = path(options)[-1]
-            ir, changed, task = self.judge(options, chosen)
-        picked = [o[i] for o, i in zip(options, chosen.choice, strict=True)]
+                made, tried = self.sequential([self.settings.bits_of(layer)[0] for layer in self.layers]), []
+        ir, picked, changed, task = made
         rows = tuple(_row(layer, c) for layer, c in zip(self.layers, picked, strict=True))
         report = Report(
             rows, tuple(self.skipped), self.calibration is not None, self._data_text(), _constants(self.original.graph),
             _constants(ir.graph), changed, len(norms.norms(self.original)), task,
             limits, self.settings.max_error, tuple(tried), self.original.opset_imports.get("", 1),
+            self.settings.form,
         )  # fmt: skip
         return Quantized(ir, report)
 
@@ -204,7 +214,8 @@ class _Work:
             self.tell(f"rounding {layer.name}", done / len(self.layers))
             done += 1
             found[layer.node.output.name] = candidates(
-                layer, s.bits_of(layer), inputs=inputs, method=method, group=s.group, planes=s.planes
+                layer, s.bits_of(layer), inputs=inputs, method=method, group=s.group, planes=s.planes,
+                form=s.form,
             )
 
         if self.calibration is None:
@@ -216,34 +227,83 @@ class _Work:
                     fit(layer, inputs)
         return [found[layer.node.output.name] for layer in self.layers]
 
-    def judge(self, options: Sequence[Sequence[Candidate]], point: Point) -> tuple[IRModel, int, Task]:
-        """The model with a choice of candidates, how many BatchNormalization were changed, and how it does."""
-        ir = self.build([o[i] for o, i in zip(options, point.choice, strict=True)])
+    @property
+    def in_turn(self) -> bool:
+        """Whether layers are rounded one after another."""
+        return self.calibration is not None and self.settings.sequential and self.settings.method != "nearest"
+
+    def choose(self, options: list[list[Candidate]]) -> tuple[_Made, list[Point]]:
+        """The model with the candidates that the settings ask for, and the points that a search tried."""
+        made: dict[tuple[int, ...], _Made] = {}
+
+        def of(point: Point) -> _Made:
+            if point.choice not in made:
+                picked = [o[i] for o, i in zip(options, point.choice, strict=True)]
+                made[point.choice] = self.sequential([c.bits for c in picked]) if self.in_turn else self.at_once(picked)
+            return made[point.choice]
+
+        tried: list[Point] = []
+        if self.settings.max_bytes is not None:
+            tried = within_bytes(options, self.settings.max_bytes, self.fixed_bytes())
+            chosen = tried[-1]
+        elif self.settings.max_error is not None:
+            chosen, tried = good_enough(path(options), self.settings.max_error, lambda p: of(p).task.sqnr_db)
+        else:
+            chosen = path(options)[-1]
+        return of(chosen), tried
+
+    def sequential(self, bits: Sequence[str]) -> _Made:
+        """The model with each layer rounded to its ``bits`` behind the ones before it."""
+        assert self.calibration is not None
+        s = self.settings
+        chosen = {layer.node.output.name: b for layer, b in zip(self.layers, bits, strict=True)}
+
+        def rounded(layer: Layer, inputs: Inputs) -> Candidate:
+            wanted = [chosen[layer.node.output.name]]
+            return candidates(
+                layer, wanted, inputs=inputs, method="gptq", group=s.group, planes=s.planes, form=s.form
+            )[0]
+
+        ir, found, changed = in_turn(
+            self.original, self.layers, rounded, put_candidate, self.calibration.feeds, self.tell,
+            batch_norm=s.batch_norm,
+        )  # fmt: skip
+        self.finish(ir)
+        return _Made(ir, found, changed, self.measure(ir))
+
+    def at_once(self, picked: Sequence[Candidate]) -> _Made:
+        """The model with a choice of candidates."""
+        ir = self.build(picked)
         changed = 0
         if self.settings.batch_norm and self.calibration is not None:
             changed = norms.reestimate(self.original, ir, self.calibration.feeds, self.tell)
             drop_unused(ir.graph, ir.overridable)
+        return _Made(ir, picked, changed, self.measure(ir))
+
+    def measure(self, ir: IRModel) -> Task:
+        """How a quantised model does beside the original."""
         with Model(ir).create_session(providers=list(RUNS_ON)) as quantised:
-            task = judge(
+            return judge(
                 self.session, quantised, self.judged.feeds, labels=self.labels, scores=self.scores,
                 made_up=self.judged.made_up, tell=lambda share: self.tell("comparing outputs", share),
             )  # fmt: skip
-        return ir, changed, task
 
     def build(self, picked: Sequence[Candidate]) -> IRModel:
         """A copy of the model with its layers replaced."""
         graph = clone(self.original.graph)
-        ir = replace(self.original, graph=graph)
+        ir = replace(self.original, graph=graph, opset_imports=dict(self.original.opset_imports))
         copies, _ = find_layers(graph, skip=self.settings.skip, smallest=self.settings.smallest)
         by_output = {layer.node.output.name: layer for layer in copies}
         for layer, candidate in zip(self.layers, picked, strict=True):
-            copy = by_output[layer.node.output.name]
-            if copy.window is None:
-                put_in(graph, copy, [p for p in candidate.parts if isinstance(p, Packed)])
-            else:
-                replace_weights(graph, copy, [p for p in candidate.parts if isinstance(p, Integers)])
-        drop_unused(graph, ir.overridable)
+            put_candidate(graph, by_output[layer.node.output.name], candidate)
+        self.finish(ir)
         return ir
+
+    def finish(self, ir: IRModel) -> None:
+        """What is to be done once the layers of a model have been replaced."""
+        drop_unused(ir.graph, ir.overridable)
+        if self.settings.form == TRITS:
+            ir.opset_imports[DOMAIN] = 1
 
     def fixed_bytes(self) -> int:
         """Of the constants that no layer's choice changes."""
@@ -253,6 +313,16 @@ class _Work:
         own = self.calibration is not None and self.judged is self.calibration
         rows = f"{self.judged.name}, {len(self.judged)} run(s)"
         return f"{rows}: the data that layers were fitted to" if own else rows
+
+
+def put_candidate(graph: Graph, layer: Layer, candidate: Candidate) -> None:
+    """Puts a rounded layer in the place of ``layer`` of the graph."""
+    if isinstance(candidate.parts[0], Plane):
+        replace_by_trits(graph, layer, [p for p in candidate.parts if isinstance(p, Plane)])
+    elif layer.window is None:
+        put_in(graph, layer, [p for p in candidate.parts if isinstance(p, Packed)])
+    else:
+        replace_weights(graph, layer, [p for p in candidate.parts if isinstance(p, Integers)])
 
 
 def _row(layer: Layer, c: Candidate) -> Row:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ronn.plan.budget import size_text
 from ronn.records import dataclass
+from ronn_provider_bitnet.quantize.fit import TRITS
 from ronn_provider_bitnet.quantize.judge import Limits, Task
 from ronn_provider_bitnet.quantize.layers import Skipped
 from ronn_provider_bitnet.quantize.search import Point
@@ -34,7 +35,8 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Report:
     """bytes_before, bytes_after: of all the model's constants. measured: whether rows tell of products with data.
-    norms: how many BatchNormalization were given new figures, of ``norms_there``. points: what a search tried."""
+    norms: how many BatchNormalization were given new figures, of ``norms_there``. points: what a search tried. form: of
+    the file."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
@@ -49,6 +51,7 @@ class Report:
     wanted_db: float | None
     points: tuple[Point, ...]
     opset: int
+    form: str
 
     @property
     def faults(self) -> list[str]:
@@ -70,6 +73,9 @@ class Report:
             found.append(f"BatchNormalization re-estimated: {self.norms} of {self.norms_there}.")
         elif self.measured:
             found.append("The model has no BatchNormalization of its own (left), so none was re-estimated.")
+        if self.form == TRITS:
+            found.append("1 and 1.58 bits are written as trits, 1.6 bits a weight, which provider bitnet alone runs.")
+            return found
         if any(r.bits == "1" or (r.bits == "1.58" and r.planes == 1) for r in self.rows):
             found.append("1 and 1.58 bits are written as 2 bits a weight, the fewest that ordinary ONNX has.")
         if any(r.op == "Conv" and r.bits in ("1", "1.58", "2") for r in self.rows) and self.opset < _UINT2_FROM:
@@ -93,6 +99,7 @@ class Report:
             ],
             "skipped": [{"name": s.name, "bytes": s.bytes, "reason": s.reason} for s in self.skipped],
             "data": self.data,
+            "form": self.form,
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "batch_norms": {"there": self.norms_there, "reestimated": self.norms},
