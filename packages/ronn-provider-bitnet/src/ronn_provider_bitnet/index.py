@@ -2,8 +2,10 @@
 
 LOWERINGS = {
     "dense": "ronn.bitnet::BitLinear",
+    "integers": "ronn.bitnet::BitInteger ronn.bitnet::BitIntegerToFloat",
 }
 KERNELS = {
     "dense": "ronn.bitnet::BitLinear",
+    "integers": "ronn.bitnet::BitInteger ronn.bitnet::BitIntegerToFloat",
     "trits": "ronn.bitnet::Trits",
 }

@@ -1,4 +1,4 @@
-"""``BitnetProvider``: what the CPU provider runs, and weights of one and two bits in kernels of their own."""
+"""``BitnetProvider``: what the CPU provider runs, and weights of a few bits in kernels of their own."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.families import Families
-from ronn.provider.contract import CompiledPart, Device, Part
+from ronn.provider.contract import CompiledPart, Device, Part, Support, Yes
 from ronn.provider.kernels import KernelSet
 from ronn_provider_bitnet.index import KERNELS, LOWERINGS
 from ronn_provider_cpu.index import KERNELS as CPU_KERNELS
 from ronn_provider_cpu.provider import CpuProvider
 
 if TYPE_CHECKING:
+    from ronn.ir.graph import Node
     from ronn.passes.manager import Pass
 
 NUMPY_KERNELS = Families("ronn_provider_cpu.kernels", CPU_KERNELS)
@@ -30,8 +31,8 @@ def _make_lowerings_known() -> None:
 
 
 class BitnetProvider(CpuProvider):
-    """Runs whole models on the host CPU as the ``cpu`` provider does, but products with weights of one or two bits,
-    which its passes find, with kernels that read them as they are: one partition, one native call.
+    """Runs whole models on the host CPU as the ``cpu`` provider does, but products with weights of a few bits, which
+    its passes find, with kernels that read them as they are: one partition, one native call.
 
     Options are those of the ``cpu`` provider.
     """
@@ -46,6 +47,14 @@ class BitnetProvider(CpuProvider):
         from ronn_provider_bitnet.passes import PASSES
 
         return (*PASSES, *super().passes(device))
+
+    def supports(self, node: Node, device: Device) -> Support:
+        from ronn_provider_bitnet.passes.refusing import left_because
+
+        answer, reason = super().supports(node, device), left_because(node)
+        if not reason or not isinstance(answer, Yes):
+            return answer
+        return Yes(answer.score, "; ".join(filter(None, (answer.note, f"not few bits: {reason}"))))
 
     def kernels(self) -> KernelSet:
         return KernelSet(families=NUMPY_KERNELS)

@@ -69,7 +69,7 @@ def quantize_rows(target: Target) -> Callable[..., None]:
                 to = r * across + g * wide
                 total, total_low = isplat(np.int32(0)), isplat(np.int32(0))
                 i = 0
-                while i < wide:  # whole vectors: a word has the codes of 16 elements or more
+                while i < wide:  # whole vectors: see ``layout.padded``
                     left = count - i
                     if left >= lanes:
                         given = load(x, r * k + begin + i)

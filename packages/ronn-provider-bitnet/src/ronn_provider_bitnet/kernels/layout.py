@@ -1,7 +1,8 @@
-"""The layout of weights of one and two bits for ``kernels.products``. Imports no compiler."""
+"""The layout of weights of one, two and four bits for ``kernels.products``. Imports no compiler."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ronn_codegen.simd.target import Target
 
 Array = np.ndarray
+_VECTOR = 16  # elements that activations are quantised by: a multiple of every target's lanes
 
 
 @cache
@@ -28,23 +30,28 @@ def step_of(bits: int) -> int:
 
 
 def padded(group: int, bits: int) -> int:
-    """Elements of k that a group of ``group`` takes: whole words."""
-    step = step_of(bits)
+    """Elements of k that a group of ``group`` takes: whole words, and whole vectors of activations."""
+    step = max(step_of(bits), _VECTOR)
     return -(-group // step) * step
 
 
-def pack_codes(
-    codes: Array, scales: Array, bits: int, group: int, rows: int, offsets: Array | None = None
-) -> Array:
-    """Codes uint8[N, K] below ``2 ** bits`` and scales f32[N, groups] of ``group`` elements along K each, as int32.
+def pack_codes(codes: Array, scales: Array, bits: int, group: int, rows: int, offsets: Array | None = None) -> Array:
+    """``pack_panels`` with scales f32[N, groups] and, where these are given, ``offsets`` as facts."""
+    facts = [scales] if offsets is None else [scales, offsets]
+    return pack_panels(codes, [np.ascontiguousarray(f, np.float32) for f in facts], bits, group, rows)
 
-    Panels of ``rows`` rows; in each, group by group: the scales of the rows, their ``offsets`` where these are given
-    (f32[N, groups]), then for every ``32 / bits`` elements of k
-    a word per row. Byte j of a word holds, from its lowest bits on, the codes of k = j, 4 + j, 8 + j ..., so that one
-    shift and one mask give the bytes of four neighbouring k. Rows are padded with scales of 0, groups with codes of 0.
+
+def pack_panels(codes: Array, facts: Sequence[Array], bits: int, group: int, rows: int) -> Array:
+    """Codes uint8[N, K] below ``2 ** bits``, and ``facts`` [N, groups], 32 bits each, of ``group`` elements along K, as
+    int32.
+
+    Panels of ``rows`` rows; in each, group by group: fact after fact of the rows, then for every ``32 / bits`` elements
+    of k a word per row. Byte j of a word holds, from its lowest bits on, the codes of k = j, 4 + j, 8 + j ..., so that
+    one shift and one mask give the bytes of four neighbouring k. Rows are padded with facts of 0, groups with codes of
+    0.
     """
     n, k = codes.shape
-    groups, step = scales.shape[1], step_of(bits)
+    groups, step = facts[0].shape[1], step_of(bits)
     wide = padded(group, bits)
     panels = -(-n // rows)
     full = np.zeros((panels * rows, groups, wide), np.uint8)
@@ -56,10 +63,9 @@ def pack_codes(
     for i in range(8 // bits):
         for j in range(4):
             words |= by_word[..., i, j].astype(np.uint32) << np.uint32(8 * j + bits * i)
-    facts = [scales] if offsets is None else [scales, offsets]
     out = np.zeros((panels * rows, groups, len(facts) + wide // step), np.uint32)
     for i, fact in enumerate(facts):
-        out[:n, :, i] = np.ascontiguousarray(fact, np.float32).view(np.uint32)
+        out[:n, :, i] = np.ascontiguousarray(fact).view(np.uint32)
     out[:, :, len(facts) :] = words
     laid = out.reshape(panels, rows, groups, -1).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(laid).view(np.int32).reshape(-1)

@@ -1,4 +1,4 @@
-"""Products with weights of one and two bits."""
+"""Products with weights of one, two and four bits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ronn_provider_cpu.lower._products import epilogue
 from ronn_provider_cpu.lowering import F32, Lowering, Operand, lower
 
 _ACTIVATIONS, _PRODUCTS = "ronn_provider_bitnet.kernels.activations", "ronn_provider_bitnet.kernels.products"
+_NIBBLES = "ronn_provider_bitnet.kernels.nibbles"
 _BYTES_PER_NS, _DOTS_PER_NS = 16.0, 400.0  # what one core streams, and multiplies
 _TILE_ROWS = 5
 
@@ -48,10 +49,11 @@ def bit_linear(c: Lowering) -> None:
         zero=counts, least=least, a=a, zeros=zeros, scale=steps, chunks=rows, cost=30 + x.size / 8, bytes=5 * x.size,
     )  # fmt: skip
     mode, p0, p1 = epilogue(c, None).mode
-    form, flops = "bits" if offsets is None else "affine", 2 * rows * k * n
+    kernel, flops = "bits" if offsets is None else "affine", 2 * rows * k * n
+    kernel += f"{bits}_{'bytes' if planes == 1 else 'words'}"
     c.call(
-        _PRODUCTS, f"{form}{bits}_{'bytes' if planes == 1 else 'words'}", a=a, m=rows, groups=groups, group=wide, n=n,
-        packed=packed, zeros=zeros, scale=steps, bias=bias, y=y, mode=mode, p0=p0, p1=p1,
+        _NIBBLES if bits == 4 else _PRODUCTS, kernel, a=a, m=rows, groups=groups, group=wide, n=n, packed=packed,
+        zeros=zeros, scale=steps, bias=bias, y=y, mode=mode, p0=p0, p1=p1,
         chunks=-(-n // panel) * -(-rows // _TILE_ROWS),
         cost=50 + max(packed.nbytes / _BYTES_PER_NS, planes * flops / _DOTS_PER_NS), flops=flops,
         bytes=packed.nbytes + x.size * planes + y.nbytes,

@@ -11,5 +11,6 @@ _about = partial(about, __name__)
 PASSES = (
     _about("unpack-trits", "Trits", keeps_types=True),
     _about("take-bits", "MatMulNBits DequantizeLinear", keeps_types=True, late=True),
+    _about("take-integers", "MatMulInteger QLinearMatMul QGemm DynamicQuantizeMatMul", keeps_types=True, late=True),
     _about("find-bits", "MatMul Gemm FusedMatMul FusedGemm", keeps_types=True, late=True),
 )

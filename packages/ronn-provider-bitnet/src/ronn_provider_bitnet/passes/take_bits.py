@@ -1,12 +1,12 @@
-"""Products whose weights a model keeps in two bits: MatMulNBits, and integers behind DequantizeLinear."""
+"""Products whose weights a model keeps in few bits: MatMulNBits, and integers behind DequantizeLinear."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-import ronn_provider_bitnet.ops  # noqa: F401  # declares BitLinear
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, const, graphs
@@ -14,153 +14,168 @@ from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_bitnet.passes.activations import taken
+from ronn_provider_bitnet.passes.codes import Codes, few
+from ronn_provider_bitnet.passes.dequantised import Behind, behind, given_bytes, weights
+from ronn_provider_bitnet.passes.refusing import leave
 from ronn_provider_cpu.kernels.contrib_integer import unpack
 
 LEAST = 1e-30  # for rows of zeros, where nothing else is said
-
-
-class Codes(NamedTuple):
-    """Weights as BitLinear takes them: codes u8[N, K], scale f32[N, groups], zero, offset f32[N, groups] or None."""
-
-    codes: np.ndarray
-    scale: np.ndarray
-    group: int
-    zero: int
-    offset: np.ndarray | None = None
-    bits: int = 2
+PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
+Array = np.ndarray
 
 
 @define_pass("take-bits", requires_types=True, keeps_types=True, late=True)
 def take_bits(graph: Graph, context: PassContext) -> bool:
-    """Makes BitLinear of MatMulNBits with two bits, and of MatMul and Gemm with integer weights of at most four values
-    that DequantizeLinear scales (INT2, UINT2, or wider ones that use no more). Weights that are -s and s only become
-    one bit, scales that all blocks of a row have in common one a row."""
+    """Makes BitLinear of MatMulNBits with two and four bits, and of MatMul and Gemm with integer weights of at most 16
+    values that DequantizeLinear scales (INT2, UINT2, INT4, UINT4, or wider ones that use no more). Weights of at most
+    four values become two bits, those that are -s and s only one, scales that all blocks of a row have in common one a
+    row. Bytes that DequantizeLinear turns into activations with a constant scale stay bytes."""
     changed = False
     for g in graphs(graph):
+        known: dict[tuple[Node, bool], Codes | str] = {}
         for node in g:
             if not context.may_rewrite():
                 return changed
             context.at = node
-            if node.op == "MatMulNBits" and int(attr(node, "bits", 4)) == 2:
+            if node.op == "MatMulNBits":
                 changed = _from_nbits(g, node, context) or changed
-            elif node.op in ("MatMul", "Gemm", "FusedMatMul", "FusedGemm") and node.domain in ("", "ronn"):
-                changed = _from_dequantised(g, node, context) or changed
+            elif node.op in PRODUCTS and node.domain in ("", "ronn"):
+                changed = _from_dequantised(g, node, known, context) or changed
     return changed
+
+
+# --- MatMulNBits
 
 
 def _from_nbits(graph: Graph, node: Node, context: PassContext) -> bool:
     x, bias = node.inputs[0], node.input(5)
-    packed, scales, zeros = (const(node.input(i)) for i in (1, 2, 3))
-    if x is None or packed is None or scales is None or scales.dtype != np.float32 or x.dtype is not DType.FLOAT32:
-        context.refuse(node, "weights or scales are not constant float32")
-        return False
-    if node.input(4) is not None or (node.input(3) is not None and zeros is None):
-        context.refuse(node, "an order of groups, or zero points that are not constant")
-        return False
-    if bias is not None and const(bias) is None:
-        context.refuse(node, "a bias that is not constant")
-        return False
-    k, n, block = (int(attr(node, name)) for name in ("K", "N", "block_size"))
+    packed, scales, zeros, order = (const(node.input(i)) for i in range(1, 5))
+    k, n, block, bits = (int(attr(node, name)) for name in ("K", "N", "block_size", "bits"))
     blocks = -(-k // block)
-    codes = np.ascontiguousarray(unpack(packed.view(np.uint8).reshape(n, -1), 2)[:, :k])
-    scale = scales.reshape(n, blocks)
-    found = _with_zeros(codes, scale, block, _zeros(zeros, n, blocks))
+    reason = ""
+    if bits not in (2, 4, 8):
+        reason = f"weights of {bits} bits: MatMulNBits has 2, 4 and 8"
+    elif x is None or x.dtype is not DType.FLOAT32:
+        reason = "activations are not float32"
+    elif packed is None or scales is None or scales.dtype != np.float32:
+        reason = "weights or scales are not constant float32"
+    elif node.input(3) is not None and zeros is None:
+        reason = "zero points that are not constant"
+    elif node.input(4) is not None and (order is None or (order[:k] != np.arange(k) // block).any()):
+        reason = "an order of groups"
+    elif bias is not None and const(bias) is None:
+        reason = "a bias that is not constant"
+    if reason or x is None or packed is None or scales is None:
+        return leave(node, reason, context)
+    codes = unpack(packed.view(np.uint8).reshape(n, -1), bits)[:, :k]
+    found = few(codes, scales.reshape(n, blocks), _zeros(zeros, n, blocks, bits), block)
+    if isinstance(found, str):
+        return leave(node, f"{found}: a product of float32 with {bits} bits takes them", context)
     planes = 1 if int(attr(node, "accuracy_level", 0)) == 4 else 2
-    return _make(graph, node, x, bias, found, planes, [node], context)
+    return make(graph, node, x, const(bias), found, planes, [node], context)
 
 
-def _zeros(zeros: np.ndarray | None, n: int, blocks: int) -> np.ndarray:
-    """Zero points f32[N, blocks] of MatMulNBits with two bits."""
+def _zeros(zeros: Array | None, n: int, blocks: int, bits: int) -> Array:
+    """Zero points f32[N, blocks] of MatMulNBits."""
     if zeros is None:
-        return np.full((n, blocks), 2, np.float32)
+        return np.full((n, blocks), 1 << (bits - 1), np.float32)
     if zeros.dtype == np.uint8:
-        return unpack(zeros.reshape(n, -1), 2)[:, :blocks].astype(np.float32)
+        return unpack(zeros.reshape(n, -1), bits)[:, :blocks].astype(np.float32)
     return zeros.reshape(n, blocks).astype(np.float32)
 
 
-def _with_zeros(codes: np.ndarray, scale: np.ndarray, group: int, zeros: np.ndarray) -> Codes:
-    """Scales that are repeated along a row become one, and codes of -1 and 1 about the zero point one bit."""
-    if group and (scale == scale[:, :1]).all() and (zeros == zeros[:, :1]).all():
-        scale, zeros, group = np.ascontiguousarray(scale[:, :1]), zeros[:, :1], 0
-    first = zeros.reshape(-1)[0]
-    if (zeros == first).all() and first == int(first):
-        zero = int(first)
-        if ((codes == zero - 1) | (codes == zero + 1)).all():
-            return Codes((codes > zero).astype(np.uint8), scale, group, 1, bits=1)
-        return Codes(codes, scale, group, zero)
-    return Codes(codes, scale, group, 0, -zeros * scale)
+# --- DequantizeLinear
 
 
-def _from_dequantised(graph: Graph, node: Node, context: PassContext) -> bool:
-    x, b, bias = node.inputs[0], node.inputs[1], node.input(2)
-    scaled = None if b is None else b.producer
-    if x is None or scaled is None or scaled.op != "DequantizeLinear" or scaled.domain != "":
+def _from_dequantised(
+    graph: Graph, node: Node, known: dict[tuple[Node, bool], Codes | str], context: PassContext
+) -> bool:
+    x, b = node.inputs[0], node.inputs[1]
+    source = behind(b, node.op.endswith("Gemm") and bool(attr(node, "transB", 0)))
+    if x is None or b is None or source is None:
         return False
-    if x.dtype is not DType.FLOAT32 or x.tensor.rank in (None, 0, 1) or scaled.output.dtype is not DType.FLOAT32:
-        return False
-    transposed = False
-    if node.op.endswith("Gemm"):
-        transposed = bool(attr(node, "transB", 0))
-        if attr(node, "alpha", 1.0) != 1.0 or attr(node, "beta", 1.0) != 1.0 or attr(node, "transA", 0):
-            return False
-    found = _dequantised(scaled, transposed)
+    if x.dtype is not DType.FLOAT32 or b.dtype is not DType.FLOAT32 or x.tensor.rank in (None, 0, 1):
+        return leave(node, "operands that are not float32, or a vector on the left", context)
+    if node.op.endswith("Gemm") and (attr(node, "alpha", 1.0) != 1.0 or attr(node, "transA", 0)):
+        return leave(node, "alpha or transA", context)
+    key = (source.node, source.by_row)
+    if key not in known:
+        known[key] = weights(source)
+    found = known[key]
     if isinstance(found, str):
-        context.refuse(node, found)
-        return False
-    n = len(found.codes)
-    if bias is not None and (const(bias) is None or bias.tensor.static_shape not in ((n,), (1, n))):
-        context.refuse(node, "a bias that is not one number a column")
-        return False
-    return _make(graph, node, x, bias, found, 2, [node, scaled], context)
-
-
-def _dequantised(node: Node, transposed: bool) -> Codes | str:
-    """The weights of a DequantizeLinear as the rows of a product, or why not."""
-    q, scale, zero = (const(node.input(i)) for i in range(3))
-    if q is None or scale is None or q.ndim != 2 or (node.input(2) is not None and zero is None):
-        return "weights that are not constant matrices"
-    whole = q.astype(np.int64)
-    zeros = np.zeros(scale.shape, np.int64) if zero is None else zero.astype(np.int64)
-    if not whole.size:
-        return "weights without elements"
-    low = int(whole.min())
-    if int(whole.max()) - low > 3:
-        return "weights of more than four values"
-    axis = int(attr(node, "axis", 1)) % 2
-    block = int(attr(node, "block_size", 0))
-    codes = (whole - low).astype(np.uint8)
-    if not transposed:
-        codes, axis = codes.T, 1 - axis
-    n = len(codes)
-    factors = np.asarray(scale, np.float32)
-    if block:
-        if axis != 1:
-            return "blocks across the columns"
-        by_row = (factors, zeros) if transposed else (factors.T, zeros.T)
-        return _with_zeros(np.ascontiguousarray(codes), np.ascontiguousarray(by_row[0]), block, by_row[1] - low + 0.0)
-    if factors.size > 1 and axis == 1:
-        return "scales along K"
-    rows = np.ascontiguousarray(np.broadcast_to(factors.reshape(-1, 1), (n, 1)))
-    return _with_zeros(
-        np.ascontiguousarray(codes), rows, 0, np.broadcast_to(zeros.reshape(-1, 1) - low + 0.0, (n, 1))
+        return leave(node, found, context)
+    bias = row_of(node.input(2), len(found.codes))
+    if isinstance(bias, str):
+        return leave(node, bias, context)
+    if bias is not None and node.op.endswith("Gemm"):
+        bias = bias * np.float32(attr(node, "beta", 1.0))
+    return _with_bytes(graph, node, x, bias, found, source, context) or make(
+        graph, node, x, bias, found, 2, [node, *source.nodes], context
     )
 
 
-def _make(
-    graph: Graph, node: Node, x: Value, bias: Value | None, found: Codes, planes: int, old: list[Node],
+def row_of(bias: Value | None, n: int) -> Array | str | None:
+    """A bias as f32[N], or why not."""
+    if bias is None:
+        return None
+    data = const(bias)
+    if data is None or data.dtype != np.float32 or data.shape not in ((n,), (1, n), (1,), (1, 1), ()):
+        return "a bias that is not one number a column"
+    return np.broadcast_to(data.reshape(-1), (n,)).copy()
+
+
+def _with_bytes(
+    graph: Graph, node: Node, x: Value, bias: Array | None, found: Codes, source: Behind, context: PassContext
+) -> bool:
+    """An integer product, where the activations are bytes."""
+    given = given_bytes(x)
+    if given is None:
+        return False
+    b = Builder(graph, node, context)
+    constants = [b.constant(a) for a in integer_weights(found)]
+    inputs = [given.x, *constants, given.scale, given.zero, _maybe(b, bias, "bias")]
+    attributes = {
+        "bits": max(found.bits, 2), "group": found.group,
+        **{k: v for k, v in node.attributes.items() if k in ("activation", "activation_params")},
+    }  # fmt: skip
+    old = [node, *source.nodes, given.node]
+    return offer_instead(b, node, old, "BitIntegerToFloat", inputs, attributes, domain=DOMAIN)
+
+
+def integer_weights(found: Codes) -> tuple[Array, Array, Array]:
+    """Codes, i32 base and scale of ``(code + base) * scale``."""
+    codes, scale, zero = found.codes, found.scale, found.zero
+    if found.bits == 1:  # 2 * code - 1
+        codes, zero = codes * np.uint8(2), np.ones_like(scale)
+    base = np.ascontiguousarray(-zero).astype(np.int32)
+    return codes, base, scale
+
+
+# --- what is made
+
+
+def make(
+    graph: Graph, node: Node, x: Value, bias: Array | None, found: Codes, planes: int, old: Sequence[Node],
     context: PassContext,
 ) -> bool:  # fmt: skip
+    """Puts BitLinear in the place of ``node``, with activations of ``planes`` bytes or as a quantiser in front has
+    them."""
     source, own_planes, least, more = taken(x, planes, LEAST)
-    builder = Builder(graph, node, context)
+    builder, zero = Builder(graph, node, context), found.one_zero
+    offset = None if zero is not None else -found.zero * found.scale
     inputs = [
         source,
         builder.constant(found.codes, "codes"),
         builder.constant(np.ascontiguousarray(found.scale, np.float32), "scale"),
-        None if bias is None else builder.constant(np.asarray(bias.data).reshape(-1), "bias"),
-        None if found.offset is None else builder.constant(found.offset.astype(np.float32), "offset"),
+        _maybe(builder, None if bias is None else bias.reshape(-1), "bias"),
+        _maybe(builder, None if offset is None else offset.astype(np.float32), "offset"),
     ]
     attributes: dict[str, Any] = {
-        "bits": found.bits, "zero": found.zero, "group": found.group, "planes": own_planes, "least": least,
-        **{k: v for k, v in node.attributes.items() if k in ("activation", "activation_params")},
+        "bits": found.bits, "zero": 0 if zero is None else zero, "group": found.group, "planes": own_planes,
+        "least": least, **{k: v for k, v in node.attributes.items() if k in ("activation", "activation_params")},
     }  # fmt: skip
     return offer_instead(builder, node, [*old, *more], "BitLinear", inputs, attributes, domain=DOMAIN)
+
+
+def _maybe(b: Builder, data: Array | None, stem: str) -> Value | None:
+    return None if data is None else b.constant(data, stem)
