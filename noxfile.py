@@ -256,9 +256,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def bench_bitnet(session: nox.Session) -> None:
-    """Times products with weights of one and two bits against float32 and onnxruntime's; ``-- --write`` keeps them."""
+    """Times products with weights of one and two bits against float32, ONNX Runtime's, llama.cpp's and, with
+    ``-- --bitnet-cpp LIBRARY``, bitnet.cpp's kernels; ``-- --write`` keeps table and picture. llama.cpp is built from
+    its binding's source package unless ``-- --llama FOLDER`` says where libggml is; where it cannot be built, it is
+    reported as missing."""
     session.install(*closure(["ronn", "ronn-provider-bitnet"]), "-r", "benchmarks/requirements.txt", "pip")
-    session.run("python", "-m", "benchmarks.bitnet", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
+    if "--llama" not in session.posargs:
+        session.install("llama-cpp-python>=0.3.16", success_codes=[0, 1, 2])
+    session.run("python", "-m", "benchmarks.bitnet", *session.posargs)
 
 
 @nox.session(python=CURRENT)
