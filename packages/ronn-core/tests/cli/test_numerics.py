@@ -43,6 +43,15 @@ def test_compare_two_models(ronn: Any, classifier: Path, wrong: Path) -> None:
     assert told.code == 4 and "beyond the tolerance: B scores" in told.out and "Values inside" not in told.out
 
 
+def test_compare_draws(ronn: Any, classifier: Path, wrong: Path, tmp_path: Path) -> None:
+    both = ("--providers-a", "reference", "--providers-b", "reference", "--rtol", "0.2", "--seconds", "0.02")
+    done = ronn("compare", classifier, wrong, *both, "--picture", tmp_path / "beside.svg")
+    assert done.code == 0 and "wrote" in done.out, done.err
+    assert (tmp_path / "beside.svg").read_text().startswith("<svg")
+    failed = ronn("compare", classifier, wrong, *both, "--picture", tmp_path / "beside.png")
+    assert failed.code == 1 and "beside.svg" in failed.err
+
+
 def test_compare_options_are_those_of_b(ronn: Any, classifier: Path) -> None:
     done = ronn("compare", classifier, "--providers-a", "reference", "--providers-b", "reference", "--level", "basic",
                 "--disable-pass", "fold-constants", "--seconds", "0", "--json")  # fmt: skip

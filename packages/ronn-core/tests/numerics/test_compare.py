@@ -240,3 +240,72 @@ def test_as_data_is_json(plain: Path, quantised: Path) -> None:
     data = json.loads(json.dumps(found.as_data(), allow_nan=False))
     assert data["equal"] is False and {r["name"] for r in data["nodes"]} == {"h", "r", "z", "y"}
     assert data["sides"][1]["fallen"][0]["what"] == "dequantised"
+
+
+def test_sides_stand_side_by_side(plain: Path, quantised: Path) -> None:
+    found = ronn.compare(
+        plain, quantised, {"x": X}, providers_a=["reference"], providers_b=["reference"], seconds=0.02, batch=8
+    )
+    a, b = found.sides
+    agreement = found.agreement("B")
+    assert agreement.same_class is not None and 0 <= agreement.same_class <= 1
+    assert agreement.cosine == found.outputs[0].spread.cosine and agreement.snr_db == found.outputs[0].spread.snr_db
+    assert a.latency is not None and a.throughput is not None and b.throughput is not None
+    assert (a.latency.rows, a.throughput.rows, a.throughput.open) == (1, 8, True)
+    assert b.throughput.per_second == pytest.approx(8 / b.throughput.seconds)
+    assert a.packed is not None and a.memory is not None and a.packed <= a.memory
+    told = str(found)
+    for words in ("latency, 1 row", "throughput, 8 rows", "rows/s", "same class as A", "not measured"):
+        assert words in told, words
+    assert "x as fast)" in told or "x slower)" in told
+    data = found.as_data()
+    assert data["agreement"]["B"]["cosine"] == agreement.cosine
+    assert data["sides"][1]["throughput"] == {"rows": 8, "per_second": b.throughput.per_second}
+
+
+def test_a_batch_needs_an_open_axis(plain: Path) -> None:
+    model = onnx.load(plain)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 5
+    found = ronn.compare(model, data={"x": X}, providers_a=["reference"], seconds=0.02, batch=8)
+    assert found.sides[0].throughput is not None and not found.sides[0].throughput.open
+    assert "fixes the first axis" in found.notes[0] and "runs/s" in str(found)
+    with pytest.raises(ronn.OptionError, match="a batch of 0 rows"):
+        ronn.compare(plain, batch=0)
+
+
+def test_rows_are_repeated_along_the_open_axis() -> None:
+    from ronn.ir.types import DType, TensorType
+    from ronn.numerics.samples import Sample
+    from ronn.numerics.timed import resized, rows_of
+    from ronn.values import ValueInfo
+
+    def info(name: str, *shape: int | str) -> ValueInfo:
+        return ValueInfo(name, "float32", shape, TensorType(DType.FLOAT32, shape))
+
+    inputs = [info("x", "n", 2), info("mask", "n"), info("table", "m", 2)]
+    sample = Sample("s", {"x": np.arange(6).reshape(3, 2), "mask": np.arange(3), "table": np.zeros((4, 2))})
+    made = resized(sample, inputs, 5)
+    assert made.feed["mask"].tolist() == [0, 1, 2, 0, 1] and made.feed["x"][4].tolist() == [2, 3]
+    assert made.feed["table"].shape == (4, 2) and rows_of(made.feed, inputs) == 5
+    assert resized(sample, inputs, 1).feed["x"].tolist() == [[0, 1]]
+
+
+def test_the_picture_has_each_side_and_each_value(plain: Path, quantised: Path) -> None:
+    from xml.etree import ElementTree
+
+    from ronn.numerics.comparison_picture import draw
+
+    found = ronn.compare(
+        plain, quantised, {"x": X}, providers_a=["reference"], providers_b=["reference"], seconds=0.02
+    )
+    svg = draw(found)
+    root = ElementTree.fromstring(svg)
+    circles = [e for e in root.iter() if e.tag.endswith("circle")]
+    assert len(circles) == len(found.nodes) + len(found.outputs)
+    words = " ".join(e.text or "" for e in root.iter() if e.tag.endswith("text"))
+    for text in ("plain.onnx", "quantised.onnx", "latency", "throughput", "file", "cosine", "signal over error"):
+        assert text in words, text
+    bars = [e for e in root.iter() if e.tag.endswith("rect")]
+    assert len(bars) >= 8 and all(float(e.attrib["width"]) > 0 for e in bars)
+    quick = ronn.compare(plain, data={"x": X}, providers_a=["reference"], nodes=False, seconds=0)
+    assert "latency" not in draw(quick)

@@ -1,4 +1,4 @@
-"""``ronn compare``: two models, or one model run in two ways, side by side."""
+"""``ronn compare``: two models, or one model run in two ways, side by side, as tables and as a picture."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ronn.cli.common import (
     table,
     write_json,
 )
+from ronn.errors import OptionError
 
 if TYPE_CHECKING:
     from ronn.numerics.comparison import Comparison
@@ -71,6 +72,15 @@ def compare(
     seconds: Annotated[
         float, typer.Option(min=0, help="How long to take times of each side, in turn (0: not at all).")
     ] = 2.0,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rows of the throughput; the latency is then that of one.", show_default="the sample as it is"
+        ),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw sizes, times and the errors of values inside.")
+    ] = None,
     dim: DimOpt = None,
     shape: ShapeOpt = None,
     seed: SeedOpt = 0,
@@ -91,20 +101,30 @@ def compare(
         ronn compare model.onnx quantised.onnx --data inputs.npz --with onnxruntime --rtol 0.05
 
         ronn compare resnet.onnx --precision bf16 --data photo.jpg --normalize imagenet
+
+        ronn compare model.onnx ternary.onnx --providers-b bitnet --data inputs.npz --batch 32 --picture beside.svg
     """
     from ronn.numerics.compare import compare as run
 
+    if picture is not None and picture.suffix != ".svg":
+        raise OptionError(f"--picture {picture}: pictures are SVG", hint=f"--picture {picture.with_suffix('.svg')}")
     options_a, options_b = _options(dim, level, precision, disable_pass, option)
     with progress("comparing", not json) as tell:
         found = run(
             a, b, data, providers_a=providers_a, providers_b=providers_b, options_a=options_a, options_b=options_b,
             runtimes=runtime or (), rtol=rtol, atol=atol, share=share, nodes=nodes, seconds=seconds,
-            shapes=shape or (), seed=seed, normalize=normalize, progress=tell,
+            batch=batch, shapes=shape or (), seed=seed, normalize=normalize, progress=tell,
         )  # fmt: skip
+    if picture is not None:
+        from ronn.numerics.comparison_picture import draw
+
+        picture.write_text(draw(found), encoding="utf-8")
     if json:
         write_json(found.as_data())
     else:
         show(found, top)
+        if picture is not None:
+            console().print(f"wrote {picture}", soft_wrap=True, markup=False)
     if not found.equal:
         raise typer.Exit(EXIT_DIFFERS)
 

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ronn.benchmark.timing import PAUSE_S, in_turn, single
+from ronn.benchmark.timing import PAUSE_S
 from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.model import Model, Source
 from ronn.numerics.candidate import Candidate
-from ronn.numerics.comparison import Comparison, Latency, Row, Side, Spread
+from ronn.numerics.comparison import Comparison, Row, Side, Spread
 from ronn.numerics.difference import Difference, Tolerance, measure
 from ronn.numerics.fallen import fallen
 from ronn.numerics.matching import Matching, match
 from ronn.numerics.runtime import OnnxRuntime, version
 from ronn.numerics.samples import Data, Reading, Sample, read_samples
+from ronn.numerics.timed import take_times
 from ronn.options import SessionOptions
 from ronn.session import Session
 from ronn.usage import distinct_bytes
@@ -49,6 +50,7 @@ def compare(
     share: float = 0.0,
     nodes: bool = True,
     seconds: float = 2.0,
+    batch: int | None = None,
     shapes: Sequence[str] = (),
     seed: int = 0,
     normalize: str = "unit",
@@ -63,12 +65,15 @@ def compare(
     runtimes: others to hold against A as well: ``"onnxruntime"``.
     rtol, atol, share: what counts as equal, see ``Tolerance``.
     nodes: whether values inside are compared too. It takes the memory of all of them.
-    seconds: how long to take times, in bursts in turn; 0 for not at all.
+    seconds: how long to take times, in bursts in turn; 0 for not at all. batch: rows of the throughput, the latency
+        then being of one; None: both are of the sample as it is.
     shapes: ``"x=1,3,224,224"`` for made-up inputs; seed: of them; normalize: how pictures become floats.
 
     Raises RonnError for what cannot be loaded or run.
     """
     options = [SessionOptions.of(options_a), SessionOptions.of(options_b)]
+    if batch is not None and batch < 1:
+        raise OptionError(f"a batch of {batch} rows", hint="1 or more")
     for name in runtimes:
         if name != ONNXRUNTIME:
             near = nearest(name, [ONNXRUNTIME])
@@ -91,7 +96,9 @@ def compare(
     contestants += [_Other("C", models[0], options[0].threads, samples[0], work) for _ in dict.fromkeys(runtimes)]
     found = _differences(models, contestants, samples, tolerance, nodes, work)
     if seconds > 0:
-        _take_times(contestants, samples[0], seconds, work)
+        pause = PAUSE_S if any(isinstance(c, _Other) for c in contestants) else 0.0
+        note = take_times(contestants, samples[0], models[0].inputs, seconds, batch=batch, pause=pause, tell=work.say)
+        found.notes += [] if note is None else [note]
     for one in contestants:
         one.close()
     return found
@@ -153,14 +160,16 @@ class _Ronn:
         done = time.perf_counter()
         graph = model.graph
         said = [_name(model)]
-        if same:
+        if same or providers is not None:
             said.append("on " + ", ".join(self.session.providers))
+        if same:
             said += [] if options.optimization == "full" else [f"passes {options.optimization}"]
             said += [] if options.precision == "float32" else [options.precision]
             said += [f"without {name}" for name in sorted(options.disabled_passes)]
+        memory = self.session.memory()
         self.side = Side(
-            letter, ", ".join(said), _file_bytes(model), distinct_bytes(constants_of(graph)), None,
-            (loaded - began) * 1e3, (done - loaded) * 1e3,
+            letter, ", ".join(said), _file_bytes(model), distinct_bytes(constants_of(graph)), memory.packed,
+            memory.total, (loaded - began) * 1e3, (done - loaded) * 1e3,
         )  # fmt: skip
         self.side.placement = self.session.placement().counts()
         self.side.nodes = len(self.session.placement())
@@ -189,7 +198,6 @@ class _Ronn:
         return {row.node: row.provider for row in self.session.placement()}
 
     def close(self) -> None:
-        self.side.memory = self.session.memory().total
         self.session.close()
 
 
@@ -300,19 +308,6 @@ def _renamed_outputs(a: Sequence[str], b: Sequence[str]) -> dict[str, str]:
     if len(a) == len(b) and not set(a) & set(b):
         return dict(zip(a, b, strict=True))
     return {n: n for n in a if n in b}
-
-
-def _take_times(contestants: Sequence[_Ronn | _Other], sample: Sample, seconds: float, work: _Work) -> None:
-    takers = {c.side.letter: single(c.runner(sample)) for c in contestants}
-    pause = PAUSE_S if any(isinstance(c, _Other) for c in contestants) else 0.0
-    taken = in_turn(
-        takers, seconds * len(takers), pause=pause, advance=lambda share: work.say("taking times in turn", share)
-    )
-    for one in contestants:
-        times = np.asarray(taken[one.side.letter].times) * 1e3
-        if times.size:
-            p95 = float(np.percentile(times, 95))
-            one.side.latency = Latency(float(np.median(times)), p95, float(times.min()), int(times.size))
 
 
 def _file_bytes(model: Model) -> int | None:

@@ -15,12 +15,28 @@ OUTPUT, NODE = "output", "node"
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of the runs of one side, taken in bursts in turn with the others; milliseconds."""
+    """Of the runs of one side, taken in bursts in turn with the others; milliseconds. rows: of each run, None where the
+    model leaves no first axis open."""
 
     median_ms: float
     p95_ms: float
     min_ms: float
     runs: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """rows: of a run, which takes ``seconds`` (the median). open: whether these are rows of an axis that the model
+    leaves open, else whole runs."""
+
+    rows: int
+    open: bool
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.rows / self.seconds
 
 
 @dataclass
@@ -28,19 +44,22 @@ class Side:
     """One of the things compared.
 
     letter: ``A`` is what the others are held against. name: model and what is special about the way it runs. file,
-    weights, memory: bytes of the model's files, of its constants as loaded, and of what the session holds after the
-    runs (None for other runtimes). load_ms, first_ms: until there was a session, and of the first run, which also
-    plans. placement: nodes by provider. fallen: nodes that there is something to say about.
+    weights, packed, memory: bytes of the model's files, of its constants as loaded, of these as kernels keep them, and
+    of all that the session holds behind its first run (None for other runtimes). load_ms, first_ms: until there was a
+    session, and of the first run, which also plans. placement: nodes by provider. fallen: nodes that there is something
+    to say about.
     """
 
     letter: str
     name: str
     file: int | None = None
     weights: int | None = None
+    packed: int | None = None
     memory: int | None = None
     load_ms: float = 0.0
     first_ms: float = 0.0
     latency: Latency | None = None
+    throughput: Throughput | None = None
     placement: dict[str, int] = field(default_factory=dict)
     nodes: int = 0
     fallen: list[Fallen] = field(default_factory=list)
@@ -116,6 +135,20 @@ class Row:
     placed: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Of a side with A: same_class, the share of rows whose largest element is at the same place; cosine, snr_db: of
+    the outputs. Of the worst output; None where no output has such a figure."""
+
+    same_class: float | None
+    cosine: float | None
+    snr_db: float | None
+
+    def as_data(self) -> dict[str, float | None]:
+        snr = None if self.snr_db is None else finite(self.snr_db)
+        return {"same_class": self.same_class, "cosine": self.cosine, "snr_db": snr}
+
+
 @dataclass
 class Comparison:
     """The result of ``ronn.compare``. ``str()`` is tables, ``as_data()`` plain data.
@@ -147,9 +180,20 @@ class Comparison:
         """The first value in A's order that is beyond the tolerance."""
         return next((r for r in self.nodes if not r.spread.equal), None)
 
+    def agreement(self, letter: str) -> Agreement:
+        """How a side agrees with A over all outputs."""
+        spreads = [r.spread for r in self.outputs if r.letter == letter]
+
+        def least(name: str) -> float | None:
+            known = [v for s in spreads if (v := getattr(s, name)) is not None]
+            return min(known) if known else None
+
+        return Agreement(least("argmax"), least("cosine"), least("snr_db"))
+
     def as_data(self) -> dict[str, Any]:
         return {
             "equal": self.equal, "samples": self.samples,
+            "agreement": {s.letter: self.agreement(s.letter).as_data() for s in self.sides[1:]},
             "sides": [_side(s) for s in self.sides],
             "outputs": [_row(r) for r in self.outputs], "nodes": [_row(r) for r in self.nodes],
             "only_a": list(self.only_a), "only_b": list(self.only_b), "missing": self.missing, "notes": self.notes,
@@ -164,12 +208,15 @@ class Comparison:
 def _side(s: Side) -> dict[str, Any]:
     latency = None
     if s.latency is not None:
-        latency = {n: getattr(s.latency, n) for n in ("median_ms", "p95_ms", "min_ms", "runs")}
+        latency = {n: getattr(s.latency, n) for n in ("median_ms", "p95_ms", "min_ms", "runs", "rows")}
+    throughput = None
+    if s.throughput is not None:
+        throughput = {"rows": s.throughput.rows, "per_second": s.throughput.per_second}
     rows = [{n: getattr(f, n) for n in ("node", "op", "provider", "what", "reason")} for f in s.fallen]
     return {
-        "letter": s.letter, "name": s.name, "file": s.file, "weights": s.weights, "memory": s.memory,
-        "load_ms": s.load_ms, "first_ms": s.first_ms, "latency": latency, "placement": s.placement, "nodes": s.nodes,
-        "fallen": rows,
+        "letter": s.letter, "name": s.name, "file": s.file, "weights": s.weights, "packed": s.packed,
+        "memory": s.memory, "load_ms": s.load_ms, "first_ms": s.first_ms, "latency": latency, "throughput": throughput,
+        "placement": s.placement, "nodes": s.nodes, "fallen": rows,
     }  # fmt: skip
 
 

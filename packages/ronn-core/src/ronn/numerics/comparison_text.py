@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ronn.numerics.comparison import Comparison, Row, Side, bytes_text
+from ronn.profile.report import time_text
 from ronn.records import dataclass
 
 TOP = 20
@@ -24,7 +25,7 @@ class Sheet:
 
 def sheets(found: Comparison, top: int = TOP) -> list[Sheet]:
     """The tables of a comparison; of nodes the ``top`` worst (0: all, in A's order)."""
-    out = [_sides(found.sides), _outputs(found)]
+    out = [_sides(found), _outputs(found)]
     if found.nodes:
         rows = found.worst_nodes()[:top] if top else found.nodes
         heads = ("node of A", "op", "value", "by", "max abs", "max rel", "cosine", "SNR dB", "differing", "on B")
@@ -69,17 +70,69 @@ def _beyond(found: Comparison) -> str:
     return "; ".join(told) if told else "outputs are missing"
 
 
-def _sides(sides: Sequence[Side]) -> Sheet:
-    heads = ("", "what", "median ms", "P95 ms", "load ms", "first ms", "file", "weights", "memory", "nodes")
-    rows = []
-    for s in sides:
-        times = ("", "") if s.latency is None else (f"{s.latency.median_ms:.3g}", f"{s.latency.p95_ms:.3g}")
-        placed = ", ".join(f"{name} {n}" for name, n in s.placement.items())
-        rows.append(
-            (s.letter, s.name, *times, f"{s.load_ms:.0f}", f"{s.first_ms:.1f}", bytes_text(s.file),
-             bytes_text(s.weights), bytes_text(s.memory), placed)
-        )  # fmt: skip
-    return Sheet("Sides", heads, tuple(rows), heads[2:9])
+def _sides(found: Comparison) -> Sheet:
+    """A column for each side; what can be is also told as a multiple of A's."""
+    sides = found.sides
+    a = sides[0]
+    rows: list[tuple[str, ...]] = [("what", *(s.name for s in sides))]
+
+    def add(what: str, cells: Sequence[str]) -> None:
+        if any(cells):
+            rows.append((what, *cells))
+
+    agreements = [found.agreement(s.letter) for s in sides[1:]]
+    add("same class as A", ["", *("" if g.same_class is None else f"{g.same_class:.2%}" for g in agreements)])
+    add("cosine with A", ["", *("" if g.cosine is None else f"{g.cosine:.6f}" for g in agreements)])
+    add("SNR against A", ["", *("" if g.snr_db is None else _decibels(g.snr_db) for g in agreements)])
+    for what, name in (
+        ("file", "file"), ("weights as loaded", "weights"), ("weights as packed", "packed"), ("memory in all", "memory")
+    ):  # fmt: skip
+        add(what, [_bytes(getattr(s, name), getattr(a, name)) for s in sides])
+    if a.latency is not None:
+        add(f"latency{_rows(a.latency.rows)}", [_latency(s, a) for s in sides])
+        add("P95 of it", ["" if s.latency is None else time_text(s.latency.p95_ms / 1e3) for s in sides])
+    if a.throughput is not None:
+        per = "rows" if a.throughput.open else "runs"
+        add(f"throughput{_rows(a.throughput.rows)}", [_throughput(s, a, per) for s in sides])
+        rows.append(("energy", *("not measured" for _ in sides)))
+    add("load", [time_text(s.load_ms / 1e3) for s in sides])
+    add("first run", [time_text(s.first_ms / 1e3) for s in sides])
+    add("nodes", [", ".join(f"{name} {n}" for name, n in s.placement.items()) for s in sides])
+    letters = tuple(s.letter for s in sides)
+    return Sheet("Sides", ("", *letters), tuple(rows), letters)
+
+
+def _rows(count: int | None) -> str:
+    return "" if count is None else f", {count} row{'s' if count != 1 else ''}"
+
+
+def _bytes(size: int | None, other: int | None) -> str:
+    if not size or not other or 0.95 < size / other < 1.05:
+        return bytes_text(size)
+    ratio = f"{other / size:.1f}x smaller" if size < other else f"{size / other:.1f}x larger"
+    return f"{bytes_text(size)} ({ratio})"
+
+
+def _latency(side: Side, a: Side) -> str:
+    if side.latency is None or a.latency is None:
+        return ""
+    mine, theirs = side.latency.median_ms, a.latency.median_ms
+    return time_text(mine / 1e3) + ("" if side is a else f" ({_faster(theirs / mine)})")
+
+
+def _throughput(side: Side, a: Side, per: str) -> str:
+    if side.throughput is None or a.throughput is None:
+        return ""
+    mine, theirs = side.throughput.per_second, a.throughput.per_second
+    return f"{mine:,.0f} {per}/s" + ("" if side is a else f" ({_faster(mine / theirs)})")
+
+
+def _faster(ratio: float) -> str:
+    return f"{ratio:.3g}x as fast" if ratio >= 1 else f"{1 / ratio:.3g}x slower"
+
+
+def _decibels(db: float) -> str:
+    return "equal" if math.isinf(db) and db > 0 else f"{db:.1f} dB"
 
 
 def _outputs(found: Comparison) -> Sheet:
