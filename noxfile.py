@@ -271,8 +271,8 @@ def training(session: nox.Session) -> None:
     """The tests of training with few bits, which need PyTorch and are skipped elsewhere; with ``-- examples [--write]``
     the trained examples of docs/bitnet.md."""
     package = "ronn-provider-bitnet"
-    session.install(*closure([f"{package}[torch]", "ronn-testkit"]), "torch>=2.9", "onnxscript>=0.5.4", *group("test"))
-    session.install("-r", "benchmarks/requirements.txt")
+    needs = closure([f"{package}[torch]", "ronn-testkit", "ronn"])
+    session.install(*needs, *group("test"), "-r", "benchmarks/requirements.txt", "pip")
     if session.posargs[:1] == ["examples"]:
         session.run("python", "-m", "benchmarks.qat", *session.posargs[1:])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -36,9 +37,7 @@ def fit(
     ``distillation_loss``, else cross-entropy.
     """
     optimiser = torch.optim.Adam(model.parameters(), rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False, final_div_factor=1e4
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _part(step, steps))
     losses: list[float] = []
     model.train()
     for (x, labels), _ in zip(batches, range(steps), strict=False):
@@ -57,3 +56,9 @@ def fit(
         losses.append(loss.item())
     model.eval()
     return losses
+
+
+def _part(step: int, steps: int) -> float:
+    """Of the largest rate, in a step."""
+    rising = (step + 1) / max(1.0, WARM_UP * steps)
+    return min(rising, 0.5 + 0.5 * math.cos(math.pi * step / steps))
