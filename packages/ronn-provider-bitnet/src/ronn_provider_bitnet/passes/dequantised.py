@@ -14,6 +14,10 @@ from ronn_provider_bitnet.passes.codes import Codes, few
 Array = np.ndarray
 _FLOATS = (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 
+_INTEGERS = (
+    DType.INT2, DType.UINT2, DType.INT4, DType.UINT4, DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32,
+)  # fmt: skip
+
 
 class Behind(NamedTuple):
     """A DequantizeLinear whose weights reach a product, as its rows [N, K] where ``by_row``, else as [K, N]; ``nodes``
@@ -51,7 +55,7 @@ def weights(found: Behind) -> Codes | str:
     q, scale, zero = (const(node.input(i)) for i in range(3))
     if q is None or scale is None or q.ndim != 2 or (node.input(2) is not None and zero is None):
         return "weights that are not constant matrices"
-    if q.dtype.kind == "f":
+    if node.inputs[0] is None or node.inputs[0].dtype not in _INTEGERS:
         return f"weights in {q.dtype}"
     axis, block = int(attr(node, "axis", 1)) % 2, int(attr(node, "block_size", 0))
     zeros: Array = np.zeros(scale.shape, np.int64) if zero is None else zero.astype(np.int64)
