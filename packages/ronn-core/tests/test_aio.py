@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import onnx.parser
 import pytest
 
 import ronn
-from ronn import carriers
+from ronn import aio, carriers
 from ronn.errors import CancelledError, InputError, ModelError, OptionError, RunTimeoutError
 from ronn.plugins import registry
 from ronn.provider import KernelProvider, kernel
@@ -241,6 +242,24 @@ def test_a_loop_that_is_gone_hurts_nobody(gate: Gate, gated: ronn.Session) -> No
     with pytest.raises(RuntimeError, match="closed"):
         loop.run_until_complete(task)
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_what_a_loop_never_came_to_goes_with_it() -> None:
+    class Large:
+        """What an error's traceback would hold."""
+
+    async def ask() -> tuple[aio.Mailbox, asyncio.Future[None]]:
+        return aio.mailbox(), asyncio.get_running_loop().create_future()
+
+    loop = asyncio.new_event_loop()
+    box, waiter = loop.run_until_complete(ask())
+    held = Large()
+    assert box.post(partial(lambda waiter, held: None, waiter, held))  # the loop stands still, but is not closed yet
+    gone = weakref.ref(held)
+    loop.close()
+    del held, box, waiter, loop
+    gc.collect()
+    assert gone() is None
 
 
 def test_nothing_keeps_inputs_or_outputs(plain: ronn.Session) -> None:

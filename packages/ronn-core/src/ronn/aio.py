@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 class Mailbox:
     """Calls of other threads for an event loop. Those that come before it wakes up share one wake-up: each costs
-    a system call, and the threads a turn at the interpreter."""
+    a system call, and the threads a turn at the interpreter.
+
+    Calls lead back to their loop: whoever waits for one holds the mailbox, so that what a loop that was closed never
+    came to goes with it.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
@@ -53,15 +57,17 @@ class Mailbox:
             self._calls.popleft()()
 
 
-_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = weakref.WeakKeyDictionary()
+_mailboxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Mailbox]] = weakref.WeakKeyDictionary()
 
 
 def mailbox() -> Mailbox:
-    """The mailbox of the running event loop."""
+    """The mailbox of the running event loop, as long as somebody holds it."""
     loop = asyncio.get_running_loop()
-    found = _mailboxes.get(loop)
+    known = _mailboxes.get(loop)
+    found = None if known is None else known()
     if found is None:
-        found = _mailboxes[loop] = Mailbox(loop)
+        found = Mailbox(loop)
+        _mailboxes[loop] = weakref.ref(found)
     return found
 
 
