@@ -157,7 +157,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def examples(session: nox.Session) -> None:
     """Runs the examples on small inputs of their own: all, or those behind --, with arguments for a single one."""
-    session.install("-q", *closure(["ronn"]), *group("examples"))
+    session.install("-q", *closure(["ronn", "ronn-provider-bitnet"]), *group("examples"))
     found = sorted(path.parent.name for path in ROOT.glob("examples/*/__main__.py"))
     named = [word for word in session.posargs if word in found]
     rest = [word for word in session.posargs if word not in found]
@@ -277,6 +277,15 @@ def training(session: nox.Session) -> None:
         session.run("python", "-m", "benchmarks.qat", *session.posargs[1:])
     else:
         session.run("pytest", "-q", *sorted(str(p) for p in ROOT.glob(f"packages/{package}/tests/test_training*.py")))
+
+
+@nox.session(python=CURRENT)
+def bench_chat(session: nox.Session) -> None:
+    """Times a language model in few bits beside onnxruntime and, where CHAT_LLAMA names a Python with llama_cpp,
+    llama.cpp; ``-- --quality`` counts bits per byte, ``-- --write`` keeps the figures."""
+    needed = [*closure(["ronn", "ronn-provider-bitnet"]), *group("examples"), "-r", "benchmarks/requirements.txt"]
+    session.install(*needed)
+    session.run("python", "-m", "benchmarks.chat", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
 
 
 @nox.session(python=CURRENT)

@@ -113,14 +113,10 @@ def reasons(session):
 def test_nbits_that_stay_say_why():
     x = R(1).standard_normal((3, 128)).astype(np.float32)
     turned = (np.arange(128) // 32)[::-1]
-    for how, reason in (({"bits": 8}, "more than 16 values"), ({"order": turned, "bits": 4}, "an order of groups")):
-        model, w, _ = nbits(128, 40, 32, **how)
-        session = ronn.Session(model, providers=["bitnet"])
-        y = session.run(x)[0]
-        if "order" not in how:
-            assert np.abs(y - x @ w).max() < 1e-4 * np.abs(x @ w).max()
-        assert "BitLinear" not in made(session)
-        assert reason in reasons(session)
+    session = ronn.Session(nbits(128, 40, 32, order=turned, bits=4)[0], providers=["bitnet"])
+    session.run(x)
+    assert "BitLinear" not in made(session)
+    assert "an order of groups" in reasons(session)
 
 
 def test_an_order_of_groups_that_is_none():

@@ -1,5 +1,5 @@
-"""Operators of the ``ronn.bitnet`` domain; ``BitLinear`` is a product of quantised activations with weights of one, two
-or four bits.
+"""Operators of the ``ronn.bitnet`` domain; ``BitLinear`` is a product of quantised activations with weights of one,
+two, four or eight bits.
 
 ``BitLinear(x, codes, scale, bias?, offset?)``: ``activation(q(x) @ w.T + bias)`` of float32 ``x[..., K]``, codes
 u8[N, K] (below ``2 ** bits``), float32 ``scale[N, groups]`` for groups of ``group`` elements along K (the last may be

@@ -32,7 +32,7 @@ class CodeDots:
         self.whole, self.per, self.step_k = panel_vectors(target), 8 // bits, step_of(bits)
         self.across = 4 * self.lanes
         self._bytes = ByteDot(target)
-        self._pairs = target.name == "avx2" and not self._bytes.native
+        self._pairs = target.name == "avx2" and not self._bytes.native and bits < 8  # pairs of larger ones overflow
         self._halves = ir.VectorType(ir.IntType(16), 2 * self.lanes)
         self._quarters = ir.VectorType(ir.IntType(8), 4 * self.lanes)
 
@@ -61,13 +61,13 @@ class CodeDots:
         if len(left) == 1:
             for v in range(0, vectors, max(1, 64 // self.across)):
                 prefetch(b, at(b, w, _AHEAD + v * self.across))
-        mask = self._number(b, ((1 << self.bits) - 1) * 0x01010101)
+        mask = None if self.per == 1 else self._number(b, ((1 << self.bits) - 1) * 0x01010101)
         for i in range(self.per):
             bytes_ = [prepare(broadcast(b, self.ints, at(b, at(b, s, k), 4 * i))) for s in left]
             new: list[list[Any]] = [[] for _ in left]
             for v in range(vectors):
                 code = given[v] if i == 0 else b.lshr(given[v], self._number(b, self.bits * i))
-                codes = b.and_(code, mask)
+                codes = code if self.per == 1 else b.and_(code, mask)
                 for r, one in enumerate(bytes_):
                     new[r].append(add(dots[r][v], codes, one))
             dots = new

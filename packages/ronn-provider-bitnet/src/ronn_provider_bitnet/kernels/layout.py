@@ -1,4 +1,4 @@
-"""The layout of weights of one, two and four bits for ``kernels.products``. Imports no compiler."""
+"""The layout of weights of one, two, four and eight bits for ``kernels.products``. Imports no compiler."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from ronn_codegen.simd.target import Target
 
 Array = np.ndarray
+WIDEST = 1 << 15
+"""Elements of k in a group of eight bits: their sums stay below 2**31."""
 _VECTOR = 16  # elements that activations are quantised by: a multiple of every target's lanes
 
 

@@ -1,4 +1,4 @@
-"""Products with weights of one, two and four bits."""
+"""Products with weights of one, two, four and eight bits."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 
 import numpy as np
 
-from ronn_provider_bitnet.kernels.layout import pack_codes, padded, panel_rows
+from ronn_provider_bitnet.kernels.layout import WIDEST, pack_codes, padded, panel_rows
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_cpu.lower._products import epilogue
 from ronn_provider_cpu.lowering import F32, Lowering, Operand, lower
 
 _ACTIVATIONS, _PRODUCTS = "ronn_provider_bitnet.kernels.activations", "ronn_provider_bitnet.kernels.products"
-_NIBBLES = "ronn_provider_bitnet.kernels.nibbles"
+_NIBBLES, _WIDE = "ronn_provider_bitnet.kernels.nibbles", "ronn_provider_bitnet.kernels.wide"
+_FEW = {1: _PRODUCTS, 2: _PRODUCTS, 4: _NIBBLES, 8: _WIDE}
 _BYTES_PER_NS, _DOTS_PER_NS = 16.0, 400.0  # what one core streams, and multiplies
 _TILE_ROWS = 5
 
@@ -28,6 +29,7 @@ def bit_linear(c: Lowering) -> None:
     group = int(c.attr("group"))
     group = group if group else k
     wide, rows = padded(group, bits), math.prod(x.shape[:-1])
+    c.require(bits < 8 or wide <= WIDEST, f"{group} weights of eight bits with one scale")
     panel = panel_rows(c.machine.target)
     scales = scale.data
     assert scales is not None
@@ -52,7 +54,7 @@ def bit_linear(c: Lowering) -> None:
     kernel, flops = "bits" if offsets is None else "affine", 2 * rows * k * n
     kernel += f"{bits}_{'bytes' if planes == 1 else 'words'}"
     c.call(
-        _NIBBLES if bits == 4 else _PRODUCTS, kernel, a=a, m=rows, groups=groups, group=wide, n=n, packed=packed,
+        _FEW[bits], kernel, a=a, m=rows, groups=groups, group=wide, n=n, packed=packed,
         zeros=zeros, scale=steps, bias=bias, y=y, mode=mode, p0=p0, p1=p1,
         chunks=-(-n // panel) * -(-rows // _TILE_ROWS),
         cost=50 + max(packed.nbytes / _BYTES_PER_NS, planes * flops / _DOTS_PER_NS), flops=flops,

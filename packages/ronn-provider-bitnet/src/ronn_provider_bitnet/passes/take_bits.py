@@ -12,6 +12,7 @@ from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, const, graphs
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
+from ronn_provider_bitnet.kernels.layout import WIDEST
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_bitnet.passes.activations import taken
 from ronn_provider_bitnet.passes.codes import Codes, few
@@ -26,7 +27,7 @@ Array = np.ndarray
 
 @define_pass("take-bits", requires_types=True, keeps_types=True, late=True)
 def take_bits(graph: Graph, context: PassContext) -> bool:
-    """Makes BitLinear of MatMulNBits with two and four bits, and of MatMul and Gemm with integer weights of at most 16
+    """Makes BitLinear of MatMulNBits, and of MatMul and Gemm with integer weights of at most 16
     values that DequantizeLinear scales (INT2, UINT2, INT4, UINT4, or wider ones that use no more). Weights of at most
     four values become two bits, those that are -s and s only one, scales that all blocks of a row have in common one a
     row. Bytes that DequantizeLinear turns into activations with a constant scale stay bytes."""
@@ -68,7 +69,10 @@ def _from_nbits(graph: Graph, node: Node, context: PassContext) -> bool:
     if reason or x is None or packed is None or scales is None:
         return leave(node, reason, context)
     codes = unpack(packed.view(np.uint8).reshape(n, -1), bits)[:, :k]
-    found = few(codes, scales.reshape(n, blocks), _zeros(zeros, n, blocks, bits), block)
+    each = _zeros(zeros, n, blocks, bits)
+    found = few(codes, scales.reshape(n, blocks), each, block)
+    if isinstance(found, str) and bits == 8 and min(block, k) <= WIDEST:
+        found = Codes(np.ascontiguousarray(codes), scales.reshape(n, blocks), each, block, 8)
     if isinstance(found, str):
         return leave(node, f"{found}: a product of float32 with {bits} bits takes them", context)
     planes = 1 if int(attr(node, "accuracy_level", 0)) == 4 else 2
