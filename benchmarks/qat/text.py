@@ -15,9 +15,9 @@ from torch.nn import functional
 from ronn_provider_bitnet.training import convert, fit
 
 LAYERS, WIDTH, HEADS, CONTEXT = 4, 128, 4, 128
-BATCH = 16
-STEPS, MORE = 500, 400
-RATE, MORE_RATE = 2e-3, 2e-3
+BATCH = 8
+STEPS, MORE = 1000, 800
+RATE, MORE_RATE = 4e-3, 3e-3
 TEACHER_SHARE = 0.7
 VARIANTS = {"ternary": (1.58, 8), "binary": (1, 8)}
 """Bits of weights and of activations of the layers inside blocks."""
@@ -32,12 +32,19 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
         self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
         rows, length, _ = x.shape
         heads = self.qkv(self.norm1(x)).view(rows, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(heads[0], heads[1], heads[2], is_causal=True)
+        queries, keys = rotated(heads[0], *turn), rotated(heads[1], *turn)
+        mixed = functional.scaled_dot_product_attention(queries, keys, heads[2], is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(rows, length, WIDTH))
         return x + self.down(functional.gelu(self.up(self.norm2(x))))
+
+
+def rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Places as angles (Su et al., 2021): x f32[..., T, D], its halves turned by f32[T, D / 2]."""
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cosines - b * sines, a * sines + b * cosines], -1)
 
 
 class Transformer(nn.Module):
@@ -45,18 +52,22 @@ class Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.places = nn.Embedding(256, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.bytes, self.norm = nn.Embedding(256, WIDTH), nn.LayerNorm(WIDTH)
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
-        self.norm = nn.LayerNorm(WIDTH)
+        half = WIDTH // HEADS // 2
+        angles = torch.arange(CONTEXT)[:, None] * 1000.0 ** (-torch.arange(half) / half)
+        self.register_buffer("cosines", angles.cos(), persistent=False)
+        self.register_buffer("sines", angles.sin(), persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
                 into = (2 * LAYERS) ** -0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
-                nn.init.normal_(p, std=0.02 * into)
+                nn.init.normal_(p, std=0.1 if name == "bytes.weight" else 0.06 * into)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bytes(x) + self.places.weight[: x.shape[1]]
+        turn = self.cosines[: x.shape[1]], self.sines[: x.shape[1]]
+        y = self.bytes(x)
         for block in self.blocks:
-            y = block(y)
+            y = block(y, turn)
         return functional.linear(self.norm(y), self.bytes.weight)
 
 

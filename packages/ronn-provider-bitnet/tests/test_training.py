@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 from digits import data
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import ronn
 from ronn_provider_bitnet import training
 from ronn_provider_bitnet.passes.find_bits import find
+from ronn_provider_bitnet.quantize import Settings, quantize
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import nn  # noqa: E402
@@ -212,10 +215,6 @@ def floats() -> nn.Module:
 
 @pytest.mark.parametrize(("bits", "activations", "least"), [(1.58, 8, 0.96), (1, 8, 0.96), (1, 1, 0.9)])
 def test_a_trained_model_runs_everywhere_the_same(floats, tmp_path, bits, activations, least):
-    import copy
-
-    import onnxruntime
-
     model = copy.deepcopy(floats)
     assert convert(model, bits=bits, activations=activations) == ["4", "8"]
     fit(model, batches(), 150, teacher=floats)
@@ -242,6 +241,19 @@ def test_a_trained_model_runs_everywhere_the_same(floats, tmp_path, bits, activa
         # Sums in another order may round one activation of a row to the next step, never those of many rows.
         assert np.median(off) < 1e-5 and (off > 1e-3).mean() < 0.03, name
         assert (scores.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.998, name
+
+
+def test_quantising_an_export_makes_it_small_and_changes_nothing(tmp_path):
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 10)).eval()
+    assert convert(model) == ["2"]
+    export_onnx(model, torch.zeros(2, 64), tmp_path / "large.onnx")
+    settings = Settings("1.58", method="nearest", edge_bits="float")
+    quantize(tmp_path / "large.onnx", settings=settings).save(tmp_path / "small.onnx")
+    x = normal(20, 64)
+    large, small = (ronn.Session(tmp_path / f"{n}.onnx", providers=["bitnet"]) for n in ("large", "small"))
+    np.testing.assert_allclose(small.run(x)["y"], large.run(x)["y"], rtol=1e-4, atol=1e-5)
+    sizes = [(tmp_path / f"{n}.onnx").stat().st_size for n in ("large", "small")]
+    assert sizes[0] - sizes[1] > 4 * 64 * 256 * 0.9
 
 
 def test_without_torch_the_error_says_what_to_install(monkeypatch):
