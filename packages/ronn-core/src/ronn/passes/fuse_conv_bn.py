@@ -40,7 +40,7 @@ def _operands(node: Node) -> tuple[Node, Affine] | None:
     """The node before ``node`` that can take it in, and what ``node`` does to each channel."""
     if node.op == "BatchNormalization":
         base = _base(node.input(0), node)
-        affine = None if base is None else _batch_norm(node)
+        affine = None if base is None else batch_norm(node)
         return None if base is None or affine is None else (base, affine)
     if node.version < 7:
         return None
@@ -86,7 +86,7 @@ def _channels(node: Node) -> int:
     return int(weight.shape[0] if node.op == "Conv" else weight.shape[1] * attr(node, "group", 1))
 
 
-def _batch_norm(node: Node) -> Affine | None:
+def batch_norm(node: Node) -> Affine | None:
     """What a BatchNormalization in inference form does; None for another form."""
     graph = node.graph
     assert graph is not None

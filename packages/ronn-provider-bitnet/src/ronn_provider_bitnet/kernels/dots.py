@@ -24,21 +24,28 @@ _LARGEST = 128  # absolute value of an activation
 
 
 class CodeDots:
-    """Emits the sums over the words of a group, for some rows of activations by some vectors of rows of weights."""
+    """Emits the sums over the words of a group, for some rows of activations by some vectors of rows of weights.
 
-    def __init__(self, target: Target, bits: int) -> None:
+    ``whole``: vectors of rows in a panel, where these are not ``layout.panel_vectors``."""
+
+    def __init__(self, target: Target, bits: int, whole: int | None = None) -> None:
         self.lanes, self.bits = target.lanes(32), bits
         self.ints = Vec("i32", self.lanes)
-        self.whole, self.per, self.step_k = panel_vectors(target), 8 // bits, step_of(bits)
+        self.whole = panel_vectors(target) if whole is None else whole
+        self.per, self.step_k = 8 // bits, step_of(bits)
         self.across = 4 * self.lanes
         self._bytes = ByteDot(target)
         self._pairs = target.name == "avx2" and not self._bytes.native and bits < 8  # pairs of larger ones overflow
         self._halves = ir.VectorType(ir.IntType(16), 2 * self.lanes)
         self._quarters = ir.VectorType(ir.IntType(8), 4 * self.lanes)
 
-    def sums(self, b: Any, steps: Any, w: Any, k: Any, left: list[Any], vectors: int) -> list[Any]:
-        """[w, k, sums] behind ``steps`` words from ``w`` on; ``left`` are the places of the rows of activations."""
-        start = [[ir.Constant(self.ints.llvm, None) for _ in range(vectors)] for _ in left]
+    def sums(
+        self, b: Any, steps: Any, w: Any, k: Any, left: list[Any], vectors: int, start: list[Any] | None = None
+    ) -> list[Any]:
+        """[w, k, sums] behind ``steps`` words from ``w`` on; ``left`` are the places of the rows of activations,
+        ``start`` the sums so far, where there are any."""
+        if start is None:
+            start = self.nothing(len(left), vectors)
         if self._pairs:
             return self._in_halves(b, steps, w, k, left, start)
 
@@ -53,6 +60,10 @@ class CodeDots:
 
         found: list[Any] = loop(b, steps, [w, k, start], step)
         return found
+
+    def nothing(self, rows: int, vectors: int) -> list[Any]:
+        """Sums of zero."""
+        return [[ir.Constant(self.ints.llvm, None) for _ in range(vectors)] for _ in range(rows)]
 
     def _word(self, b: Any, w: Any, k: Any, left: list[Any], dots: Any, add: Any, prepare: Any) -> Any:
         """The dots of one word of each row of weights."""

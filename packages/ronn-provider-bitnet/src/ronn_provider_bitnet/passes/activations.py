@@ -1,7 +1,8 @@
 """Finds the quantiser of activations that exporters write out for BitNet's layers.
 
-    s = 127 / max(max(|x|, last axis), least);  q(x) = clip(round(x * s), -128, 127) / s
+    s = 127 / max(max(|x|, axes), least);  q(x) = clip(round(x * s), -128, 127) / s
 
+The axes are the last one for products, all but the first (or all) for convolutions.
 ``x`` may be multiplied with ``s`` or divided by its inverse, and the other way round at the end.
 """
 
@@ -16,11 +17,14 @@ from ronn.passes.edit import const, ints
 
 
 class Quantised(NamedTuple):
-    """``source`` is what is quantised, ``nodes`` those of the quantiser, last first."""
+    """``source`` is what is quantised, ``nodes`` those of the quantiser, last first; the largest value is one over
+    ``axes``, which are kept (``keepdims``) or not."""
 
     source: Value
     least: float
     nodes: tuple[Node, ...]
+    axes: tuple[int, ...]
+    keepdims: bool
 
 
 def quantised(value: Value) -> Quantised | None:
@@ -49,14 +53,40 @@ def quantised(value: Value) -> Quantised | None:
     if found is None:
         return None
     least, nodes = found
-    return Quantised(x, least, (last, clip, rounded, scaled, *nodes))
+    reduced = _axes(nodes[-2], x)
+    if reduced is None:
+        return None
+    return Quantised(x, least, (last, clip, rounded, scaled, *nodes), *reduced)
 
 
 def taken(x: Value, planes: int, least: float) -> tuple[Value, int, float, list[Node]]:
     """What a product of ``x`` quantises: the source of a quantiser that is there already, with one plane and its
     ``least``, and its nodes; else ``x`` itself with what is given."""
     found = quantised(x)
-    return (x, planes, least, []) if found is None else (found.source, 1, found.least, list(found.nodes))
+    if found is None or found.axes != ((x.tensor.rank or 0) - 1,) or not found.keepdims:
+        return x, planes, least, []
+    return found.source, 1, found.least, list(found.nodes)
+
+
+class Images(NamedTuple):
+    """What a convolution quantises: ``source`` to ``planes`` bytes with a scale for each image, or one for all of them
+    ``together``; ``nodes`` are those of a quantiser that is there already."""
+
+    source: Value
+    planes: int
+    least: float
+    together: bool
+    nodes: tuple[Node, ...]
+
+
+def taken_images(x: Value, least: float) -> Images:
+    """The same for images, whose largest value is over all axes but the first, or over all."""
+    found, rank = quantised(x), x.tensor.rank
+    if found is not None and rank is not None:
+        over_all = found.axes == tuple(range(rank))
+        if over_all or (found.axes == tuple(range(1, rank)) and found.keepdims):
+            return Images(found.source, 1, found.least, over_all, found.nodes)
+    return Images(x, 2, least, False, ())
 
 
 def _limits(clip: Node) -> bool:
@@ -93,7 +123,7 @@ def _scale(factor: Value, x: Value, inverse: bool) -> tuple[float, list[Node]] |
     if least is None or least <= 0 or np.float32(least) == np.inf:
         return None
     reduce = peak.producer
-    if reduce is None or reduce.op != "ReduceMax" or reduce.inputs[0] is None or not _last_axis(reduce, x):
+    if reduce is None or reduce.op != "ReduceMax" or reduce.inputs[0] is None:
         return None
     absolute = reduce.inputs[0].producer
     if absolute is None or absolute.op != "Abs" or absolute.inputs[0] is not x:
@@ -101,9 +131,18 @@ def _scale(factor: Value, x: Value, inverse: bool) -> tuple[float, list[Node]] |
     return least, [divide, limited, reduce, absolute]
 
 
-def _last_axis(reduce: Node, x: Value) -> bool:
-    axes = reduce.attributes.get("axes")
-    given = list(axes) if axes is not None else ints(reduce.input(1))
+def _axes(reduce: Node, x: Value) -> tuple[tuple[int, ...], bool] | None:
+    """The axes of a ReduceMax in order, and whether they are kept; None where they are not known."""
     rank = x.tensor.rank
+    if rank is None:
+        return None
+    given = reduce.attributes.get("axes")
+    axes = list(given) if given is not None else ints(reduce.input(1))
+    if axes is None and reduce.input(1) is not None:
+        return None
     keeps = int(reduce.attributes.get("keepdims", 1)) == 1
-    return keeps and rank is not None and given is not None and [a % rank for a in given] == [rank - 1]
+    if not axes:
+        if int(reduce.attributes.get("noop_with_empty_axes", 0)):
+            return None
+        axes = list(range(rank))
+    return tuple(sorted(a % rank for a in axes)), keeps

@@ -33,14 +33,14 @@ class Bits(NamedTuple):
 def find(w: np.ndarray) -> Bits | None:
     """The codes of a float32 matrix [N, K] of weights -s, 0 and s by row or by group; None where it is another one."""
     k = w.shape[1]
-    if not w.size or not _is_bits(w[:1, : GROUPS[-1]]).all():
+    if not w.size or not is_bits(w[:1, : GROUPS[-1]]).all():
         return None  # what most matrices are found out by
     for group in GROUPS:
         width = group if group else k
         if group >= k or (group and k % group):
             continue
         parts = w.reshape(len(w), k // width, width)
-        if not _is_bits(parts).all():
+        if not is_bits(parts).all():
             continue
         zeros, scale = parts == 0, np.abs(parts).max(axis=2)
         if not np.isfinite(scale).all():
@@ -52,7 +52,7 @@ def find(w: np.ndarray) -> Bits | None:
     return None
 
 
-def _is_bits(parts: np.ndarray) -> np.ndarray:
+def is_bits(parts: np.ndarray) -> np.ndarray:
     """Where elements are 0, or as large as the largest along the last axis."""
     sizes = np.abs(parts)
     return (sizes >= sizes.max(axis=-1, keepdims=True) * np.float32(1 - TOLERANCE)) | (parts == 0)

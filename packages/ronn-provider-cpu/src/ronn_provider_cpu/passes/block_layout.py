@@ -16,11 +16,10 @@ from ronn.passes.manager import FunctionPass, PassContext, define_pass
 from ronn.records import dataclass, field, replace
 from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes.block_cost import FOLLOWING, WORTH_WHILE, reorder
-from ronn_provider_cpu.passes.block_ops import candidate
+from ronn_provider_cpu.passes.block_ops import candidate, is_convolution
 from ronn_provider_cpu.passes.block_values import Candidate, Layouts
 
 NAME = "block-layout"
-CONVOLUTIONS = ("Conv", "FusedConv", "ConvTranspose")
 
 
 @define_pass(NAME, requires_types=True, keeps_types=True, late=True)
@@ -49,7 +48,7 @@ def _native_lanes(context: PassContext) -> int | None:
 
 
 def _block(graph: Graph, context: PassContext, lanes: int) -> bool:
-    if lanes == 1 or not any(n.op in CONVOLUTIONS for n in graph.all_nodes()):
+    if lanes == 1 or not any(map(is_convolution, graph.all_nodes())):
         return False
     changed = False
     for g in graphs(graph):
@@ -190,7 +189,7 @@ def _convert(graph: Graph, context: PassContext, at: Layouts, region: Sequence[C
 
 
 def _is_conv(c: Candidate) -> bool:
-    return c.node.op in CONVOLUTIONS
+    return is_convolution(c.node)
 
 
 def _is_plain_wanted(graph: Graph, value: Value, inside: Iterable[Node], reads: dict[Node, tuple[Value, ...]]) -> bool:

@@ -31,8 +31,22 @@ def candidate(node: Node, at: Layouts) -> Candidate | None:
     """How ``node`` works on blocks; None when it cannot. Nodes are asked for in the order of the graph."""
     if node.domain == "ronn":
         return windows.conv(node, at) if node.op == "FusedConv" else None
-    found = _BY_OP.get(node.op) if node.domain == "" else None
+    found = _BY_OP.get(node.op) if node.domain == "" else _CONVOLUTIONS.get((node.domain, node.op))
     return None if found is None else found(node, at)
+
+
+Chooser = Callable[[Node, Layouts], Candidate | None]
+_CONVOLUTIONS: dict[tuple[str, str], Chooser] = {}
+
+
+def add_convolution(domain: str, op: str, chooser: Chooser) -> None:
+    """Makes another provider's convolution known, and how it works on blocks."""
+    _CONVOLUTIONS[domain, op] = chooser
+
+
+def is_convolution(node: Node) -> bool:
+    """Whether a region of blocks may stand for the sake of a node."""
+    return node.op in ("Conv", "FusedConv", "ConvTranspose") or (node.domain, node.op) in _CONVOLUTIONS
 
 
 # --- pointwise
@@ -319,7 +333,7 @@ def _transpose(node: Node, at: Layouts) -> Candidate | None:
     return Candidate(node, (x,), (node.output,), lambda b, get: (get(x),), reorder(shape, at.lanes))
 
 
-_BY_OP: dict[str, Callable[[Node, Layouts], Candidate | None]] = {
+_BY_OP: dict[str, Chooser] = {
     **dict.fromkeys(_UNARY, _unary),
     **dict.fromkeys(_NARY, _nary),
     **dict.fromkeys(("MaxPool", "AveragePool"), windows.pool),

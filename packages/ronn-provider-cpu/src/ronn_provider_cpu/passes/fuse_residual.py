@@ -13,13 +13,22 @@ from ronn.passes.fuse_bias_activation import activation_of
 from ronn.passes.manager import PassContext, define_pass
 from ronn_provider_cpu.ops import DOMAIN
 
+_INPUTS: dict[tuple[str, str], tuple[int, int]] = {(DOMAIN, "BlockedConv"): (2, 3)}
+"""Convolutions on blocks that add while they store, and which of their inputs are the bias and the residual."""
+
+
+def add_convolution(domain: str, op: str, bias: int, residual: int) -> None:
+    """Makes another provider's convolution on blocks known, which has the attributes of ``BlockedConv``, and the
+    indices of its inputs."""
+    _INPUTS[domain, op] = bias, residual
+
 
 @define_pass("fuse-residual", requires_types=True, keeps_types=True, late=True)
 def fuse_residual(graph: Graph, context: PassContext) -> bool:
     """Merge a convolution on blocks with the bias, the addition and the activation behind it."""
     changed = False
     for g in graphs(graph):
-        if not any(n.op == "BlockedConv" for n in g):
+        if not any((n.domain, n.op) in _INPUTS for n in g):
             continue
         order = {n: i for i, n in enumerate(g)}
         for node in g:
@@ -39,10 +48,11 @@ def _bias(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]
         conv = _conv_of(graph, value, [node])
         if conv is None or constant is None or constant.data is None or constant.data.dtype != np.float32:
             continue
-        if conv.input(3) is not None or conv.attributes.get("activation"):
+        if _residual(conv) is not None or conv.attributes.get("activation"):
             continue
         channels, lanes = (int(conv.attributes[name]) for name in ("out_channels", "lanes"))
-        before = conv.input(2)
+        index, _ = _places(conv)
+        before = conv.input(index)
         if constant.data.shape != (1, -(-channels // lanes), 1, 1, lanes):
             continue
         if before is not None and before.data is None:
@@ -51,7 +61,7 @@ def _bias(graph: Graph, node: Node, context: PassContext, order: dict[Node, int]
         if before is not None and before.data is not None:
             bias = before.data + bias
         made = graph.constant(np.ascontiguousarray(bias), context.fresh(graph, "bias"))
-        _replace(graph, node, conv, [conv], [*conv.inputs[:2], made], conv.attributes, context, order)
+        _replace(graph, node, conv, [conv], _with(conv, index, made), conv.attributes, context, order)
         return True
     return False
 
@@ -62,7 +72,7 @@ def _addition(graph: Graph, node: Node, context: PassContext, order: dict[Node, 
     found: list[tuple[Node, Value]] = []
     for value, other in (node.inputs, node.inputs[::-1]):
         conv = _conv_of(graph, value, [node])
-        if conv is None or other is None or conv.input(3) is not None or other.type != conv.output.type:
+        if conv is None or other is None or _residual(conv) is not None or other.type != conv.output.type:
             continue
         if other.data is None and other.tensor.is_static:
             found.append((conv, other))
@@ -70,11 +80,11 @@ def _addition(graph: Graph, node: Node, context: PassContext, order: dict[Node, 
         return False
     # The later one, so that what it reads need not be kept longer than before.
     conv, other = max(found, key=lambda pair: order.get(pair[0], 0))
-    bias = conv.input(2)
+    _, index = _places(conv)
     attributes = dict(conv.attributes)
     if attributes.get("activation"):
         attributes["residual_last"] = 1
-    _replace(graph, node, conv, [conv], [*conv.inputs[:2], bias, other], attributes, context, order)
+    _replace(graph, node, conv, [conv], _with(conv, index, other), attributes, context, order)
     return True
 
 
@@ -91,6 +101,21 @@ def _activation(graph: Graph, node: Node, context: PassContext, order: dict[Node
     return True
 
 
+def _places(conv: Node) -> tuple[int, int]:
+    return _INPUTS[conv.domain, conv.op]
+
+
+def _residual(conv: Node) -> Value | None:
+    return conv.input(_places(conv)[1])
+
+
+def _with(conv: Node, index: int, value: Value) -> list[Value | None]:
+    """The inputs of a convolution, one of them another."""
+    inputs = [*conv.inputs, *[None] * (index + 1 - len(conv.inputs))]
+    inputs[index] = value
+    return inputs
+
+
 def _replace(
     graph: Graph,
     node: Node,
@@ -102,7 +127,7 @@ def _replace(
     order: dict[Node, int],
 ) -> None:
     b = Builder(graph, node, context)
-    made = b.node("BlockedConv", inputs, attributes, domain=DOMAIN, version=1)
+    made = b.node(conv.op, inputs, attributes, domain=conv.domain, version=1)
     order[made] = order.get(node, 0)
     take_over(graph, node.output, made.output)
     context.rewrote([made], detail=node.label)
@@ -112,7 +137,7 @@ def _replace(
 def _conv_of(graph: Graph, value: Value | None, users: list[Node]) -> Node | None:
     """The convolution on blocks that makes ``value`` for ``users`` alone."""
     node = None if value is None else value.producer
-    if node is None or value is None or node.op != "BlockedConv" or node.domain != DOMAIN or node.graph is not graph:
+    if node is None or value is None or (node.domain, node.op) not in _INPUTS or node.graph is not graph:
         return None
     if graph.is_output(value) or any(user not in users for user, _ in value.uses):
         return None
