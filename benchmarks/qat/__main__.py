@@ -48,7 +48,8 @@ def kept(name: str, shell: nn.Module, train: Callable[[], nn.Module], again: boo
 
 
 def export(name: str, model: nn.Module, example: torch.Tensor) -> Path:
-    """Models in float32 keep their BatchNormalization, for quantisers to re-estimate."""
+    """Models in float32 keep their BatchNormalization, which the optimiser folds, for quantisers to re-estimate."""
+    norms = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
     with replaced_file(place(f"{name}.onnx")) as temporary:
         if any(hasattr(layer, "quantised_weight") for layer in model.modules()):
             export_onnx(model, example, temporary)
@@ -56,7 +57,7 @@ def export(name: str, model: nn.Module, example: torch.Tensor) -> Path:
             batch = ({0: torch.export.Dim.DYNAMIC},)
             torch.onnx.export(
                 model, (example,), temporary, dynamo=True, opset_version=20, input_names=["x"], output_names=["y"],
-                dynamic_shapes=batch, external_data=False, optimize=False, verbose=False,
+                dynamic_shapes=batch, external_data=False, optimize=not norms, verbose=False,
             )  # fmt: skip
     return place(f"{name}.onnx")
 
