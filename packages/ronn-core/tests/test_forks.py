@@ -45,8 +45,9 @@ print(time.monotonic() - began < 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_waits_for_imports_of_other_threads(tmp_path: Path) -> None:
-    (tmp_path / "ronn_slow_part.py").write_text("import time\ntime.sleep(0.3)\ndone = 7\n")
+@pytest.mark.parametrize("seconds", [0.3, 4])
+def test_a_fork_waits_for_imports_of_other_threads_and_outlives_long_ones(tmp_path: Path, seconds: float) -> None:
+    (tmp_path / "ronn_slow_part.py").write_text(f"import time\ntime.sleep({seconds})\ndone = 7\n")
     done = subprocess.run([sys.executable, "-c", PROGRAM, tmp_path], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "7", done.stderr
 

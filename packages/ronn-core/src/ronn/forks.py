@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Forked(Protocol):
@@ -27,23 +27,37 @@ def renew_after_fork(thing: Forked) -> None:
 
 
 def _after_fork() -> None:
+    _drop_half_imported()
     for thing in list(_known):
         thing.after_fork()
 
 
 def _before_fork() -> None:
-    """Waits a moment while other threads import modules of RONN: in the child these would stay half imported, and their
-    locks taken, for ever."""
+    """Waits a moment while other threads import modules of RONN, so that children find them whole."""
     until = time.monotonic() + _PATIENCE
     while _importing() and time.monotonic() < until:
         time.sleep(0.001)
 
 
-def _importing() -> bool:
-    """Whether another thread imports a module of RONN or of its providers: Python has a lock for each meanwhile."""
-    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
-    owners = (getattr(ref(), "owner", None) for name, ref in list(locks.items()) if name.startswith("ronn"))
-    return any(owner is not None and owner != threading.get_ident() for owner in owners)
+def _drop_half_imported() -> None:
+    """In a child process: modules of RONN that another thread of the parent was importing would stay half imported, and
+    their locks taken, for ever. They are imported anew when needed."""
+    for name in _importing():
+        spec = getattr(sys.modules.get(name), "__spec__", None)
+        if getattr(spec, "_initializing", False):
+            del sys.modules[name]
+        _module_locks().pop(name, None)
+
+
+def _importing() -> list[str]:
+    """The modules of RONN and of its providers that other threads import: Python has a lock for each meanwhile."""
+    owners = [(name, getattr(ref(), "owner", None)) for name, ref in list(_module_locks().items())]
+    return [n for n, owner in owners if n.startswith("ronn") and owner not in (None, threading.get_ident())]
+
+
+def _module_locks() -> dict[str, Any]:
+    found: dict[str, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    return found
 
 
 if hasattr(os, "register_at_fork"):
