@@ -202,3 +202,12 @@ def test_layers_of_one_shape_keep_their_own_scales():
     imports = [h.make_opsetid("", 20), h.make_opsetid("com.microsoft", 1)]
     session = ronn.Session(h.make_model(made_, opset_imports=imports, ir_version=9), providers=["bitnet"])
     assert np.abs(session.run(x)[0] - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("provider", ["bitnet", "cpu", "reference"])
+def test_three_bits_are_refused(provider):
+    model, _, _ = nbits(32, 16, 32, bits=4)
+    graph = onnx.load_from_string(model)
+    next(a for a in graph.graph.node[0].attribute if a.name == "bits").i = 3
+    with pytest.raises(ronn.RonnError, match="weights of 3 bits: 2, 4 and 8 are known"):
+        ronn.Session(graph, providers=[provider]).run(np.ones((1, 32), np.float32))

@@ -18,7 +18,8 @@ from ronn_codegen.simd.types import Vec
 from ronn_provider_bitnet.kernels.layout import panel_vectors, step_of
 
 _I32 = ir.IntType(32)
-_AHEAD = 4096  # bytes by which weights are asked for ahead
+_AHEAD = ((2048, 3), (8192, 2))
+"""Bytes by which weights are asked for ahead, and into which cache (3: the first); more may be under way far ahead."""
 _MOST_16 = 32767
 _LARGEST = 128  # absolute value of an activation
 
@@ -71,7 +72,8 @@ class CodeDots:
         given = [load(b, self.ints, at(b, w, v * self.across)) for v in range(vectors)]
         if len(left) == 1:
             for v in range(0, vectors, max(1, 64 // self.across)):
-                prefetch(b, at(b, w, _AHEAD + v * self.across))
+                for ahead, locality in _AHEAD:
+                    prefetch(b, at(b, w, ahead + v * self.across), locality=locality)
         mask = None if self.per == 1 else self._number(b, ((1 << self.bits) - 1) * 0x01010101)
         for i in range(self.per):
             bytes_ = [prepare(broadcast(b, self.ints, at(b, at(b, s, k), 4 * i))) for s in left]

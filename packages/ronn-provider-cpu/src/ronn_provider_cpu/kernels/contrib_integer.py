@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.ops.contrib.integer import known_bits
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_provider_cpu.kernels._common import float_kernel, is_set, wide
 from ronn_provider_cpu.kernels._quant import saturate
@@ -122,7 +123,7 @@ def _weights(
     return np.ascontiguousarray(q.T)
 
 
-@float_kernel("MatMulNBits", domain=MS, only="float16 bfloat16 float32", prepare=True)
+@float_kernel("MatMulNBits", domain=MS, only="float16 bfloat16 float32", prepare=True, when=known_bits)
 def matmul_nbits(ctx: KernelContext, *, K: int, N: int, bits: int, block_size: int) -> Callable[..., Array]:
     fixed = [ctx.const(i) for i in range(1, 5)]
     ready: Array | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.ir.graph import Node
 from ronn.ops.contrib.dense import MS, wide
 from ronn.provider import KernelContext, kernel
 
@@ -99,7 +100,13 @@ def qgemm(
     return np.clip(np.rint(out / y_scale) + y_zero.astype(np.int32), info.min, info.max).astype(y_zero.dtype)
 
 
-@kernel("MatMulNBits", domain=MS, prepare=True)
+def known_bits(node: Node) -> bool | str:
+    """Whether the weights of a MatMulNBits have as many bits as bytes can be cut into."""
+    bits = int(node.attributes.get("bits", 4))
+    return True if bits in (2, 4, 8) else f"weights of {bits} bits: 2, 4 and 8 are known"
+
+
+@kernel("MatMulNBits", domain=MS, prepare=True, when=known_bits)
 def matmul_nbits(ctx: KernelContext, *, K: int, N: int, bits: int, block_size: int) -> Any:
     def run(
         a: np.ndarray,
