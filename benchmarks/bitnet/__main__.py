@@ -48,7 +48,8 @@ def versions(llama: Path | None) -> dict[str, str]:
             continue
     if llama is not None:
         found |= {
-            d.metadata["Name"]: d.version for d in metadata.distributions(name=LLAMA, path=[str(llama.parents[1])])
+            d.metadata["Name"]: d.version
+            for d in metadata.distributions(name=LLAMA, path=[str(llama.resolve().parents[1])])
         }
     return found
 

@@ -115,7 +115,8 @@ def float_model(chain: Chain) -> bytes:
 def nbits_model(chain: Chain, *, bits: int = 2, block: int = 128, accuracy: int = 4, sign: bool = False) -> bytes:
     """MatMulNBits, as ONNX Runtime has it: codes [N, K / block, block * bits / 8] about the zero point 2 ** (bits - 1).
 
-    accuracy: 4 lets a runtime round activations to signed bytes, 0 does not. sign: a Sign in front of each.
+    accuracy: 4 lets a runtime round activations to signed bytes, 0 does not. sign: ``Where(x >= 0, 1, -1)`` in front of
+    each.
     """
     per_byte, middle = 8 // bits, 1 << (bits - 1)
 
@@ -127,10 +128,15 @@ def nbits_model(chain: Chain, *, bits: int = 2, block: int = 128, accuracy: int 
         return out.reshape(len(w), -1, block // per_byte)
 
     nodes, inits, last = [], [], "x"
+    if sign:
+        inits += [nh.from_array(np.float32(v), name) for name, v in (("zero", 0), ("up", 1), ("down", -1))]
     for i, codes in enumerate(chain.rolled(packed)):
         n, k = chain.shape(i)
         if sign:
-            nodes.append(h.make_node("Sign", [last], [f"s{i}"]))
+            nodes += [
+                h.make_node("GreaterOrEqual", [last, "zero"], [f"up{i}"]),
+                h.make_node("Where", [f"up{i}", "up", "down"], [f"s{i}"]),
+            ]
             last = f"s{i}"
         inits += [nh.from_array(codes, f"w{i}"), nh.from_array(np.full(n * k // block, chain.scale(i)), f"f{i}")]
         nodes.append(h.make_node(

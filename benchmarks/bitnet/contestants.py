@@ -43,7 +43,15 @@ def own() -> list[Contestant]:
         return lambda chain, threads, rows: OrtBits(chain, threads, rows, count)
 
     def bitnet(level: str = "native", accuracy: int = 4) -> Make:
-        return lambda chain, threads, rows: RonnRunner(nbits_model(chain, accuracy=accuracy), "bitnet", threads, level)
+        return lambda chain, threads, rows: RonnRunner(
+            nbits_model(chain, accuracy=accuracy), "bitnet", threads, "ronn.bitnet::BitLinear", level
+        )
+
+    def xnor(chain: Chain, threads: int, rows: Sequence[int]) -> Runner:
+        return RonnRunner(nbits_model(chain, sign=True), "bitnet", threads, "ronn.bitnet::SignLinear")
+
+    def own_floats(chain: Chain, threads: int, rows: Sequence[int]) -> Runner:
+        return RonnRunner(float_model(chain), "cpu", threads, "MatMul")
 
     def floats(chain: Chain, threads: int, rows: Sequence[int]) -> Runner:
         return OrtRunner(float_model(chain), 4.0 * chain.weights, threads)
@@ -52,11 +60,12 @@ def own() -> list[Contestant]:
     return [
         Contestant(NUMPY, 32, "floats", 1e-5, lambda chain, threads, rows: NumpyFloats(chain)),
         Contestant(ORT, 32, "floats", 1e-5, floats),
-        Contestant(FLOATS, 32, "floats", 1e-5, lambda c, threads, rows: RonnRunner(float_model(c), "cpu", threads)),
+        Contestant(FLOATS, 32, "floats", 1e-5, own_floats),
         Contestant(TERNARY, 2, "bytes", EXACT, bitnet()),
         Contestant(WIDE, 2, "floats", 1e-4, bitnet(accuracy=0), only=aside),
         Contestant(AVX2, 2, "bytes", EXACT, bitnet("avx2"), only=aside),
         Contestant(BINARY, 1, "bytes", EXACT, bitnet(), binary=True),
+        Contestant(XNOR, 1, "signs", EXACT, xnor, binary=True),
         Contestant(ORT2, 2, "floats", ROUNDED, bits(2)),
         Contestant(ORT4, 4, "floats", ROUNDED, bits(4), only=aside),
     ]

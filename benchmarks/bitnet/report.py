@@ -37,7 +37,7 @@ def text(found: Mapping[str, Any]) -> str:
 def _targets(made: Sequence[Target]) -> str:
     lines = ["| aim | measured | |", "| --- | ---: | --- |"]
     for t in made:
-        figures = " / ".join(f"{v:.0f}" if t.unit == "%" else f"{v:.1f}" for v in t.found)
+        figures = " / ".join(f"{v:.0f}" if t.unit == "%" else f"{v:.3g}" for v in t.found)
         verdict = {True: "met", False: "missed", None: "not measured"}[t.met]
         aim = f"{t.what}: >= {t.goal:g}{' %' if t.unit == '%' else 'x'}"
         lines.append(f"| {aim} | {figures} | {verdict} |")

@@ -132,12 +132,15 @@ class OrtBits:
 
 
 class RonnRunner:
-    """A session of RONN; ``level`` are the instructions that its kernels may use (``RONN_CPU_LEVEL``)."""
+    """A session of RONN. op: what each product must have become. level: instructions that its kernels may use."""
 
-    def __init__(self, model: bytes, provider: str, threads: int, level: str = "native") -> None:
+    def __init__(self, model: bytes, provider: str, threads: int, op: str, level: str = "native") -> None:
         self._level = level
         self.weight_bytes = 0.0
         self._session = self._at_level(lambda: ronn.Session(model, providers=[provider], options={"threads": threads}))
+        found = {row.op for row in self._session.placement().rows}
+        if found != {op}:
+            raise RuntimeError(f"products are to be {op}, but the session has {', '.join(sorted(found))}")
 
     def _at_level(self, run: Callable[[], R]) -> R:
         before = os.environ.get("RONN_CPU_LEVEL")
