@@ -24,8 +24,9 @@ def text(found: Mapping[str, Any]) -> str:
         " which is the faster of NumPy (OpenBLAS) and ONNX Runtime in the same run.",
         f"![Times faster than the best float32, by case]({PICTURE})",
         _targets(targets(rows, sizes)),
-        "*From memory*: a chain of products with 200 MB of weights or more, or what float32 takes for as many; *in"
-        " cache*: a chain of two. The read test reads 256 MB in one stream, in turn with the contestants.",
+        f"*From memory*: a chain of as many products as have {found['streamed'] / 1e6:.0f} MB of weights or more in the"
+        " contestant's own format; *in cache*: a chain of two. The read test reads 256 MB from one end to the other, in"
+        " turn with the contestants.",
         _cases(rows),
         _missing(found["missing"]),
         _sizes(sizes),
