@@ -1,10 +1,13 @@
 """Convolutions with weights of one and two bits against float32, RONN's and onnxruntime's, end to end in sessions:
-`python -m benchmarks.bitnet_conv [--seconds S]`, one thread.
+`python -m benchmarks.bitnet_conv [--seconds S] [--model FILE.onnx]`, one thread.
 
 A contestant runs a chain of convolutions with a Relu behind each; its time is that of one, the quantisation of
 activations inside. Contestants take turns. Every answer is first held against float32's. What the rule of the pass
 ``conv-bits`` expects (``ronn_provider_bitnet.passes.conv_cost``) is printed beside what is measured: its rates are
 those of this benchmark.
+
+With ``--model`` it is a whole model instead, in float32 and with ternary inner layers (``ronn quantize --bits 1.58
+--method nearest``: what they answer is of no use, how long they take is), activations of 16 and of 8 bits.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import TensorProto as T
@@ -19,8 +24,11 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 import ronn
-from benchmarks.bitnet import ort_run
 from ronn.benchmark.timing import in_turn, single
+from ronn_codegen.native.library import library
+from ronn_provider_bitnet.kernels.conv_layout import Window
+from ronn_provider_bitnet.passes.conv_cost import bit_time, float_time
+from ronn_provider_bitnet.quantize import Limits, Settings, quantize
 
 LAYERS = 4
 Run = Callable[[], object]
@@ -91,9 +99,30 @@ def quantiser(x: str, out: str, i: int) -> list[object]:
     return [*nodes, h.make_node("Div", [f"clipped{i}", f"step{i}"], [out])]
 
 
+def ort_run(model: bytes, inputs: dict[str, np.ndarray]) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)
+
+
+def expected(case: Case, kind: str) -> float:
+    """What the rule expects of float32's time over that of few bits."""
+    target = library().machine.target
+    pad, n = case.taps // 2, case.channels
+    window = Window(
+        case.images, n, n, (case.size,) * 2, (case.taps,) * 2, (1, 1), (1, 1), (pad, pad, pad, pad), 1
+    )  # fmt: skip
+    bits, planes = 1 if kind.startswith("binary") else 2, 1 if kind.endswith("8 bits") else 2
+    return float_time(window, target) / bit_time(window, bits, planes, target)
+
+
 def contestants(case: Case, kinds: Sequence[str], check: bool = True) -> dict[str, Run]:
     x = np.random.default_rng(1).standard_normal((case.images, case.channels, case.size, case.size)).astype(np.float32)
-    found: dict[str, Run] = {"onnxruntime": ort_run(chain(case, "float32"), x)}
+    found: dict[str, Run] = {"onnxruntime": ort_run(chain(case, "float32"), {"x": x})}
     for kind in kinds:
         provider: object = "cpu" if kind == "float32" else ("bitnet", {"convolutions": "small"})
         model = chain(case, kind)
@@ -107,18 +136,56 @@ def contestants(case: Case, kinds: Sequence[str], check: bool = True) -> dict[st
     return found
 
 
+def whole(path: Path, seconds: float) -> None:
+    """Times a model and its quantised forms, and says what they keep in memory."""
+    with TemporaryDirectory() as folder:
+        sessions = {"RONN, float32": ronn.Session(path, providers=["cpu"], options={"threads": 1})}
+        inputs = {
+            i.name: np.random.default_rng(0).standard_normal([d if isinstance(d, int) else 1 for d in i.shape])
+            .astype(np.float32) for i in sessions["RONN, float32"].inputs
+        }  # fmt: skip
+        theirs = {"onnxruntime, float32": path}
+        for bits in (16, 8):
+            made = quantize(
+                path, data=inputs, settings=Settings("1.58", method="nearest", activations=bits),
+                limits=Limits(-1, 0, 1),
+            )  # fmt: skip
+            file = Path(folder) / f"{bits}.onnx"
+            made.save(file)
+            sessions[f"RONN, ternary, {bits} bits"] = ronn.Session(file, providers=["bitnet"], options={"threads": 1})
+            theirs[f"onnxruntime, the same, {bits} bits"] = file
+        runs: dict[str, Run] = {n: (lambda s=s: s.run(inputs)) for n, s in sessions.items()}  # type: ignore[misc]
+        runs |= {n: ort_run(file.read_bytes(), inputs) for n, file in theirs.items()}
+        taken = in_turn({name: single(run) for name, run in runs.items()}, seconds)
+    best = {name: min(t.times) * 1e3 for name, t in taken.items()}
+    print("| what | ms | against RONN's float32 | packed weights, MB | in all, MB |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name, t in best.items():
+        memory = sessions[name].memory() if name in sessions else None
+        sizes = "| | |" if memory is None else f"| {memory.packed / 1e6:.1f} | {memory.total / 1e6:.1f} |"
+        print(f"| {name} | {t:.1f} | {best['RONN, float32'] / t:.2f} x {sizes}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each case")
     parser.add_argument("--only", default="", help="cases whose name has this")
+    parser.add_argument("--model", type=Path, help="a model of convolutions, with float32 inputs")
     options = parser.parse_args()
-    print("microseconds of one convolution (the fastest run), and RONN's float32 over that")
+    if options.model is not None:
+        whole(options.model, max(options.seconds, 20))
+        return
+    print("us of one convolution (the fastest run); RONN's float32 over that, and what the rule expects of it")
     for case in CASES:
         if options.only not in case.name:
             continue
         taken = in_turn({k: single(run) for k, run in contestants(case, KINDS).items()}, options.seconds)
         best = {name: min(t.times) / LAYERS * 1e6 for name, t in taken.items()}
-        cells = [f"{name} {t:.0f} ({best['float32'] / t:.2f} x)" for name, t in best.items()]
+        cells = [
+            f"{name} {t:.0f} ({best['float32'] / t:.2f} x"
+            + (f", expected {expected(case, name):.2f})" if name.endswith("bits") else ")")
+            for name, t in best.items()
+        ]
         print(f"{case.name}: {', '.join(cells)}")
 
 

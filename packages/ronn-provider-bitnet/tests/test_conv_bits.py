@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ml_dtypes
 import numpy as np
+import onnx
 import pytest
 from conv_models import convolution, expected, filters, rounded
 from onnx import TensorProto as T
@@ -16,6 +17,7 @@ from ronn_codegen.simd.target import AVX2, AVX512, BASELINE
 from ronn_provider_bitnet.kernels.conv_layout import Window, panels, widths
 from ronn_provider_bitnet.passes.conv_bits import find_filters
 from ronn_provider_bitnet.passes.conv_cost import bit_time, float_time
+from ronn_provider_cpu.compiling import native_library
 
 SHAPE = (2, 64, 7, 6)
 
@@ -204,3 +206,20 @@ def test_panels_hold_every_filter_once(target):
 def test_another_choice_is_an_error():
     with pytest.raises(OptionError, match="convolutions"):
         run(convolution(SHAPE, filters((32, 64, 3, 3), zeros=True)), draw(), convolutions="tiny")
+
+
+def test_weights_behind_dequantize_linear_are_float32_where_that_is_faster():
+    q = np.random.default_rng(0).integers(-1, 2, (64, 64, 3, 3)).astype(ml_dtypes.int2)
+    model = onnx.load_from_string(dequantised(q, np.full(64, 0.5), axis=0))
+    for value in model.graph.input:
+        value.CopyFrom(h.make_tensor_value_info("x", T.FLOAT, (1, 64, 56, 56)))
+    x = draw((1, 64, 56, 56))
+    given = model.SerializeToString()
+    kept, y = run(given, x)
+    assert bit_node(kept) is not None
+    left, z = run(given, x, convolutions="fast")
+    target = native_library().machine.target
+    quicker = bit_time(window(64, 56, 3), 2, 2, target) < float_time(window(64, 56, 3), target)
+    found = {n.op for n in left._base.assigned()}
+    assert ("BlockedConv" in found or "Conv" in found) != quicker and "DequantizeLinear" not in found
+    close(y, z)

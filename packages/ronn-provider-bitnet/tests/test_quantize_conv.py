@@ -9,6 +9,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
+from ronn.errors import OptionError
 from ronn.frontend.proto import model_to_proto
 from ronn.model import Model
 from ronn_provider_bitnet.quantize import Limits, Settings, quantize
@@ -116,3 +117,46 @@ def _figures(y):
 def test_convolutions_by_groups_of_channels_are_left_alone():
     layers, skipped = find_layers(Model.load(network({"group": 3}, (2, 3, 9, 10))).ir.graph, smallest=1)
     assert not layers and "groups of channels" in skipped[0].reason
+
+
+@pytest.mark.parametrize(("opset", "ir"), [(11, 6), (17, 8), (18, 8), (25, 13)])
+def test_activations_of_eight_bits_are_part_of_the_model(opset, ir):
+    x = draw((6, 32, 9, 10), 3)
+    model = deeper(opset, ir)
+    both = [quantized(model, x, bits="1.58", edge_bits="8", activations=a) for a in (16, 8)]
+    assert [b.report.as_data()["activations"] for b in both] == [16, 8]
+    proto = model_to_proto(both[1].ir)
+    assert [n.op_type for n in proto.graph.node].count("Round") == 1  # one input of two layers; edges keep theirs
+    with both[1].session(providers=[("bitnet", {"convolutions": "small"})]) as session:
+        ours = session.run(x)[0]
+        planes = [n.attributes["planes"] for n in session._base.assigned() if "BitConv" in n.op]
+    assert planes == [1, 1]
+    got = theirs(proto.SerializeToString(), x)
+    # What lies half way between two steps may be rounded either way, where a sum before it differs in its last bit.
+    off = np.abs(got - ours) / np.abs(got).max()
+    assert (off > 1e-5).mean() < 0.2 and off.max() < 5e-3
+    with both[0].session() as session:
+        assert 0 < np.abs(session.run(x)[0] - ours).max() < 0.05 * np.abs(ours).max()
+
+
+def deeper(opset, ir):
+    """Four convolutions, two of them of one input between the first and the last."""
+    inits = {f"w{i}": draw((32, 32, 3, 3), i) / 16 for i in range(4)}
+    nodes = [
+        h.make_node("Conv", ["x", "w0"], ["a"], name="first"), h.make_node("Conv", ["a", "w1"], ["b"], name="second"),
+        h.make_node("Conv", ["a", "w2"], ["c"], name="third"), h.make_node("Add", ["b", "c"], ["d"]),
+        h.make_node("Conv", ["d", "w3"], ["y"], name="last"),
+    ]  # fmt: skip
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", T.FLOAT, ["N", 32, 9, 10])],
+        [h.make_tensor_value_info("y", T.FLOAT, None)], [nh.from_array(a, n) for n, a in inits.items()],
+    )  # fmt: skip
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=ir).SerializeToString()
+
+
+@pytest.mark.parametrize("more", [{"planes": 2}, {"form": "trits"}])
+def test_activations_of_eight_bits_that_cannot_be(more):
+    with pytest.raises(OptionError, match="--activations 8"):
+        Settings("1.58", activations=8, **more)
+    with pytest.raises(OptionError, match="--activations 4"):
+        Settings(activations=4)

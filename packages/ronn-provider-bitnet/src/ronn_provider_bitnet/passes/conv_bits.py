@@ -10,7 +10,7 @@ import numpy as np
 import ronn_provider_bitnet.conv_ops  # noqa: F401  # declares BitConv
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
-from ronn.passes.edit import Builder, attr, const, graphs
+from ronn.passes.edit import Builder, attr, const, graphs, remove_dead
 from ronn.passes.fuse_conv_bn import batch_norm
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
@@ -54,11 +54,15 @@ def _rewrite(graph: Graph, node: Node, context: PassContext) -> bool:
     if isinstance(found, str):
         return leave(node, found, context) if found else False
     taken = taken_images(x, LEAST)
-    reason = _unfit(node, x, found.codes) or _slower(node, taken, found, context)
+    reason = _unfit(node, x, found.codes)
     if bias is not None and const(bias) is None:
         reason = "a bias that is not constant"
     if reason:
         return leave(node, reason, context)
+    reason = _slower(node, taken, found, context)
+    if reason:
+        leave(node, reason, context)
+        return bool(old) and _fold(graph, node, found, old[0], context)
     return _replace(graph, node, found, taken, old, context)
 
 
@@ -174,6 +178,22 @@ def _slower(node: Node, taken: Images, found: Codes, context: PassContext) -> st
         f"float32 is faster than {8 * taken.planes}-bit activations, {floats / 1000:.0f} to {bits / 1000:.0f} us "
         "expected; the provider's option convolutions='small' keeps few bits"
     )
+
+
+def _fold(graph: Graph, node: Node, found: Codes, scaled: Node, context: PassContext) -> bool:
+    """Makes float32 constants of weights behind DequantizeLinear, which convolutions in blocks want."""
+    codes = found.codes.astype(np.float32)
+    width = found.group if found.group else codes.shape[1]
+
+    def along(facts: Array) -> Array:
+        """Facts as weights lie."""
+        return np.repeat(facts.reshape(*facts.shape, *(1,) * (codes.ndim - facts.ndim)), width, axis=1)
+
+    weights = (2 * codes - 1 if found.bits == 1 else codes - along(found.zero)) * along(found.scale)
+    node.set_input(1, graph.constant(weights, context.fresh(graph, scaled.output.name)))
+    remove_dead([scaled], graph)
+    context.rewrote([node], detail=node.label)
+    return True
 
 
 def _replace(

@@ -26,7 +26,7 @@ class Rates:
 
 
 RATES = {
-    "dots": Rates(direct=52, winograd=3.4, bytes=222),  # vectors of 512 bits with dots of bytes
+    "dots": Rates(direct=52, winograd=4.0, bytes=222),  # vectors of 512 bits with dots of bytes
     "pairs": Rates(direct=35, winograd=4.0, bytes=120),
     "baseline": Rates(direct=12, winograd=2.5, bytes=15),
 }

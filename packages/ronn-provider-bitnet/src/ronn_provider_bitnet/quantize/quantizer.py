@@ -31,6 +31,7 @@ from ronn_provider_bitnet.quantize.sequential import in_turn
 from ronn_provider_bitnet.quantize.statistics import RUNS_ON, Inputs, Tell, hessians
 from ronn_provider_bitnet.quantize.write import BLOCKS, Packed, drop_unused
 from ronn_provider_bitnet.quantize.write import replace as put_in
+from ronn_provider_bitnet.quantize.write_activations import quantise_activations
 from ronn_provider_bitnet.quantize.write_conv import Integers, replace_weights
 from ronn_provider_bitnet.quantize.write_trits import Plane, replace_by_trits
 
@@ -75,7 +76,8 @@ class Settings:
     smallest: weights that a layer has at least. max_error: decibels of signal over error that the outputs keep,
     max_bytes: of all constants; each makes a search for the bits of each layer. batch_norm: whether it is re-estimated.
     sequential: whether each layer is rounded for what the rounded ones before it make of the data, where there are
-    some. form: of the file, ``onnx`` or ``trits``, the smallest, which the provider ``bitnet`` alone runs.
+    some. form: of the file, ``onnx`` or ``trits``, the smallest, which the provider ``bitnet`` alone runs. activations:
+    bits of what goes into layers but the edges: 16, or 8, which is written into the model.
     """
 
     bits: str = "1.58"
@@ -90,6 +92,7 @@ class Settings:
     batch_norm: bool = True
     sequential: bool = True
     form: str = ORDINARY
+    activations: int = 16
 
     def __post_init__(self) -> None:
         for name, text, allowed in (("bits", self.bits, BITS), ("edge-bits", self.edge_bits, (*BITS, KEPT))):
@@ -106,6 +109,10 @@ class Settings:
         if self.planes not in (1, 2) or (self.planes == 2 and self.bits != "1.58"):
             raise OptionError(f"--planes {self.planes} with --bits {self.bits}: two planes are of ternary weights",
                               hint="--bits 1.58 --planes 2")  # fmt: skip
+        if self.activations not in (8, 16):
+            raise OptionError(f"--activations {self.activations} is neither 8 nor 16")
+        if self.activations == 8 and (self.planes == 2 or self.form == TRITS):
+            raise OptionError("--activations 8 is for one plane, in the form onnx")
         if self.max_error is not None and self.max_bytes is not None:
             raise OptionError("--max-error and --max-bytes are two budgets", hint="give one of them")
 
@@ -198,7 +205,7 @@ class _Work:
             rows, tuple(self.skipped), self.calibration is not None, self._data_text(), _constants(self.original.graph),
             _constants(ir.graph), changed, len(norms.norms(self.original)), task,
             limits, self.settings.max_error, tuple(tried), self.original.opset_imports.get("", 1),
-            self.settings.form,
+            self.settings.form, self.settings.activations,
         )  # fmt: skip
         return Quantized(ir, report)
 
@@ -302,6 +309,8 @@ class _Work:
     def finish(self, ir: IRModel) -> None:
         """What is to be done once the layers of a model have been replaced."""
         drop_unused(ir.graph, ir.overridable)
+        if self.settings.activations == 8:
+            quantise_activations(ir.graph, [layer for layer in self.layers if not layer.edge])
         if self.settings.form == TRITS:
             ir.opset_imports[DOMAIN] = 1
 

@@ -36,7 +36,7 @@ class Row:
 class Report:
     """bytes_before, bytes_after: of all the model's constants. measured: whether rows tell of products with data.
     norms: how many BatchNormalization were given new figures, of ``norms_there``. points: what a search tried. form: of
-    the file."""
+    the file. activations: bits of what goes into layers but the edges."""
 
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...]
@@ -52,6 +52,7 @@ class Report:
     points: tuple[Point, ...]
     opset: int
     form: str
+    activations: int = 16
 
     @property
     def faults(self) -> list[str]:
@@ -100,6 +101,7 @@ class Report:
             "skipped": [{"name": s.name, "bytes": s.bytes, "reason": s.reason} for s in self.skipped],
             "data": self.data,
             "form": self.form,
+            "activations": self.activations,
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "batch_norms": {"there": self.norms_there, "reestimated": self.norms},
@@ -123,6 +125,8 @@ class Report:
             ("bytes of these", _change(before, after)),
             ("bytes of all constants", _change(self.bytes_before, self.bytes_after)),
         ]
+        if self.activations != 16:
+            found.append(("activations", f"{self.activations} bits, but for the first and the last layer"))
         task = self.task
         for o in task.outputs:
             found.append((f"output {o.name}", f"cosine {o.cosine:.5f}, {decibels(o.sqnr_db)}"))
