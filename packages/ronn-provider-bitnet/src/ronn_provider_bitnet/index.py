@@ -4,10 +4,12 @@ LOWERINGS = {
     "conv": "ronn.bitnet::BitConv ronn.bitnet::BlockedBitConv",
     "dense": "ronn.bitnet::BitLinear",
     "integers": "ronn.bitnet::BitInteger ronn.bitnet::BitIntegerToFloat",
+    "signs": "ronn.bitnet::SignLinear ronn.bitnet::SignConv",
 }
 KERNELS = {
     "conv": "ronn.bitnet::BitConv ronn.bitnet::BlockedBitConv",
     "dense": "ronn.bitnet::BitLinear",
     "integers": "ronn.bitnet::BitInteger ronn.bitnet::BitIntegerToFloat",
+    "signs": "ronn.bitnet::SignLinear ronn.bitnet::SignConv",
     "trits": "ronn.bitnet::Trits",
 }

@@ -16,6 +16,7 @@ class Target:
 
     fma: fused multiply-add in hardware; without it ``fma`` in kernels is a multiplication and an addition.
     int8_dot: 4-way unsigned-by-signed int8 dot products (VNNI). bf16_dot: 2-way bfloat16 dot products.
+    popcount: bits are counted in each lane.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Target:
     fma: bool = False
     int8_dot: bool = False
     bf16_dot: bool = False
+    popcount: bool = False
 
     def lanes(self, bits: int) -> int:
         """Elements of ``bits`` bits in one vector."""
@@ -42,11 +44,12 @@ AVX512 = Target("avx512", 512, 32, fma=True)
 def of_features(features: frozenset[str]) -> Target:
     """The target for LLVM feature names that are switched on (``avx2``, ``fma``, ``avx512vnni`` ...)."""
     if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"} <= features:
-        return Target("avx512", 512, 32, True, "avx512vnni" in features, "avx512bf16" in features)
+        known = ("avx512vnni", "avx512bf16", "avx512vpopcntdq")
+        return Target("avx512", 512, 32, True, *(name in features for name in known))
     if {"avx2", "fma"} <= features:
         return Target("avx2", 256, 16, True, "avxvnni" in features, False)
     if "neon" in features:
-        return Target("neon", 128, 32, True, False, False)
+        return Target("neon", 128, 32, True, False, False, True)
     return BASELINE
 
 

@@ -53,7 +53,7 @@ def quantised(value: Value) -> Quantised | None:
     if found is None:
         return None
     least, nodes = found
-    reduced = _axes(nodes[-2], x)
+    reduced = reduced_axes(nodes[-2], x)
     if reduced is None:
         return None
     return Quantised(x, least, (last, clip, rounded, scaled, *nodes), *reduced)
@@ -131,8 +131,8 @@ def _scale(factor: Value, x: Value, inverse: bool) -> tuple[float, list[Node]] |
     return least, [divide, limited, reduce, absolute]
 
 
-def _axes(reduce: Node, x: Value) -> tuple[tuple[int, ...], bool] | None:
-    """The axes of a ReduceMax in order, and whether they are kept; None where they are not known."""
+def reduced_axes(reduce: Node, x: Value) -> tuple[tuple[int, ...], bool] | None:
+    """The axes of a reduction in order, and whether they are kept; None where they are not known."""
     rank = x.tensor.rank
     if rank is None:
         return None
