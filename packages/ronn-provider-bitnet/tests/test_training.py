@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 
 import numpy as np
 import onnxruntime
@@ -14,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ronn
-from ronn_provider_bitnet import training
 from ronn_provider_bitnet.passes.find_bits import find
 from ronn_provider_bitnet.quantize import Settings, quantize
 
@@ -256,12 +254,3 @@ def test_quantising_an_export_makes_it_small_and_changes_nothing(tmp_path):
     np.testing.assert_allclose(small.run(x)["y"], large.run(x)["y"], rtol=1e-4, atol=1e-5)
     sizes = [(tmp_path / f"{n}.onnx").stat().st_size for n in ("large", "small")]
     assert sizes[0] - sizes[1] > 4 * 64 * 256 * 0.9
-
-
-def test_without_torch_the_error_says_what_to_install(monkeypatch):
-    for name in [n for n in sys.modules if n.startswith("ronn_provider_bitnet.training.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(TrainingError, match="needs PyTorch") as caught:
-        training.__getattr__("convert")
-    assert "ronn-provider-bitnet[torch]" in str(caught.value)
