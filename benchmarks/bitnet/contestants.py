@@ -47,6 +47,9 @@ def own() -> list[Contestant]:
             nbits_model(chain, accuracy=accuracy), "bitnet", threads, "ronn.bitnet::BitLinear", level
         )
 
+    def xnor(chain: Chain, threads: int, rows: Sequence[int]) -> Runner:
+        return RonnRunner(nbits_model(chain, sign=True), "bitnet", threads, "ronn.bitnet::SignLinear")
+
     def own_floats(chain: Chain, threads: int, rows: Sequence[int]) -> Runner:
         return RonnRunner(float_model(chain), "cpu", threads, "MatMul")
 
@@ -62,6 +65,7 @@ def own() -> list[Contestant]:
         Contestant(WIDE, 2, "floats", 1e-4, bitnet(accuracy=0), only=aside),
         Contestant(AVX2, 2, "bytes", EXACT, bitnet("avx2"), only=aside),
         Contestant(BINARY, 1, "bytes", EXACT, bitnet(), binary=True),
+        Contestant(XNOR, 1, "signs", EXACT, xnor, binary=True),
         Contestant(ORT2, 2, "floats", ROUNDED, bits(2)),
         Contestant(ORT4, 4, "floats", ROUNDED, bits(4), only=aside),
     ]
