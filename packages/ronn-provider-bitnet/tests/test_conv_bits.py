@@ -130,13 +130,21 @@ def test_two_values_about_zero_are_one_bit():
     close(y, expected(draw(), q * 0.5, pads=[1] * 4))
 
 
-def test_batch_normalization_behind_is_taken_in():
+@pytest.mark.parametrize("form", ["BatchNormalization", "Sub, Mul, Add"])
+def test_what_scales_channels_behind_is_taken_in(form):
     r = np.random.default_rng(0)
     facts = {n: r.uniform(0.5, 2, 32).astype(np.float32) for n in ("gain", "shift", "mean", "var")}
     facts["gain"][3] = -1
     norm = [h.make_node("BatchNormalization", ["y", *facts], ["n"]), h.make_node("Relu", ["n"], ["z"])]
     q, scale = r.integers(-1, 2, (32, 64, 3, 3)).astype(ml_dtypes.int2), r.uniform(0.5, 2, 32).astype(np.float32)
     weights = [h.make_node("DequantizeLinear", ["q", "s"], ["v"], axis=0)]
+    if form == "Sub, Mul, Add":
+        facts = {n: a[:, None, None] for n, a in facts.items()}
+        facts["gain"] = facts["gain"] / np.sqrt(facts.pop("var") + np.float32(1e-5))
+        norm[:1] = [
+            h.make_node("Sub", ["y", "mean"], ["m"]), h.make_node("Mul", ["gain", "m"], ["k"]),
+            h.make_node("Add", ["k", "shift"], ["n"]),
+        ]
     bias = draw(32)
     inits = [nh.from_array(a, n) for n, a in {**facts, "q": q, "s": scale, "b": bias}.items()]
     graph = h.make_graph(
@@ -146,9 +154,10 @@ def test_batch_normalization_behind_is_taken_in():
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 25)], ir_version=13).SerializeToString()
     s, y = run(model, draw())
     wanted = expected(draw(), q.astype(np.float32) * scale[:, None, None, None]) + bias[:, None, None]
-    gain, shift, mean, var = (a[:, None, None] for a in facts.values())
-    close(y, np.maximum((wanted - mean) / np.sqrt(var + 1e-5) * gain + shift, 0))
-    assert bit_node(s) and "BatchNormalization" not in {n.op for n in s._base.assigned()}
+    gain, shift, mean, *var = (a.reshape(-1, 1, 1) for a in facts.values())
+    gain = gain / np.sqrt(var[0] + 1e-5) if var else gain
+    close(y, np.maximum((wanted - mean) * gain + shift, 0))
+    assert bit_node(s) and not {"BatchNormalization", "Add", "Mul", "Sub"} & {n.op for n in s._base.assigned()}
 
 
 LEFT = {

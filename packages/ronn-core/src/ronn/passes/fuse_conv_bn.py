@@ -50,15 +50,18 @@ def _operands(node: Node) -> tuple[Node, Affine] | None:
         data = const(other)
         if base is None or data is None or data.dtype.kind != "f":
             continue
-        vector = _per_channel(base, data, _channels(base))
-        if vector is None:
-            continue
-        one, zero = np.ones_like(vector), np.zeros_like(vector)
-        with np.errstate(divide="ignore"):
-            inverse = 1 / vector
-        ways = {"Add": (one, vector), "Sub": (one, -vector), "Mul": (vector, zero), "Div": (inverse, zero)}
-        return base, ways[node.op]
+        vector = per_channel(base, data, _channels(base))
+        if vector is not None:
+            return base, affine_of(node.op, vector)
     return None
+
+
+def affine_of(op: str, vector: np.ndarray) -> Affine:
+    """What Add, Sub, Mul or Div by ``vector`` does to each channel."""
+    one, zero = np.ones_like(vector), np.zeros_like(vector)
+    with np.errstate(divide="ignore"):
+        inverse = 1 / vector
+    return {"Add": (one, vector), "Sub": (one, -vector), "Mul": (vector, zero), "Div": (inverse, zero)}[op]
 
 
 def _base(value: Value | None, user: Node) -> Node | None:
@@ -103,7 +106,7 @@ def batch_norm(node: Node) -> Affine | None:
     return factor, shift - mean * factor
 
 
-def _per_channel(base: Node, data: np.ndarray, channels: int) -> np.ndarray | None:
+def per_channel(base: Node, data: np.ndarray, channels: int) -> np.ndarray | None:
     """``data`` as one number a channel, when broadcasting it to the output of ``base`` only varies along channels."""
     rank = base.output.tensor.rank
     if rank is None and base.op == "Gemm":

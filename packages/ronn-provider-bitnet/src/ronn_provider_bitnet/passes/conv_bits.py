@@ -11,7 +11,7 @@ import ronn_provider_bitnet.conv_ops  # noqa: F401  # declares BitConv
 from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, const, graphs, remove_dead
-from ronn.passes.fuse_conv_bn import batch_norm
+from ronn.passes.fuse_conv_bn import Affine, affine_of, batch_norm, per_channel
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
 from ronn_provider_bitnet.kernels.conv_layout import window_of
@@ -26,6 +26,7 @@ from ronn_provider_cpu.compiling import native_library
 
 Array = np.ndarray
 _MOST_BITS = 2
+_BROADCASTS = 7  # the opset from which on Add and its relatives do
 _WORD, _VECTOR = 32, 16  # what groups of channels and of filters must be multiples of, whatever the machine
 
 
@@ -33,7 +34,7 @@ _WORD, _VECTOR = 32, 16  # what groups of channels and of filters must be multip
 def conv_bits(graph: Graph, context: PassContext) -> bool:
     """Makes BitConv of convolutions with constant weights of -s, 0 and s (by filter, or by group of 32 to 256
     channels), or of at most four integers that DequantizeLinear scales, where that is faster than float32. Takes in the
-    quantiser of images in front of it and the BatchNormalization behind it, where there are any."""
+    quantiser of images in front of it and what scales and shifts channels behind it, where there are any."""
     changed = False
     for g in graphs(graph):
         for node in g:
@@ -203,13 +204,14 @@ def _replace(
     last, scale, zero = node, found.scale, found.one_zero
     offset = None if zero is not None or found.bits == 1 else (-found.zero * scale).astype(np.float32)
     added = None if bias is None else np.asarray(const(bias), np.float32).reshape(-1)
-    norm = None if node.attributes.get("activation") else _norm(graph, node)
-    if norm is not None:
-        last, (gain, shift) = norm
+    behind = _behind(graph, node)
+    while behind is not None:
+        last, (gain, shift) = behind
         wide = gain.reshape(-1, *(1,) * (scale.ndim - 1))
         scale = (scale * wide).astype(np.float32)
         offset = None if offset is None else (offset * wide).astype(np.float32)
         added = ((0 if added is None else added) * gain + shift).astype(np.float32)
+        behind = _behind(graph, last)
     builder = Builder(graph, node, context)
     inputs = [
         taken.source, builder.constant(found.codes, "codes"), builder.constant(np.ascontiguousarray(scale), "scale"),
@@ -225,15 +227,22 @@ def _replace(
     return offer_instead(builder, last, [last, node, *old, *taken.nodes], "BitConv", inputs, attributes, domain=DOMAIN)
 
 
-def _norm(graph: Graph, node: Node) -> tuple[Node, tuple[Array, Array]] | None:
-    """The BatchNormalization that alone uses a convolution, and what it does to each channel."""
+def _behind(graph: Graph, node: Node) -> tuple[Node, Affine] | None:
+    """The node that alone uses ``node``'s output and multiplies or shifts its channels by constants, and by which:
+    BatchNormalization, or Add, Sub, Mul or Div."""
     y = node.output
-    if len(y.uses) != 1 or graph.is_output(y):
+    if len(y.uses) != 1 or graph.is_output(y) or node.attributes.get("activation"):
         return None
     ((user, index),) = y.uses
-    if user.op != "BatchNormalization" or user.domain != "" or user.graph is not graph or index != 0:
+    if user.domain != "" or user.graph is not graph:
         return None
-    found = batch_norm(user)
+    found: Affine | None = None
+    if user.op == "BatchNormalization" and index == 0:
+        found = batch_norm(user)
+    elif user.op in ("Add", "Mul") or (user.op in ("Sub", "Div") and index == 0):
+        data, channels = const(user.inputs[1 - index]), y.tensor.static_shape[1] if y.tensor.is_static else 0
+        vector = None if data is None or data.dtype != np.float32 or not channels else per_channel(node, data, channels)
+        found = None if vector is None or user.version < _BROADCASTS else affine_of(user.op, vector)
     if found is None or not all(np.isfinite(v.astype(np.float32)).all() for v in found):
         return None
     return user, found
