@@ -267,6 +267,15 @@ def bench_bitnet(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def accuracy_bitnet(session: nox.Session) -> None:
+    """What quantising trained models costs; ``-- photos --write`` measures a part and keeps its figures. Parts mnist
+    and text take networks that ``training -- examples`` trains."""
+    package = "ronn-provider-bitnet"
+    session.install(*closure(["ronn", f"{package}[torch]"]), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.bitnet_accuracy", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
+
+
+@nox.session(python=CURRENT)
 def training(session: nox.Session) -> None:
     """The tests of training with few bits, which need PyTorch and are skipped elsewhere; with ``-- examples [--write]``
     the trained examples of docs/bitnet.md."""

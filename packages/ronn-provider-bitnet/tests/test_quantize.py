@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import digits
 import numpy as np
 import onnx
@@ -14,7 +16,9 @@ from onnx import numpy_helper as nh
 from ronn.errors import InputError, OptionError
 from ronn.model import Model
 from ronn_provider_bitnet.quantize import Limits, QualityError, Settings, quantize
+from ronn_provider_bitnet.quantize.judge import cross_entropy
 from ronn_provider_bitnet.quantize.layers import find_layers
+from ronn_provider_bitnet.quantize.picture import draw
 from ronn_provider_bitnet.quantize.search import path
 
 
@@ -107,6 +111,16 @@ def test_a_budget_of_error_is_kept_with_the_fewest_bits():
     assert loose.report.bytes_after < tight.report.bytes_after
 
 
+def test_the_picture_of_a_search_has_what_was_tried():
+    found = quantized(settings={"bits": "1", "max_error": 25.0, "smallest": 1})
+    root = ElementTree.fromstring(draw(found.report, "digits"))
+    circles = [e for e in root.iter() if e.tag.endswith("circle")]
+    rings = [e for e in circles if e.attrib["fill"] == "none"]
+    assert len(rings) == len(found.report.points) + 1 and len([e for e in root.iter() if "polyline" in e.tag]) == 1
+    plain = ElementTree.fromstring(draw(quantized().report, "digits"))
+    assert not [e for e in plain.iter() if "polyline" in e.tag]
+
+
 def test_a_budget_of_error_that_no_bits_keep_is_a_fault():
     found = quantized(settings={"bits": "1", "edge_bits": "2", "max_error": 60.0})
     assert "less than 60" in found.report.faults[0]
@@ -142,6 +156,18 @@ def test_a_bad_model_is_not_written(tmp_path):
     assert "--force" in str(e.value) and not path.exists()
     found.save(path, force=True)
     assert path.exists()
+
+
+def test_the_loss_is_the_cross_entropy_of_the_labels():
+    _, _, test, labels = digits.data()
+    task = quantized(settings={"bits": "1"}).report.task
+    with Model.load(digits.model()).create_session() as session:
+        scores = session.run(test)[0].astype(np.float64)
+    chances = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    expected = -np.log2(chances[np.arange(len(labels)), labels]).mean()
+    assert task.loss_before == pytest.approx(expected, rel=1e-5) and task.loss_after > task.loss_before
+    assert cross_entropy(chances, labels) == pytest.approx(expected * len(labels), rel=1e-5)
+    assert np.isnan(cross_entropy(chances, labels + 10))
 
 
 def test_without_labels_agreement_counts():

@@ -160,3 +160,25 @@ def test_activations_of_eight_bits_that_cannot_be(more):
         Settings("1.58", activations=8, **more)
     with pytest.raises(OptionError, match="--activations 4"):
         Settings(activations=4)
+
+
+def test_shapes_and_biases_that_exporters_leave_to_be_computed():
+    """PyTorch's exporter makes a bias of zeros from the shape of the weights; these are quantised all the same."""
+    inits = {"w": draw((8, 3, 3, 3), 1), "half": np.array([0.5], np.float32)}
+    inits |= {n: np.abs(draw(8, i)) + 1 for i, n in enumerate(("gain", "shift", "mean", "var"))}
+    nodes = [
+        h.make_node("Shape", ["w"], ["first"], start=0, end=1), h.make_node("Expand", ["half", "first"], ["b"]),
+        h.make_node("Conv", ["x", "w", "b"], ["c"], name="conv"),
+        h.make_node("BatchNormalization", ["c", "gain", "shift", "mean", "var"], ["y"]),
+    ]  # fmt: skip
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", T.FLOAT, ["N", 3, 9, 9])],
+        [h.make_tensor_value_info("y", T.FLOAT, None)], [nh.from_array(a, n) for n, a in inits.items()],
+    )  # fmt: skip
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 20)], ir_version=9).SerializeToString()
+    x = draw((16, 3, 9, 9), 5)
+    settings = [Settings("4", edge_bits="4", smallest=1, sequential=s) for s in (True, False)]
+    reports = [quantize(model, data=x, settings=s, limits=Limits(0, 0, 1)).report for s in settings]
+    assert [r.norms for r in reports] == [1, 1] and not reports[0].skipped
+    assert reports[0].task.sqnr_db == pytest.approx(reports[1].task.sqnr_db, abs=0.01)
+    assert reports[0].bytes_after < 0.6 * reports[0].bytes_before

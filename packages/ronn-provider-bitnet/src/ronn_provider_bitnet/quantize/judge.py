@@ -41,7 +41,8 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class Task:
     """rows: of the scores. agreement: share of rows with the original's best class; None where no output looks like
-    scores of classes. before, after: share of rows with the right class; None without labels."""
+    scores of classes. before, after: share of rows with the right class; loss_before, loss_after: cross-entropy of the
+    right classes in bits; None without labels, and where scores are no floats."""
 
     outputs: tuple[Output, ...]
     scores: str | None
@@ -50,6 +51,8 @@ class Task:
     before: float | None
     after: float | None
     made_up: bool
+    loss_before: float | None = None
+    loss_after: float | None = None
 
     @property
     def cosine(self) -> float:
@@ -124,6 +127,8 @@ def judge(
     picked = scores
     before: list[Array] = []
     after: list[Array] = []
+    losses = [0.0, 0.0]
+    seen = 0
     for number, feed in enumerate(feeds):
         tell(number / len(feeds))
         a, b = dict(original.run(feed).items()), dict(quantised.run(feed).items())
@@ -135,6 +140,10 @@ def judge(
         if picked is not None:
             before.append(_best(a[picked]))
             after.append(_best(b[picked]))
+            right = None if labels is None else labels[seen : seen + before[-1].size]
+            seen += before[-1].size
+            if right is not None and right.size == before[-1].size and a[picked].dtype.kind == "f":
+                losses = [so_far + cross_entropy(s[picked], right) for so_far, s in zip(losses, (a, b), strict=True)]
     outputs = tuple(s.output(name) for name, s in sums.items())
     if picked is None:
         return Task(outputs, None, 0, None, None, None, made_up)
@@ -144,8 +153,24 @@ def judge(
         return Task(outputs, picked, was.size, agreement, None, None, made_up)
     if labels.size != was.size:
         raise InputError(f"there are {labels.size} labels, and {was.size} rows of output {picked!r}")
-    right = (float(np.mean(was == labels)), float(np.mean(now == labels)))
-    return Task(outputs, picked, was.size, agreement, *right, made_up)
+    share = float(np.mean(was == labels)), float(np.mean(now == labels))
+    loss = [total / was.size for total in losses] if losses[0] else [None, None]
+    return Task(outputs, picked, was.size, agreement, *share, made_up, *loss)
+
+
+def cross_entropy(scores: Array, labels: Array) -> float:
+    """The sum over rows of the bits that the right class costs: scores (..., classes) are chances where each row is
+    none below 0 and adds up to 1, else logits. NaN where a label is no class."""
+    rows = scores.reshape(-1, scores.shape[-1])
+    if labels.size and (labels.min() < 0 or labels.max() >= rows.shape[1]):
+        return math.nan
+    picked = np.take_along_axis(rows, labels[:, None], axis=1)[:, 0].astype(np.float64)
+    with np.errstate(divide="ignore"):
+        if rows.min(initial=0) >= 0 and np.allclose(rows.sum(axis=1, dtype=np.float64), 1, atol=1e-3):
+            return float(-np.log2(picked).sum())
+        peaks = rows.max(axis=1, keepdims=True)
+        sums = np.exp(rows - peaks).sum(axis=1, dtype=np.float64)
+        return float((np.log2(sums) + (peaks[:, 0] - picked) / math.log(2)).sum())
 
 
 def _best(value: Array) -> Array:

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import numpy as np
 
 from ronn.errors import OptionError, nearest
-from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.passes.edit import attr, const
-from ronn.records import dataclass
+from ronn.records import dataclass, replace
 from ronn_provider_bitnet.quantize.windows import Window, window_of
 
 Array = np.ndarray
@@ -71,6 +71,24 @@ def find_layers(
         if weights is not None and weights.size >= smallest:
             skipped.append(Skipped(layer_name(node), weights.nbytes, "inside of the body of another node"))
     return layers, skipped
+
+
+def without_shapes(model: IRModel) -> IRModel:
+    """The model, with constants in the place of Shape nodes of constants, which would keep weights in the file."""
+
+    def found(graph: Graph) -> list[Node]:
+        return [n for n in graph if n.op == "Shape" and n.domain == "" and const(n.input(0)) is not None]
+
+    if not found(model.graph):
+        return model
+    graph = clone(model.graph)
+    for node in found(graph):
+        data = const(node.input(0))
+        assert data is not None
+        sizes = data.shape[int(attr(node, "start", 0)) : attr(node, "end", None)]
+        graph.replace_uses(node.output, graph.constant(np.array(sizes, np.int64), graph.fresh_name(node.output.name)))
+        graph.remove(node)
+    return replace(model, graph=graph)
 
 
 def layer_name(node: Node) -> str:

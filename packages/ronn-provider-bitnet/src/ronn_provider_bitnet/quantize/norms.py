@@ -73,7 +73,11 @@ class Fixes:
         w = rounded.astype(np.float64)
         mean = w @ inputs.total / inputs.rows
         square = np.einsum("nk,nk->n", w @ inputs.hessian, w) / inputs.rows
-        bias = layer.bias if layer.window is None else const(layer.node.input(2))
+        bias = layer.bias
+        if layer.window is not None and layer.node.input(2) is not None:
+            bias = const(layer.node.input(2))
+            if bias is None:
+                return  # computed in the model: the outputs have to be measured
         variance = np.maximum(square - mean * mean, 0)
         for node in behind:
             self._give(node, Figures(mean if bias is None else mean + bias, variance))

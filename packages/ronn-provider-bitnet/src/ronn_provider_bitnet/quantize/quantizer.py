@@ -24,7 +24,7 @@ from ronn_provider_bitnet.quantize.feeds import Batches, read_batches, read_labe
 from ronn_provider_bitnet.quantize.fit import FORMS, ORDINARY, TRITS, Candidate, candidates
 from ronn_provider_bitnet.quantize.grids import FITS
 from ronn_provider_bitnet.quantize.judge import Limits, Task, judge
-from ronn_provider_bitnet.quantize.layers import SMALLEST, Layer, Skipped, find_layers
+from ronn_provider_bitnet.quantize.layers import SMALLEST, Layer, Skipped, find_layers, without_shapes
 from ronn_provider_bitnet.quantize.report import Report, Row
 from ronn_provider_bitnet.quantize.search import Point, good_enough, path, within_bytes
 from ronn_provider_bitnet.quantize.sequential import in_turn
@@ -160,7 +160,7 @@ def quantize(
     reading = Reading({} if dims is None else dims, shapes, seed, normalize)
     calibration = None if data is None else read_batches(data, original.inputs, reading)
     judged = calibration if test is None and calibration is not None else read_batches(test, original.inputs, reading)
-    work = _Work(original.ir, settings, calibration, judged, tell)
+    work = _Work(without_shapes(original.ir), settings, calibration, judged, tell)
     work.labels, work.scores = None if labels is None else read_labels(labels), scores
     return work.run(Limits() if limits is None else limits)
 

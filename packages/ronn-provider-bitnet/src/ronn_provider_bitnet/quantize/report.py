@@ -107,7 +107,8 @@ class Report:
             "batch_norms": {"there": self.norms_there, "reestimated": self.norms},
             "task": {
                 "made_up": task.made_up, "scores": task.scores, "rows": task.rows, "agreement": task.agreement,
-                "top1_before": task.before, "top1_after": task.after,
+                "top1_before": task.before, "top1_after": task.after, "loss_before": optional(task.loss_before),
+                "loss_after": optional(task.loss_after),
                 "outputs": [
                     {"name": o.name, "cosine": finite(o.cosine), "sqnr_db": finite(o.sqnr_db)} for o in task.outputs
                 ],
@@ -134,6 +135,9 @@ class Report:
             found.append(("same best class", f"{task.agreement:.2%} of {task.rows} rows"))
         if task.before is not None and task.after is not None:
             found.append(("top-1", f"{task.before:.2%} -> {task.after:.2%}"))
+        if task.loss_before is not None and task.loss_after is not None:
+            gap = f" ({task.loss_after / task.loss_before - 1:+.1%})" if task.loss_before > 0 else ""
+            found.append(("cross-entropy", f"{task.loss_before:.4f} -> {task.loss_after:.4f} bits{gap}"))
         found.append(("measured on", self.data))
         return found
 
@@ -145,6 +149,10 @@ def _change(before: int, after: int) -> str:
 
 def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def optional(value: float | None) -> float | None:
+    return None if value is None else finite(value)
 
 
 def decibels(value: float) -> str:
