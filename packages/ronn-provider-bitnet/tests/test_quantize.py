@@ -148,6 +148,29 @@ def test_the_search_gives_bits_where_they_tell():
     assert [p.choice for p in path(costly, 24)] == [(0, 0), (1, 0)]
 
 
+def test_the_search_goes_by_what_the_outputs_tell():
+    """Of two layers alike, that whose products hardly count keeps the fewest bits."""
+    r = np.random.default_rng(3)
+    inits = {n: r.standard_normal((64, 64)) for n in ("loud", "faint")} | {"eye": np.eye(64), "s": np.array(0.01)}
+    nodes = [
+        h.make_node("MatMul", ["x", "eye"], ["e"], "first"),
+        h.make_node("MatMul", ["e", "loud"], ["a"], "loud"), h.make_node("MatMul", ["e", "faint"], ["b"], "faint"),
+        h.make_node("Mul", ["b", "s"], ["c"]), h.make_node("Add", ["a", "c"], ["z"]),
+        h.make_node("MatMul", ["z", "eye"], ["y"], "last"),
+    ]  # fmt: skip
+    graph = h.make_graph(
+        nodes, "g", [h.make_tensor_value_info("x", T.FLOAT, ["n", 64])],
+        [h.make_tensor_value_info("y", T.FLOAT, ["n", 64])],
+        [nh.from_array(a.astype(np.float32), n) for n, a in inits.items()],
+    )  # fmt: skip
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    settings = Settings("2", edge_bits="float", max_error=20.0, smallest=1)
+    x = r.standard_normal((256, 64)).astype(np.float32)
+    found = quantize(model, data=x, settings=settings, limits=Limits(0, 0, 1))
+    bits = {row.name: float(row.bits) for row in found.report.rows}
+    assert found.report.task.sqnr_db >= 20 and bits["faint"] == 2 < bits["loud"]
+
+
 def test_a_bad_model_is_not_written(tmp_path):
     found = quantized(settings={"bits": "1", "edge_bits": "1", "smallest": 1, "method": "nearest"}, limits=Limits())
     path = tmp_path / "out.onnx"

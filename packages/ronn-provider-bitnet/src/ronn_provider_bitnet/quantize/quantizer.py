@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 BITS = tuple(FITS)
 KEPT = "float"
 METHODS = ("nearest", "gptq")
+NOISE = 0.01
+"""Over signal: of rounding that is small enough for its effects to add up, and large enough to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +253,33 @@ class _Work:
             return made[point.choice]
 
         tried: list[Point] = []
+        weighed = self.weighed(options) if self.settings.searches else options
         if self.settings.max_bytes is not None:
-            tried = within_bytes(options, self.settings.max_bytes, self.fixed_bytes())
+            tried = within_bytes(weighed, self.settings.max_bytes, self.fixed_bytes())
             chosen = tried[-1]
         elif self.settings.max_error is not None:
-            chosen, tried = good_enough(path(options), self.settings.max_error, lambda p: of(p).task.sqnr_db)
+            chosen, tried = good_enough(path(weighed), self.settings.max_error, lambda p: of(p).task.sqnr_db)
         else:
             chosen = path(options)[-1]
         return of(chosen), tried
+
+    def weighed(self, options: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
+        """The candidates with what they are expected to do to the outputs as their noise: that of one of each layer,
+        the nearest to NOISE, is measured with that layer alone rounded, on the first inputs there are."""
+        found: list[list[Candidate]] = []
+        feeds = (self.judged if self.calibration is None else self.calibration).feeds[:1]
+        for number, few in enumerate(options):
+            self.tell(f"what {self.layers[number].name} tells in the outputs", number / len(options))
+            tried = min(few, key=lambda c: abs(math.log(max(c.noise, 1e-12) / NOISE)))
+            if len(few) == 1 or tried.noise <= 0 or not math.isfinite(tried.noise):
+                found.append(list(few))
+                continue
+            ir = self.build([tried if i == number else None for i in range(len(options))])
+            with Model(ir).create_session(providers=list(RUNS_ON)) as quantised:
+                effect = 10 ** (-judge(self.session, quantised, feeds).sqnr_db / 10)
+            told = 0 < effect < math.inf
+            found.append([replace(c, noise=c.noise * effect / tried.noise) if told else c for c in few])
+        return found
 
     def sequential(self, bits: Sequence[str]) -> _Made:
         """The model with each layer rounded to its ``bits`` behind the ones before it."""
@@ -295,14 +317,15 @@ class _Work:
                 made_up=self.judged.made_up, tell=lambda share: self.tell("comparing outputs", share),
             )  # fmt: skip
 
-    def build(self, picked: Sequence[Candidate]) -> IRModel:
-        """A copy of the model with its layers replaced."""
+    def build(self, picked: Sequence[Candidate | None]) -> IRModel:
+        """A copy of the model with its layers replaced; None: as they are."""
         graph = clone(self.original.graph)
         ir = replace(self.original, graph=graph, opset_imports=dict(self.original.opset_imports))
         copies, _ = find_layers(graph, skip=self.settings.skip, smallest=self.settings.smallest)
         by_output = {layer.node.output.name: layer for layer in copies}
         for layer, candidate in zip(self.layers, picked, strict=True):
-            put_candidate(graph, by_output[layer.node.output.name], candidate)
+            if candidate is not None:
+                put_candidate(graph, by_output[layer.node.output.name], candidate)
         self.finish(ir)
         return ir
 

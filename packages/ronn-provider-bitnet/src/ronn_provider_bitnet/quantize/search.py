@@ -1,6 +1,6 @@
 """Mixed precision: which layer gets how many bits. Every layer begins with the fewest; in each step the one layer gets
-more whose noise falls most for a byte. The path is cut where a budget of bytes ends, or where the model is good enough.
-"""
+more whose noise, as it is expected in the outputs, falls most for a byte. The path is cut where a budget of bytes ends,
+or where the model is good enough."""
 
 from __future__ import annotations
 
