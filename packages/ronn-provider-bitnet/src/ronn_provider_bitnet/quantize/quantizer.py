@@ -297,7 +297,7 @@ class _Work:
             self.original, self.layers, rounded, put_candidate, self.calibration.feeds, self.tell,
             batch_norm=s.batch_norm,
         )  # fmt: skip
-        self.finish(ir)
+        self.finish(ir, self.layers)
         return _Made(ir, found, changed, self.measure(ir))
 
     def at_once(self, picked: Sequence[Candidate]) -> _Made:
@@ -326,14 +326,14 @@ class _Work:
         for layer, candidate in zip(self.layers, picked, strict=True):
             if candidate is not None:
                 put_candidate(graph, by_output[layer.node.output.name], candidate)
-        self.finish(ir)
+        self.finish(ir, [layer for layer, c in zip(self.layers, picked, strict=True) if c is not None])
         return ir
 
-    def finish(self, ir: IRModel) -> None:
-        """What is to be done once the layers of a model have been replaced."""
+    def finish(self, ir: IRModel, replaced: Sequence[Layer]) -> None:
+        """What is to be done once layers of a model have been replaced."""
         drop_unused(ir.graph, ir.overridable)
         if self.settings.activations == 8:
-            quantise_activations(ir.graph, [layer for layer in self.layers if not layer.edge])
+            quantise_activations(ir.graph, [layer for layer in replaced if not layer.edge])
         if self.settings.form == TRITS:
             ir.opset_imports[DOMAIN] = 1
 
