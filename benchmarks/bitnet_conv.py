@@ -31,6 +31,7 @@ from ronn_provider_bitnet.passes.conv_cost import bit_time, float_time
 from ronn_provider_bitnet.quantize import Limits, Settings, quantize
 
 LAYERS = 4
+SIZE = 320  # of the images of a model that takes any
 Run = Callable[[], object]
 
 
@@ -141,8 +142,9 @@ def whole(path: Path, seconds: float) -> None:
     with TemporaryDirectory() as folder:
         sessions = {"RONN, float32": ronn.Session(path, providers=["cpu"], options={"threads": 1})}
         inputs = {
-            i.name: np.random.default_rng(0).standard_normal([d if isinstance(d, int) else 1 for d in i.shape])
-            .astype(np.float32) for i in sessions["RONN, float32"].inputs
+            i.name: np.random.default_rng(0).standard_normal(
+                [d if isinstance(d, int) else SIZE if axis else 1 for axis, d in enumerate(i.shape)]
+            ).astype(np.float32) for i in sessions["RONN, float32"].inputs
         }  # fmt: skip
         theirs = {"onnxruntime, float32": path}
         for bits in (16, 8):

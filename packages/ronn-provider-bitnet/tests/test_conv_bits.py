@@ -149,7 +149,7 @@ def test_what_scales_channels_behind_is_taken_in(form):
     inits = [nh.from_array(a, n) for n, a in {**facts, "q": q, "s": scale, "b": bias}.items()]
     graph = h.make_graph(
         [*weights, h.make_node("Conv", ["x", "v", "b"], ["y"]), *norm], "g",
-        [h.make_tensor_value_info("x", T.FLOAT, SHAPE)], [h.make_tensor_value_info("z", T.FLOAT, None)], inits,
+        [h.make_tensor_value_info("x", T.FLOAT, ["N", *SHAPE[1:]])], [h.make_tensor_value_info("z", T.FLOAT, None)], inits,
     )  # fmt: skip
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 25)], ir_version=13).SerializeToString()
     s, y = run(model, draw())
@@ -217,11 +217,12 @@ def test_another_choice_is_an_error():
         run(convolution(SHAPE, filters((32, 64, 3, 3), zeros=True)), draw(), convolutions="tiny")
 
 
-def test_weights_behind_dequantize_linear_are_float32_where_that_is_faster():
+@pytest.mark.parametrize("shape", [(1, 64, 56, 56), ("N", 64, "H", "W")])
+def test_weights_behind_dequantize_linear_are_float32_where_that_is_faster(shape):
     q = np.random.default_rng(0).integers(-1, 2, (64, 64, 3, 3)).astype(ml_dtypes.int2)
     model = onnx.load_from_string(dequantised(q, np.full(64, 0.5), axis=0))
     for value in model.graph.input:
-        value.CopyFrom(h.make_tensor_value_info("x", T.FLOAT, (1, 64, 56, 56)))
+        value.CopyFrom(h.make_tensor_value_info("x", T.FLOAT, shape))
     x = draw((1, 64, 56, 56))
     given = model.SerializeToString()
     kept, y = run(given, x)

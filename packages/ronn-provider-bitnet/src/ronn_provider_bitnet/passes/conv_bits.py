@@ -26,6 +26,7 @@ from ronn_provider_cpu.compiling import native_library
 
 Array = np.ndarray
 _MOST_BITS = 2
+_SIZE = 56  # rows and columns of images of no known size, which hardly matter to ratios
 _BROADCASTS = 7  # the opset from which on Add and its relatives do
 _WORD, _VECTOR = 32, 16  # what groups of channels and of filters must be multiples of, whatever the machine
 
@@ -167,11 +168,15 @@ def _slower(node: Node, taken: Images, found: Codes, context: PassContext) -> st
     """Why a convolution is better off in float32; nothing where it is not, or where few bytes are wanted."""
     if context.options.get("provider", {}).get("convolutions", "fast") == "small":
         return ""
-    library, x = native_library(), taken.source
-    if library is None or not x.tensor.is_static:
+    library, shape = native_library(), taken.source.tensor.shape
+    if library is None or shape is None:
         return ""
     target = library.machine.target
-    window = window_of(node, x.tensor.static_shape, found.codes.shape)
+    known = [d if isinstance(d, int) else usual for d, usual in zip(shape, (1, 0, _SIZE, _SIZE), strict=False)]
+    known[1] = found.codes.shape[1] * int(attr(node, "group", 1))
+    window = window_of(node, known, found.codes.shape)
+    if min(window.out) < 1:
+        return ""
     bits, floats = bit_time(window, found.bits, taken.planes, target), float_time(window, target)
     if bits <= floats:
         return ""
@@ -240,9 +245,10 @@ def _behind(graph: Graph, node: Node) -> tuple[Node, Affine] | None:
     if user.op == "BatchNormalization" and index == 0:
         found = batch_norm(user)
     elif user.op in ("Add", "Mul") or (user.op in ("Sub", "Div") and index == 0):
-        data, channels = const(user.inputs[1 - index]), y.tensor.static_shape[1] if y.tensor.is_static else 0
-        vector = None if data is None or data.dtype != np.float32 or not channels else per_channel(node, data, channels)
-        found = None if vector is None or user.version < _BROADCASTS else affine_of(user.op, vector)
+        data, channels = const(user.inputs[1 - index]), None if y.tensor.shape is None else y.tensor.shape[1]
+        if data is not None and data.dtype == np.float32 and isinstance(channels, int) and user.version >= _BROADCASTS:
+            vector = per_channel(node, data, channels)
+            found = None if vector is None else affine_of(user.op, vector)
     if found is None or not all(np.isfinite(v.astype(np.float32)).all() for v in found):
         return None
     return user, found
