@@ -149,7 +149,8 @@ def test_what_scales_channels_behind_is_taken_in(form):
     inits = [nh.from_array(a, n) for n, a in {**facts, "q": q, "s": scale, "b": bias}.items()]
     graph = h.make_graph(
         [*weights, h.make_node("Conv", ["x", "v", "b"], ["y"]), *norm], "g",
-        [h.make_tensor_value_info("x", T.FLOAT, ["N", *SHAPE[1:]])], [h.make_tensor_value_info("z", T.FLOAT, None)], inits,
+        [h.make_tensor_value_info("x", T.FLOAT, ["N", *SHAPE[1:]])], [h.make_tensor_value_info("z", T.FLOAT, None)],
+        inits,
     )  # fmt: skip
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 25)], ir_version=13).SerializeToString()
     s, y = run(model, draw())
