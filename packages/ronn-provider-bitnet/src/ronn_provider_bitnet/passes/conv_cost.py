@@ -28,7 +28,7 @@ class Rates:
 RATES = {
     "dots": Rates(direct=52, winograd=4.0, bytes=222),  # vectors of 512 bits with dots of bytes
     "pairs": Rates(direct=35, winograd=4.0, bytes=120),
-    "baseline": Rates(direct=12, winograd=2.5, bytes=15),
+    "baseline": Rates(direct=7, winograd=3.1, bytes=24),
 }
 # Nanoseconds of a float that becomes bytes, for each plane and besides; and of one that goes out.
 _PLANE, _FLOAT, _OUTPUT = 0.07, 0.12, 0.12
