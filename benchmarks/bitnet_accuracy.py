@@ -176,7 +176,7 @@ def tables(found: Row) -> str:
         ]
         for r in rows:
             counts = sorted(r.get("bits", {}).items(), key=lambda item: float(item[0]))
-            mixed = ", ".join(f"{n} layers of {b}" for b, n in counts)
+            mixed = ", ".join(f"{n} layer{'s' if n > 1 else ''} of {b}" for b, n in counts)
             name = f"{r['name']}: {mixed} bits" if mixed else r["name"]
             lines.append(
                 f"| {name} | {r['agreement']:.1%} | {r['cosine']:.4f} | {r['sqnr_db']:.1f} dB | {_smaller(r)} |"

@@ -95,3 +95,11 @@ def test_sizes_and_groups():
     for text in ("0", "-1", "all"):
         with pytest.raises(OptionError, match="no number of columns"):
             parse_group(text)
+
+
+def test_the_smallest_form_is_written(folder):
+    plain, small = folder / "plain.onnx", folder / "small.onnx"
+    assert run(folder, "-o", plain).exit_code == 0
+    found = run(folder, "-o", small, "--form", "trits", "--no-sequential")
+    assert found.exit_code == 0, found.output
+    assert small.stat().st_size < plain.stat().st_size and "1.6 bits a weight" in found.output

@@ -113,7 +113,7 @@ def _search(report: Report) -> list[str]:
         _HEIGHT + 30, _HEIGHT + _SEARCH - _BOTTOM,
     )  # fmt: skip
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (axes.at(*p) for p in expected))
-    parts = _grid(axes, "signal over error: a line for products, rings for outputs as measured", "bytes of all layers")
+    parts = _grid(axes, "signal over error of outputs: a line as expected, rings as measured", "bytes of all layers")
     parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS["4"]}" stroke-width="1.5"/>')
     for size, db in measured:
         x, y = axes.at(size, db)
