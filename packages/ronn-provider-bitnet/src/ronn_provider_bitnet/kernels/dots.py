@@ -37,6 +37,7 @@ class CodeDots:
         self.across = 4 * self.lanes
         self._bytes = ByteDot(target)
         self._pairs = target.name == "avx2" and not self._bytes.native and bits < 8  # pairs of larger ones overflow
+        self._in_place = target.registers >= 32 and self._bytes.native and bits < 8
         self._halves = ir.VectorType(ir.IntType(16), 2 * self.lanes)
         self._quarters = ir.VectorType(ir.IntType(8), 4 * self.lanes)
 
@@ -49,6 +50,8 @@ class CodeDots:
             start = self.nothing(len(left), vectors)
         if self._pairs:
             return self._in_halves(b, steps, w, k, left, start)
+        if self._in_place and len(left) == 1:
+            return self._where_they_are(b, steps, w, k, left[0], start[0])
 
         def step(_: Any, carried: Any) -> Any:
             w, k, dots = carried
@@ -85,6 +88,44 @@ class CodeDots:
                     new[r].append(add(dots[r][v], codes, one))
             dots = new
         return dots
+
+    def _where_they_are(self, b: Any, steps: Any, w: Any, k: Any, left: Any, start: list[Any]) -> Any:
+        """The same for one row of activations: codes are masked where they lie in their bytes, and not shifted down, so
+        that sums of each place count a power of two too much. The lower and the upper halves of bytes share sums of
+        one bit, which are few enough then."""
+        places = min(self.per, 4)
+        largest = ((1 << self.bits) - 1) << (self.bits * (places - 1))
+        safe = (1 << 31) // (4 * self.per // places * largest * _LARGEST) - 1
+
+        def chunk(i: Any, carried: Any) -> Any:
+            w, k, dots = carried
+            rest = b.sub(steps, b.mul(i, i64(safe)))
+            count = b.select(b.icmp_signed("<", rest, i64(safe)), rest, i64(safe))
+            nothing = [[ir.Constant(self.ints.llvm, None) for _ in start] for _ in range(places)]
+
+            def step(_: Any, inner: Any) -> Any:
+                w, k, found = inner
+                given = [load(b, self.ints, at(b, w, v * self.across)) for v in range(len(start))]
+                found = [list(row) for row in found]
+                for i in range(self.per):
+                    if i == places:
+                        given = [b.lshr(g, self._number(b, 4)) for g in given]
+                    activations = broadcast(b, self.ints, at(b, at(b, left, k), 4 * i))
+                    mask = self._number(b, (((1 << self.bits) - 1) << (self.bits * (i % places))) * 0x01010101)
+                    for v, g in enumerate(given):
+                        before = found[i % places][v]
+                        found[i % places][v] = self._bytes.dot(b, before, (b.and_(g, mask),), (activations,))
+                return at(b, w, self.whole * self.across), b.add(k, i64(self.step_k)), found
+
+            w, k, found = loop(b, count, [w, k, nothing], step)
+            for i, row in enumerate(found):
+                dots = [b.add(d, b.ashr(f, self._number(b, self.bits * i)) if i else f)
+                        for d, f in zip(dots, row, strict=True)]  # fmt: skip
+            return w, k, dots
+
+        chunks = b.udiv(b.add(steps, i64(safe - 1)), i64(safe))
+        w, k, dots = loop(b, chunks, [w, k, start], chunk)
+        return w, k, [dots]
 
     def _in_halves(self, b: Any, steps: Any, w: Any, k: Any, left: list[Any], start: Any) -> list[Any]:
         """The same with 16-bit sums of pairs, widened after as many words as can never overflow."""

@@ -102,9 +102,9 @@ def shift_rows(target: Target) -> Callable[..., None]:
 
 
 def heights(target: Target) -> tuple[tuple[int, int], ...]:
-    """Tiles as (rows of activations, vectors of weights): the first has a whole panel, others half of one."""
+    """Tiles as (rows of activations, vectors of weights): the first has a whole panel, others what registers hold."""
     whole = panel_vectors(target)
-    return ((1, whole), (2, whole // 2), (4, whole // 2)) if target.registers >= 32 else ((1, whole), (2, whole // 2))
+    return ((1, whole), (2, whole), (4, whole)) if target.registers >= 32 else ((1, whole), (2, whole // 2))
 
 
 def _tile(target: Target, bits: int, real: bool) -> Any:
@@ -173,7 +173,7 @@ def _tile(target: Target, bits: int, real: bool) -> Any:
 
 def _integers(target: Target, bits: int, real: bool) -> Callable[..., None]:
     tile, rows_in_panel, step_k = _tile(target, bits, real), panel_rows(target), step_of(bits)
-    facts, half, most = 3 if real else 2, rows_in_panel // 2, heights(target)[-1][0]
+    facts, half, most = 3 if real else 2, heights(target)[-1][1] * target.lanes(32), heights(target)[-1][0]
     many, finish = most > 2, activate(target.lanes(32))
 
     @_entry
@@ -198,7 +198,7 @@ def _integers(target: Target, bits: int, real: bool) -> Callable[..., None]:
                 to = y + 4 * (row * n + first)
                 tile(which, groups, steps, at_a, k, at_sums, 4 * groups, at_zeros, packed + p * size, step, factor,
                      bias + 4 * first, to, 4 * n, columns)  # fmt: skip
-                if which > 0 and columns > half:
+                if which > 0 and half < rows_in_panel and columns > half:
                     tile(which, groups, steps, at_a, k, at_sums, 4 * groups, at_zeros, packed + p * size + 4 * half,
                          step, factor, bias + 4 * (first + half), to + 4 * half, 4 * n, columns - half)  # fmt: skip
                 if real and mode != 0:

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 
 from ronn_codegen.simd.target import Target
+from ronn_provider_bitnet.kernels.memory import streamed_zeros
 
 Array = np.ndarray
 WIDEST = 1 << 15
@@ -17,8 +18,8 @@ _VECTOR = 16  # elements that activations are quantised by: a multiple of every 
 
 @cache
 def panel_vectors(target: Target) -> int:
-    """Vectors of rows in a panel: as many sums as a product with one row of activations keeps."""
-    return 8 if target.registers >= 32 else 4
+    """Vectors of rows in a panel."""
+    return 4
 
 
 @cache
@@ -69,5 +70,6 @@ def pack_panels(codes: Array, facts: Sequence[Array], bits: int, group: int, row
     for i, fact in enumerate(facts):
         out[:n, :, i] = np.ascontiguousarray(fact).view(np.uint32)
     out[:, :, len(facts) :] = words
-    laid = out.reshape(panels, rows, groups, -1).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(laid).view(np.int32).reshape(-1)
+    laid = streamed_zeros((panels, groups, out.shape[-1], rows), np.uint32)
+    laid[:] = out.reshape(panels, rows, groups, -1).transpose(0, 2, 3, 1)
+    return laid.view(np.int32).reshape(-1)

@@ -43,11 +43,10 @@ from ronn_provider_bitnet.kernels.layout import panel_rows, panel_vectors, step_
 
 def heights(target: Target, planes: int) -> tuple[tuple[int, int], ...]:
     """Tiles as (rows of activations, vectors of weights): the first has a whole panel, others what registers hold."""
-    many = target.registers >= 32
     whole = panel_vectors(target)
-    if planes == 2:
-        return ((1, whole), (2, whole // 2)) if many else ((1, whole),)
-    return ((1, whole), (2, whole // 2), (4, whole // 2), (5, whole // 2)) if many else ((1, whole), (2, whole // 2))
+    if target.registers >= 32:
+        return ((1, whole), (2, whole)) if planes == 2 else ((1, whole), (2, whole), (4, whole), (5, whole))
+    return ((1, whole),) if planes == 2 else ((1, whole), (2, whole // 2))
 
 
 def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
@@ -128,7 +127,7 @@ def _products(target: Target, bits: int, planes: int, affine: bool = False) -> C
     shapes = heights(target, planes)
     most, kinds = shapes[-1][0], len(shapes)
     high2, high3 = (shapes[1][0] if kinds > 1 else 1), (shapes[2][0] if kinds > 2 else 1)
-    half = rows_in_panel // 2
+    half = shapes[-1][1] * target.lanes(32)  # columns of all tiles but the first
     step_k = step_of(bits)
 
     @njit(error_model="numpy", nogil=True)
@@ -159,7 +158,7 @@ def _products(target: Target, bits: int, planes: int, affine: bool = False) -> C
                 to = y + 4 * (row * n + first_column)
                 tile(which, groups, steps, at_a, plane, k, at_zeros, zeros_plane, 4 * groups, packed + p * size,
                      at_scale, bias + 4 * first_column, to, 4 * n, columns)  # fmt: skip
-                if which > 0 and columns > half:
+                if which > 0 and half < rows_in_panel and columns > half:
                     tile(which, groups, steps, at_a, plane, k, at_zeros, zeros_plane, 4 * groups,
                          packed + p * size + 4 * half, at_scale, bias + 4 * (first_column + half), to + 4 * half,
                          4 * n, columns - half)  # fmt: skip
