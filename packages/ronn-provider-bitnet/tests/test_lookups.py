@@ -17,6 +17,7 @@ from ronn_codegen.native.library import library
 from ronn_codegen.native.machine import machine
 from ronn_provider_bitnet import choice
 from ronn_provider_bitnet.choice import Choice, quicker
+from ronn_provider_bitnet.kernels import memory
 from ronn_provider_bitnet.kernels.lookup_layout import BINARY, FORMS, ROWS, TERNARY, pack_lookups, sums_bytes
 from ronn_provider_bitnet.kernels.memory import streamed_zeros
 from ronn_provider_cpu.compiling import unusable
@@ -42,14 +43,14 @@ def run(codes, form, a, *, group=0, scales=None, workers=1, level="native"):
     column = np.zeros(-(-n // ROWS) * ROWS, np.float32)
     factors = column.copy()
     factors[:n] = 1
-    memory = aligned_zeros((sums_bytes(m, n, planes, workers),), np.uint8)
+    room = aligned_zeros((sums_bytes(m, n, planes, workers),), np.uint8)
     y = np.full(m * n + GUARD, np.float32(np.pi))
     kernel = library(level).kernel(
         f"ronn_provider_bitnet.kernels.lookup_{form}",
         f"{form}_{'groups' if group else 'rows'}_{'bytes' if planes == 1 else 'words'}",
     )
     steps = np.ones(m, np.float32)
-    arrays = packed, factors, sums, steps, column, memory, y
+    arrays = packed, factors, sums, steps, column, room, y
     places = [array.ctypes.data for array in arrays]
     for worker in range(workers):
         kernel(given_.ctypes.data, m, groups, words, wide, n, *places, 0, 0.0, 0.0, worker=worker, workers=workers)
@@ -169,8 +170,9 @@ def test_large_arrays_lie_apart_and_give_their_memory_back():
         assert array.ctypes.data % 64 == 0 and not array.any()
     first[:], second[:] = 1, 2
     assert (first == 1).all() and (second == 2).all()
-    assert first.base is second.base
-    block = weakref.ref(first.base)
-    del first, second, array
+    block = memory._blocks._current()
+    assert block is not None and first.base.nbytes == first.nbytes
+    left = weakref.ref(block)
+    del first, second, array, block
     gc.collect()
-    assert block() is None
+    assert left() is None

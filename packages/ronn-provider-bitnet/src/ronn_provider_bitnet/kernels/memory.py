@@ -25,7 +25,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._current: weakref.ref[np.ndarray] | None = None
+        self._current: weakref.ref[mmap.mmap] | None = None
         self._end = 0
 
     def after_fork(self) -> None:
@@ -36,22 +36,21 @@ class _Blocks:
         """Bytes, aligned to a line of a cache; those of no other array."""
         with self._lock:
             block = None if self._current is None else self._current()
-            if block is None or self._end + size > block.size:
+            if block is None or self._end + size > len(block):
                 block = _pages(max(_BLOCK, size) + _PAGE)
-                self._current, self._end = weakref.ref(block), -block.ctypes.data % _PAGE
-            found = block[self._end : self._end + size]
-            self._end += -(-size // LINE) * LINE
-            return found
+                self._current, self._end = weakref.ref(block), -np.frombuffer(block, np.uint8).ctypes.data % _PAGE
+            begin, self._end = self._end, self._end + -(-size // LINE) * LINE
+            return np.frombuffer(block, np.uint8, size, begin)
 
 
-def _pages(size: int) -> np.ndarray:
+def _pages(size: int) -> mmap.mmap:
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         try:
             pages.madvise(mmap.MADV_HUGEPAGE)
         except OSError:
             pass  # a kernel without large pages
-    return np.frombuffer(pages, np.uint8)
+    return pages
 
 
 _blocks = _Blocks()
