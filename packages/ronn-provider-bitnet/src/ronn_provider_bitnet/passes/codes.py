@@ -9,6 +9,7 @@ import numpy as np
 Array = np.ndarray
 MANY = "weights of more than 16 values in equal steps"
 _WIDEST = 1 << 12  # the range of integers that is worth counting
+_PART = 1 << 16  # integers that are counted at once: what is made of them stays in the cache
 
 
 class Codes(NamedTuple):
@@ -45,7 +46,10 @@ def evenly(values: Array) -> Even:
     low, high = int(values.min()), int(values.max())
     if high - low > _WIDEST:
         return Even(low, 1, high - low)
-    found = np.flatnonzero(np.bincount((values - low).reshape(-1), minlength=1)) + low
+    seen, flat = np.zeros(high - low + 1, np.bool_), values.reshape(-1)
+    for start in range(0, flat.size, _PART):
+        seen[flat[start : start + _PART] - low] = True
+    found = np.flatnonzero(seen) + low
     step = max(int(np.gcd.reduce(np.abs(found))), 1)
     return Even(low, step, (high - low) // step)
 
