@@ -19,12 +19,11 @@ from llvmlite import ir
 
 from ronn_codegen.simd.emit import llvm_call, splat
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.tile import at, broadcast, i64, load, loop, prefetch
+from ronn_codegen.simd.tile import at, broadcast, i64, load, loop
 from ronn_codegen.simd.types import Vec
 from ronn_provider_bitnet.kernels.sign_layout import VECTORS
 
 _I8, _I32 = ir.IntType(8), ir.IntType(32)
-_AHEAD = 4096  # bytes by which weights are asked for ahead
 _SHUFFLE = {256: "llvm.x86.avx2.pshuf.b", 512: "llvm.x86.avx512.pshuf.b.512"}
 _BYTES = {256: "llvm.x86.avx2.pmadd.ub.sw", 512: "llvm.x86.avx512.pmaddubs.w.512"}
 _HALVES = {256: "llvm.x86.avx2.pmadd.wd", 512: "llvm.x86.avx512.pmaddw.d.512"}
@@ -118,12 +117,9 @@ class Mismatches:
         return w, counts, parities
 
     def _step(self, b: Any, places: Any, carried: Any, add: Any) -> Any:
-        """One pair of words of every row."""
+        """One pair of words of every row. Weights are one stream, which processors fetch ahead better unasked."""
         w, k, counts, parities = carried
         given = [[load(b, self.ints, at(b, w, (2 * v + i) * self.across)) for i in (0, 1)] for v in range(VECTORS)]
-        if len(places) == 1:
-            for line in range(0, 2 * VECTORS * self.across, 64):
-                prefetch(b, at(b, w, _AHEAD + line))
         new_counts, new_parities = [], []
         for row, (planes, count) in enumerate(zip(places, counts, strict=True)):
             count, own = list(count), []
