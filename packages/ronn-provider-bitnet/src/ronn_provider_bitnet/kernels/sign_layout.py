@@ -11,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
-from ronn_codegen.aligned import aligned_zeros
 from ronn_codegen.simd.target import Target
+from ronn_provider_bitnet.kernels.memory import streamed_zeros
 
 Array = np.ndarray
 PAIR = 64  # signs of a pair of words
@@ -55,7 +55,7 @@ def pack_signs(codes: Array, scale: Array, rows: int, running: bool) -> Array:
     full = np.zeros((panels * rows, words.shape[1]), np.uint32)
     full[:n] = words
     laid = full.reshape(panels, VECTORS, half, -1, 2).transpose(0, 3, 1, 4, 2)
-    out = aligned_zeros((panels, rows * (1 + words.shape[1])), np.int32)
+    out = streamed_zeros((panels, rows * (1 + words.shape[1])), np.int32)
     scales = np.zeros(panels * rows, np.float32)
     scales[:n] = scale.reshape(-1)
     out[:, :rows] = scales.view(np.int32).reshape(panels, rows)
