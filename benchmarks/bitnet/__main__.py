@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--redraw", action="store_true", help="page and picture again, of the figures in results/")
     parser.add_argument("--quick", action="store_true", help="a quarter of the weights and of the time")
     parser.add_argument("--only", nargs="+", metavar="KIND", help=f"of {', '.join(c.kind for c in CASES)}")
-    parser.add_argument("--seconds", type=float, default=14.0, help="for each case")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each case")
     parser.add_argument("--llama", type=Path, metavar="FOLDER", help="where libggml-base and libggml-cpu are")
     parser.add_argument("--bitnet-cpp", type=Path, metavar="LIBRARY", help="a build of bitnet.cpp's kernels")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
