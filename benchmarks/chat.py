@@ -43,6 +43,7 @@ PIECES, PIECE = 24, 256
 PAUSE_S = 0.1
 LLAMA = {"gguf": "Q4_1", "4": "Q4_0", "2": "Q2_K", "1.58": "TQ2_0"}
 """What llama.cpp has that is nearest to a form; the first is the file as it comes."""
+ENGINES = ("ronn", "onnxruntime", "llama.cpp")
 SLOW = {("onnxruntime", "gguf")}
 """What runs once: zero points that are no whole numbers are onnxruntime's slow way, half a second a token."""
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
@@ -186,7 +187,7 @@ def merged(kept: Iterable[dict[str, Any]], new: list[dict[str, Any]]) -> list[di
     """Figures of a part of the forms take the places of earlier ones of the same kind."""
 
     def which(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row.get("threads", 1), list(forms.FORMS).index(row["form"]), row["engine"]
+        return row.get("threads", 1), list(forms.FORMS).index(row["form"]), ENGINES.index(row["engine"])
 
     fresh = {which(r) for r in new}
     return sorted([*(r for r in kept if which(r) not in fresh), *new], key=which)
