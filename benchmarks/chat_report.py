@@ -36,7 +36,7 @@ def _quality(rows: list[Row], text: str) -> str:
     whole = next((r["bits_per_byte"] for r in rows if r["form"] == "float"), None)
     lines = ["| weights | runs on | bits per byte | more than float32 |", "| --- | --- | ---: | ---: |"]
     for r in rows:
-        loss = "" if whole is None or r["form"] == "float" else f"{max(r['bits_per_byte'] / whole - 1, 0):.1%}"
+        loss = "" if whole is None or r["form"] == "float" else f"{round(r['bits_per_byte'] / whole - 1, 3) + 0:.1%}"
         lines.append(f"| {label(r)} | {NAMES[r['engine']]} | {r['bits_per_byte']:.3f} | {loss} |")
     return "\n".join([*lines, "", f"The text: {text}.", ""])
 
