@@ -190,7 +190,7 @@ def tables(found: Row) -> str:
             lines.append(f"| {r['name']} | {before:.3f} | {after:.3f} | {after / before - 1:+.1%} | {_smaller(r)} |")
         parts.append("\n".join(lines))
     if found.get("sizes"):
-        lines = [f"| {SIZE} x {SIZE} weights and their scales | in the file | in memory |", "| --- | ---: | ---: |"]
+        lines = [f"| {SIZE} x {SIZE} weights and their scales | in the file | packed in memory |", "| --- | ---: | ---: |"]
         for r in found["sizes"]:
             form = "ordinary ONNX" if r["form"] == "onnx" else "trits"
             lines.append(

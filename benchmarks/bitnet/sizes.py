@@ -39,8 +39,8 @@ def sizes(size: int = 4096) -> list[Size]:
     floats = 4 * size * size
     ternary, binary = layer(size, binary=False), layer(size, binary=True)
     found = {
-        "binary, in memory": packed(to_onnx(binary), size),
-        "ternary, in memory": packed(to_onnx(ternary), size),
+        "binary, packed in memory": packed(to_onnx(binary), size),
+        "ternary, packed in memory": packed(to_onnx(ternary), size),
         "ternary, on disk, five in a byte": len(to_onnx(ternary, form="trits").SerializeToString()),
         "ternary, on disk, INT2": len(to_onnx(ternary).SerializeToString()),
     }
