@@ -190,7 +190,8 @@ def tables(found: Row) -> str:
             lines.append(f"| {r['name']} | {before:.3f} | {after:.3f} | {after / before - 1:+.1%} | {_smaller(r)} |")
         parts.append("\n".join(lines))
     if found.get("sizes"):
-        lines = [f"| {SIZE} x {SIZE} weights and their scales | in the file | packed in memory |", "| --- | ---: | ---: |"]
+        head = f"| {SIZE} x {SIZE} weights and their scales | in the file | packed in memory |"
+        lines = [head, "| --- | ---: | ---: |"]
         for r in found["sizes"]:
             form = "ordinary ONNX" if r["form"] == "onnx" else "trits"
             lines.append(

@@ -63,7 +63,8 @@ def targets(rows: Sequence[Row], sizes: Sequence[Size]) -> list[Target]:
     made += [
         Target(f"weights smaller than float32: {what}", goal, "x", less(key))
         for what, goal, key in (
-            ("binary", 31, "binary, packed in memory"), ("ternary, packed in memory", 15.5, "ternary, packed in memory"),
+            ("binary", 31, "binary, packed in memory"),
+            ("ternary, packed in memory", 15.5, "ternary, packed in memory"),
             ("ternary on disk", 19, "ternary, on disk, five in a byte"),
         )
     ]  # fmt: skip
