@@ -9,10 +9,10 @@ the edges are a *class*, whose sum without a difference is known for every outpu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn.records import dataclass
 from ronn_provider_bitnet.kernels.sign_layout import pairs_of
 
