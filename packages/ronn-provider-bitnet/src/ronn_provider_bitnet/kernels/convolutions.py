@@ -36,7 +36,7 @@ from ronn_codegen.simd.tile import (
 from ronn_codegen.simd.types import Vec
 from ronn_codegen.templates.conv_row import ending_of
 from ronn_provider_bitnet.kernels.conv_layout import tile_heights, widths
-from ronn_provider_bitnet.kernels.dots import CodeDots
+from ronn_provider_bitnet.kernels.dots import CodeDots, GroupScales
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _TYPES = "i64 " * 18 + "f32 f32"
@@ -52,20 +52,13 @@ def _tile(target: Target, bits: int, planes: int, affine: bool, whole: int) -> A
     """
     lanes, dots = target.lanes(32), CodeDots(target, bits, whole)
     floats, ints = Vec("f32", lanes), Vec("i32", lanes)
-    across, facts = 4 * lanes, 2 if affine else 1
+    scales, across = GroupScales(dots, planes, affine=affine), 4 * lanes
 
     def emit(
         b: Any, which: Any, groups: Any, segments: Any, steps: Any, a: Any, starts: Any, plane: Any, offsets: Any,
         zeros: Any, zeros_group: Any, zeros_plane: Any, packed: Any, scale: Any, bias: Any, residual: Any, y: Any,
         y_block: Any, vectors: Any, low: Any, high: Any,
     ) -> None:  # fmt: skip
-        def real(parts: list[Any]) -> Any:
-            """One or two planes of integers as a real number."""
-            lower = b.sitofp(parts[-1], floats.llvm)
-            if planes == 1:
-                return lower
-            return multiply_add(b, floats, b.sitofp(parts[0], floats.llvm), _splat(b, 256.0, lanes), lower)
-
         def limited(value: Any) -> Any:
             """Between the limits; NaN stays."""
             first, last = splat(b, low, lanes), splat(b, high, lanes)
@@ -90,29 +83,13 @@ def _tile(target: Target, bits: int, planes: int, affine: bool, whole: int) -> A
                     w, _, found = dots.sums(b, steps, w, k, left, whole, found)
                     return w, at(b, place, 8), found
 
-                begin = [at(b, w, facts * whole * across), place, dots.nothing(len(left), whole)]
+                begin = [at(b, w, scales.bytes), place, dots.nothing(len(left), whole)]
                 w1, place, found = loop(b, segments, begin, segment)
                 offs = [
                     broadcast(b, ints, at(b, at(b, zero, scaled(b, zeros_plane, p)), 4 * r))
                     for r in range(rows) for p in range(planes)
                 ]  # fmt: skip
-                out: list[list[Any]] = []
-                for r in range(rows):
-                    row = []
-                    for v in range(whole):
-                        factor = load(b, floats, at(b, w, v * across))
-                        own = [planes * r + p for p in range(planes)]
-                        totals = [found[i][v] for i in own]
-                        if not affine:
-                            totals = [b.sub(b.add(t, t) if bits == 1 else t, offs[i])
-                                      for t, i in zip(totals, own, strict=True)]  # fmt: skip
-                        value = multiply_add(b, floats, real(totals), factor, sums[r][v])
-                        if affine:
-                            offset = load(b, floats, at(b, w, (whole + v) * across))
-                            value = multiply_add(b, floats, real([offs[i] for i in own]), offset, value)
-                        row.append(value)
-                    out.append(row)
-                return w1, place, at(b, zero, zeros_group), out
+                return w1, place, at(b, zero, zeros_group), scales.add(b, w, found, offs, sums)
 
             start = [pointer(b, packed), pointer(b, offsets), pointer(b, zeros), nothing]
             sums = loop(b, groups, start, group)[3]
@@ -130,10 +107,6 @@ def _tile(target: Target, bits: int, planes: int, affine: bool, whole: int) -> A
         choose(b, which, [partial(rows_of, rows) for rows in dict.fromkeys(tile_heights(target, planes, whole))])
 
     return emitted(f"conv{bits}_{planes}_{int(affine)}_{whole}_{target.name}", _TYPES, emit)
-
-
-def _splat(b: Any, number: float, lanes: int) -> Any:
-    return splat(b, ir.Constant(ir.FloatType(), number), lanes)
 
 
 def convolution(target: Target, whole: int, bits: int, planes: int, affine: bool = False) -> Callable[..., None]:

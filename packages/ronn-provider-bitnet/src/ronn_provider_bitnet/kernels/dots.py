@@ -13,7 +13,7 @@ from llvmlite import ir
 from ronn_codegen.simd.dot import ByteDot
 from ronn_codegen.simd.emit import llvm_call, splat
 from ronn_codegen.simd.target import Target
-from ronn_codegen.simd.tile import at, broadcast, i64, load, loop, prefetch
+from ronn_codegen.simd.tile import at, broadcast, i64, load, loop, multiply_add, prefetch
 from ronn_codegen.simd.types import Vec
 from ronn_provider_bitnet.kernels.layout import panel_vectors, step_of
 
@@ -163,3 +163,43 @@ class CodeDots:
 
     def _number(self, b: Any, value: int) -> Any:
         return splat(b, ir.Constant(_I32, value), self.lanes)
+
+
+class GroupScales:
+    """Emits what the integer sums of a group come to as real numbers: with ``planes`` 2 the first half of the sums
+    counts 256 times; a panel begins with a scale for each of its rows, and an offset where it is ``affine``."""
+
+    def __init__(self, dots: CodeDots, planes: int, *, affine: bool) -> None:
+        self._dots, self._planes, self._affine = dots, planes, affine
+        self._floats = Vec("f32", dots.lanes)
+        self.bytes = (2 if affine else 1) * dots.whole * dots.across
+        """What scales and offsets take in front of the words of a group."""
+
+    def _real(self, b: Any, parts: list[Any]) -> Any:
+        low = b.sitofp(parts[-1], self._floats.llvm)
+        if self._planes == 1:
+            return low
+        high = splat(b, ir.Constant(ir.FloatType(), 256.0), self._dots.lanes)
+        return multiply_add(b, self._floats, b.sitofp(parts[0], self._floats.llvm), high, low)
+
+    def add(self, b: Any, w: Any, totals: list[Any], zeros: list[Any], sums: list[Any]) -> list[list[Any]]:
+        """``sums`` [row][vector] with what a group adds to them, whose scales are at ``w``. ``totals`` [row and
+        plane][vector] are its sums of codes, ``zeros`` [row and plane] what they have too much or, where it is affine,
+        the sums of the activations."""
+        across, planes = self._dots.across, self._planes
+        out: list[list[Any]] = []
+        for r, row in enumerate(sums):
+            own = zeros[planes * r : planes * (r + 1)]
+            out.append([])
+            for v, so_far in enumerate(row):
+                factor = load(b, self._floats, at(b, w, v * across))
+                parts = [total[v] for total in totals[planes * r : planes * (r + 1)]]
+                if not self._affine:
+                    whole = [b.add(t, t) if self._dots.bits == 1 else t for t in parts]
+                    parts = [b.sub(t, zero) for t, zero in zip(whole, own, strict=True)]
+                value = multiply_add(b, self._floats, self._real(b, parts), factor, so_far)
+                if self._affine:
+                    offset = load(b, self._floats, at(b, w, (self._dots.whole + v) * across))
+                    value = multiply_add(b, self._floats, self._real(b, own), offset, value)
+                out[r].append(value)
+        return out

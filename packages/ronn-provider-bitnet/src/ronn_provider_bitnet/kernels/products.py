@@ -19,7 +19,6 @@ from numba import njit
 
 from ronn_codegen.native.declare import native
 from ronn_codegen.simd.activation import activate
-from ronn_codegen.simd.emit import splat
 from ronn_codegen.simd.target import Target
 from ronn_codegen.simd.tile import (
     I64,
@@ -37,7 +36,7 @@ from ronn_codegen.simd.tile import (
     store,
 )
 from ronn_codegen.simd.types import Vec
-from ronn_provider_bitnet.kernels.dots import CodeDots
+from ronn_provider_bitnet.kernels.dots import CodeDots, GroupScales
 from ronn_provider_bitnet.kernels.layout import panel_rows, panel_vectors, step_of
 
 
@@ -54,8 +53,7 @@ def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
     y_row, columns): strides in bytes, ``steps`` words of a group; only the first ``columns`` columns are stored."""
     lanes, code_dots = target.lanes(32), CodeDots(target, bits)
     floats, ints = Vec("f32", lanes), Vec("i32", lanes)
-    across, whole = 4 * lanes, panel_vectors(target)
-    facts = 2 if affine else 1
+    scales, across = GroupScales(code_dots, planes, affine=affine), 4 * lanes
 
     def emit(
         b: Any, which: Any, groups: Any, steps: Any, a: Any, plane: Any, a_row: Any, zeros: Any, zeros_plane: Any,
@@ -66,14 +64,6 @@ def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
             return [at(b, at(b, start, scaled(b, row, r)), scaled(b, plane_stride, p))
                     for r in range(rows) for p in range(planes)]  # fmt: skip
 
-        def real(parts: list[Any]) -> Any:
-            """One or two planes of integers as a real number."""
-            low = b.sitofp(parts[-1], floats.llvm)
-            if planes == 1:
-                return low
-            high = splat(b, ir.Constant(ir.FloatType(), 256.0), lanes)
-            return multiply_add(b, floats, b.sitofp(parts[0], floats.llvm), high, low)
-
         def rows_of(rows: int, vectors: int) -> None:
             left = places(a, a_row, plane, rows)
             corrections = places(zeros, zeros_row, zeros_plane, rows)
@@ -81,25 +71,9 @@ def _tile(target: Target, bits: int, planes: int, affine: bool) -> Any:
 
             def group(_: Any, carried: Any) -> Any:
                 w, k, g, sums = carried
-                w1, k, dots = code_dots.sums(b, steps, at(b, w, facts * whole * across), k, left, vectors)
+                w1, k, dots = code_dots.sums(b, steps, at(b, w, scales.bytes), k, left, vectors)
                 offs = [broadcast(b, ints, at(b, c, g)) for c in corrections]
-                out: list[list[Any]] = []
-                for r in range(rows):
-                    row = []
-                    for v in range(vectors):
-                        factor = load(b, floats, at(b, w, v * across))
-                        own = [planes * r + p for p in range(planes)]
-                        totals = [dots[i][v] for i in own]
-                        if not affine:
-                            totals = [b.sub(b.add(t, t) if bits == 1 else t, offs[i])
-                                      for t, i in zip(totals, own, strict=True)]  # fmt: skip
-                        value = multiply_add(b, floats, real(totals), factor, sums[r][v])
-                        if affine:
-                            offset = load(b, floats, at(b, w, (whole + v) * across))
-                            value = multiply_add(b, floats, real([offs[i] for i in own]), offset, value)
-                        row.append(value)
-                    out.append(row)
-                return w1, k, b.add(g, i64(4)), out
+                return w1, k, b.add(g, i64(4)), scales.add(b, w, dots, offs, sums)
 
             sums = loop(b, groups, [pointer(b, packed), i64(0), i64(0), nothing], group)[3]
             for r in range(rows):
