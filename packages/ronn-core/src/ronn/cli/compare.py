@@ -102,7 +102,7 @@ def compare(
 
         ronn compare resnet.onnx --precision bf16 --data photo.jpg --normalize imagenet
 
-        ronn compare model.onnx ternary.onnx --providers-b bitnet --data inputs.npz --batch 32 --picture beside.svg
+        ronn compare model.onnx quantised.onnx --data inputs.npz --rtol 0.05 --batch 32 --picture beside.svg
     """
     from ronn.numerics.compare import compare as run
 
