@@ -123,6 +123,13 @@ def test_long_chains_are_cut() -> None:
     assert max(len(g.split()) for g in groups) == 24
 
 
+def test_a_group_that_nobody_wants_anything_of() -> None:
+    fused(
+        "g (float[8,8] x) => (float[8,8] v1, float[8,8] v3) { v0=Neg(x) v1=Neg(x) v2=Neg(v0) v3=Neg(x) }",
+        {"x": floats(8, 8)},
+    )
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_graph_of_small_nodes(data: st.DataObject) -> None:

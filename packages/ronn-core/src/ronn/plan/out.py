@@ -60,7 +60,8 @@ def over_inputs(
     """By the number of the output, the inputs that may lie where it is made: a native kernel makes it, may overwrite
     them, and is the last that reads them."""
     number = {v: i for i, v in enumerate(inputs)}
-    maker = {call.outputs[0]: (at, call) for at, call in enumerate(calls) if call.native is not None}
+    made = [(at, call) for at, call in enumerate(calls) if call.native is not None and call.outputs]
+    maker = {call.outputs[0]: (at, call) for at, call in made}
     found = {}
     for i, value in enumerate(outputs):
         if value not in maker or 0 in maker[value][1].native.alias:  # type: ignore[union-attr]
