@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bit_levels import needs
 from conv_models import convolution, expected, filters, rounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,21 +12,11 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 import ronn
-from ronn_codegen.native.machine import machine
 from ronn_provider_cpu.compiling import unusable
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 LEVELS = ("native", "avx2", "baseline", "none")
 SMALL = {"convolutions": "small"}
-
-
-def needs(level):
-    """Skips only where this processor has no such instructions; anything else is an error."""
-    try:
-        if level != "none":
-            machine(level)
-    except ValueError as e:
-        pytest.skip(str(e))
 
 
 def session(model, level="native", monkeypatch=None, **options):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bit_levels import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbits_models import bits_of, check_against_floats, check_native_against_numpy, product
-from test_products import LEVELS, integer_rows, needs
+from test_products import LEVELS, integer_rows
 
 import ronn
 from ronn_provider_cpu.compiling import unusable

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bit_levels import needs
 from bit_models import product, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ronn
-from ronn_codegen.native.machine import machine
 from ronn_provider_cpu.compiling import unusable
 
 pytestmark = pytest.mark.skipif(bool(unusable()), reason=unusable())
 LEVELS = ("native", "avx2", "baseline", "none")
-
-
-def needs(level):
-    """Skips only where this processor has no such instructions; anything else is an error."""
-    try:
-        if level != "none":
-            machine(level)
-    except ValueError as e:
-        pytest.skip(str(e))
 
 
 def session(w, level="native", monkeypatch=None, **how):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bit_levels import needs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sign_models import FORMS, N, convolution, model, weights
-from test_signs import LEVELS, needs, operators
+from test_signs import LEVELS, operators
 
 import ronn
 from ronn_provider_cpu.compiling import unusable
