@@ -1,0 +1,41 @@
+"""A cheap model in front of an expensive one, with a certificate; memory of what the expensive one said; consolidation.
+
+    import ronn_hrm as hrm
+
+    session = hrm.HRMSession("small.onnx", "large.onnx", guarantee=hrm.Guarantee(alpha=0.01))
+    outputs, why = session.run(inputs, explain=True)
+
+Hierarchical Routing and Memory; not the recurrent network called "Hierarchical Reasoning Model".
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ronn_hrm._version import __version__
+
+if TYPE_CHECKING:
+    from ronn_hrm.decision import Decision as Decision
+    from ronn_hrm.task import Classification as Classification
+    from ronn_hrm.task import Custom as Custom
+    from ronn_hrm.task import Regression as Regression
+    from ronn_hrm.task import TokenLabels as TokenLabels
+
+_HOME = {
+    "Decision": "decision",
+    "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
+}  # fmt: skip
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ronn_hrm' has no attribute {name!r}")
+    return getattr(import_module(f"ronn_hrm.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

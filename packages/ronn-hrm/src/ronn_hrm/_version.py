@@ -1,0 +1,3 @@
+"""The version of ronn-hrm."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Assessment: features of a request that tell how the cheap model will do on it."""

@@ -1,0 +1,1 @@
+"""Certified thresholds: bounds, the kinds of guarantee, certificates."""

@@ -1,0 +1,1 @@
+"""Scorers: from features to log-odds that the cheap model answers as the expensive one would."""
