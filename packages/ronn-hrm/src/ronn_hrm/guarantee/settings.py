@@ -15,9 +15,9 @@ class Guarantee:
     """At most ``alpha`` of all traffic gets an answer that the expensive model would not have given.
 
     alpha: the risk, mean task loss of what the cheap model answers over all requests. delta: how often a certificate
-    may be wrong. kind: ``ucb`` (with probability 1 - delta over the calibration draws; RCPS, arXiv 2101.02703), ``crc`` (on
-    average over deployments; arXiv 2208.02814), ``selective`` (the risk among answers of the cheap model; learn then
-    test, arXiv 2110.01052), ``anytime`` (for all certificates ever made, by betting; arXiv 2406.10490).
+    may be wrong. kind: ``ucb`` (with probability 1 - delta over the calibration draws; RCPS, arXiv 2101.02703),
+    ``crc`` (on average over deployments; arXiv 2208.02814), ``selective`` (the risk among answers of the cheap model;
+    learn then test, arXiv 2110.01052), ``anytime`` (for all certificates ever made, by betting; arXiv 2406.10490).
     """
 
     alpha: float = 0.01
