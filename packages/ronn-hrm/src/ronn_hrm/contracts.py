@@ -14,6 +14,23 @@ class Runnable(Protocol):
     def run(self, inputs: Any = None, *, outputs: Sequence[str] | None = None) -> Mapping[str, Any]: ...
 
 
+class Beginning(Runnable, Protocol):
+    """A cheap model that is the beginning of the expensive one (an early exit).
+
+    ``begin`` runs it and gives its outputs, as ``run`` does, and what a ``Resuming`` goes on from: arrays of the
+    caller's own, which nothing changes later.
+    """
+
+    def begin(self, inputs: Any = None, *, outputs: Sequence[str] | None = None) -> tuple[Mapping[str, Any], Any]: ...
+
+
+class Resuming(Runnable, Protocol):
+    """The expensive model of a ``Beginning``: ``resume`` gives what ``run`` gives, from what ``begin`` left behind,
+    computing and copying nothing again. ``run`` does it all, for requests that the cheap model never saw."""
+
+    def resume(self, carry: Any, *, outputs: Sequence[str] | None = None) -> Mapping[str, Any]: ...
+
+
 class Scorer(Protocol):
     """Says by features how likely the cheap model answers as the expensive one would: log-odds, higher is surer.
 
