@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ronn_hrm._version import __version__
 
 if TYPE_CHECKING:
+    from ronn_hrm.advise import Advice as Advice
     from ronn_hrm.decision import Decision as Decision
     from ronn_hrm.task import Classification as Classification
     from ronn_hrm.task import Custom as Custom
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ronn_hrm.task import TokenLabels as TokenLabels
 
 _HOME = {
+    "Advice": "advise",
     "Decision": "decision",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
 }  # fmt: skip
