@@ -18,6 +18,11 @@ from ronn_hrm._version import __version__
 if TYPE_CHECKING:
     from ronn_hrm.advise import Advice as Advice
     from ronn_hrm.decision import Decision as Decision
+    from ronn_hrm.scorers import AdditiveScorer as AdditiveScorer
+    from ronn_hrm.scorers import ConfidenceScorer as ConfidenceScorer
+    from ronn_hrm.scorers import LogisticScorer as LogisticScorer
+    from ronn_hrm.scorers import MarginScorer as MarginScorer
+    from ronn_hrm.scorers import SizeRule as SizeRule
     from ronn_hrm.task import Classification as Classification
     from ronn_hrm.task import Custom as Custom
     from ronn_hrm.task import Regression as Regression
@@ -27,6 +32,8 @@ _HOME = {
     "Advice": "advise",
     "Decision": "decision",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
+    "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
+    "SizeRule": "scorers",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOME]
