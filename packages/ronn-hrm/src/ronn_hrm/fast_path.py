@@ -26,13 +26,15 @@ class FastRun:
     """What the cheap model made of one request.
 
     outputs: by name, as they are served. answer: as this state gives it; raw: as the original cheap model does (None
-    where it was not run). embedding: float32 [dims], rounded as memory keeps it, or None.
+    where it was not run). embedding: float32 [dims], rounded as memory keeps it, or None. carry: where the expensive
+    model can go on from, or None.
     """
 
     outputs: Mapping[str, Any]
     answer: np.ndarray
     raw: np.ndarray | None
     embedding: np.ndarray | None
+    carry: Any = None
 
 
 class CheapModel:
@@ -43,7 +45,8 @@ class CheapModel:
         self.embed = embed
         self.tap = embed.name if isinstance(embed, FromOutput) else None
         self.session: Any = session
-        if self.tap is not None and hasattr(session, "model"):
+        self.begins = hasattr(session, "begin")
+        if self.tap is not None and hasattr(session, "model") and not self.begins:
             self.session = tapped(session, self.tap)  # type: ignore[arg-type]
         self.output_names: tuple[str, ...] | None = None
         found = getattr(session, "outputs", None)
@@ -55,9 +58,12 @@ class CheapModel:
                     hint="name the output that answers, as Classification(output=...), alike in both models",
                 )
 
-    def run(self, feeds: Mapping[str, Any], **options: Any) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.session.run(feeds, **options)
-        return found
+    def run(self, feeds: Mapping[str, Any], **options: Any) -> tuple[Mapping[str, Any], Any]:
+        """The outputs, and where the expensive model can go on from (None: it cannot)."""
+        if self.begins:
+            begun: tuple[Mapping[str, Any], Any] = self.session.begin(feeds, **options)
+            return begun
+        return self.session.run(feeds, **options), None
 
     def embedding(self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None) -> np.ndarray | None:
         """float32 [dims], rounded; None where there is no embedding, or it needs outputs and there are none."""
@@ -87,10 +93,10 @@ class FastPath:
             assert self._student is not None
             answer = self._student.of_feeds(feeds)
             return FastRun({_name(task): answer}, answer, None, model.embedding(feeds, None))
-        outputs = model.run(feeds, **options)
+        outputs, carry = model.run(feeds, **options)
         raw = task.answer(outputs)
         if self._plain:
-            return FastRun(outputs, raw, raw, None)
+            return FastRun(outputs, raw, raw, None, carry)
         embedding = model.embedding(feeds, outputs)
         answer = self._changed(raw, embedding, feeds)
         if answer is None:
@@ -100,7 +106,7 @@ class FastPath:
             served = dict(outputs.items())
             served[name] = answer.reshape(np.shape(outputs[name])).astype(np.asarray(outputs[name]).dtype, copy=False)
             outputs = served
-        return FastRun(outputs, answer, raw, embedding)
+        return FastRun(outputs, answer, raw, embedding, carry)
 
     def _changed(
         self, raw: np.ndarray | None, embedding: np.ndarray | None, feeds: Mapping[str, Any] | None

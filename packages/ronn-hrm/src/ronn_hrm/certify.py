@@ -1,0 +1,72 @@
+"""Certifying: from episodes to records of one state, and from these to a certified state."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ronn.records import dataclass, replace
+from ronn_hrm.fast_path import losses_of
+from ronn_hrm.guarantee.certificate import Certificate
+
+if TYPE_CHECKING:
+    from ronn_hrm.assess.assessor import Assessor
+    from ronn_hrm.contracts import Policy
+    from ronn_hrm.fast_path import FastPath
+    from ronn_hrm.guarantee.settings import Guarantee
+    from ronn_hrm.memory.episode import Episodes
+    from ronn_hrm.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Episodes as one state sees them: features float64 [N, F], losses float64 [N] between what it answers and what the
+    expensive model said; answers of the N episodes, which are in ``episodes``."""
+
+    features: np.ndarray
+    losses: np.ndarray
+    answers: list[np.ndarray]
+    episodes: Episodes
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+
+def records_of(path: FastPath, state: State, assessor: Assessor, episodes: Episodes) -> Records:
+    """Records of those episodes that the expensive model answered, and that the state can answer from what was kept."""
+    episodes = episodes.where(np.array([f is not None for f in episodes.full], bool))
+    answers, known = path.again(episodes)
+    episodes = episodes.where(known)
+    losses = losses_of(assessor.task, answers, episodes.full)
+    features = assessor.many(answers, episodes.embedding, state.neighbours, episodes.inputs)
+    return Records(features, losses, answers, episodes)
+
+
+def certified(
+    state: State, records: Records, guarantee: Guarantee, policy: Policy, assessor: Assessor, *, epoch: int, at: float
+) -> tuple[State, str]:
+    """The state with the threshold that calibration records certify for its scorer; and why, where there is none.
+
+    at: seconds since 1970. The number of the state goes up by one.
+    """
+    from ronn_hrm.guarantee import calibrate
+
+    scores = state.scorer.score_many(records.features)
+    found = calibrate(scores, records.losses, guarantee)
+    lam = policy.threshold(scores[~np.isnan(scores)], found.lam)
+    certificate = None
+    wrong, share, bound = found.wrong, found.share, found.bound
+    if lam < found.lam:  # a policy that goes further than the guarantee: tell the risk that this has
+        from ronn_hrm.guarantee import risk_at
+
+        wrong, share, bound = risk_at(scores, records.losses, lam, guarantee)
+    if math.isfinite(lam):
+        certificate = Certificate(
+            kind=guarantee.kind, alpha=guarantee.alpha, delta=guarantee.delta, lam=lam, n=len(records), wrong=wrong,
+            share=share, bound=bound, since=at, epoch=epoch, scorer=state.scorer.kind, task=assessor.task.as_data(),
+            fingerprints=state.fingerprints,
+        )  # fmt: skip
+    made = replace(state, number=state.number + 1, lam=lam, certificate=certificate, id="")
+    return made, "" if certificate is not None else found.reason
