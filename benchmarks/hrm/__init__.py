@@ -1,0 +1,1 @@
+"""The goals of ronn-hrm, measured: `python -m benchmarks.hrm`."""
