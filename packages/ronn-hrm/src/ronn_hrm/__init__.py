@@ -18,6 +18,11 @@ from ronn_hrm._version import __version__
 if TYPE_CHECKING:
     from ronn_hrm.advise import Advice as Advice
     from ronn_hrm.decision import Decision as Decision
+    from ronn_hrm.drift.settings import Audit as Audit
+    from ronn_hrm.guarantee.certificate import Certificate as Certificate
+    from ronn_hrm.guarantee.kinds import Threshold as Threshold
+    from ronn_hrm.guarantee.kinds import least_records as least_records
+    from ronn_hrm.guarantee.settings import Guarantee as Guarantee
     from ronn_hrm.scorers import AdditiveScorer as AdditiveScorer
     from ronn_hrm.scorers import ConfidenceScorer as ConfidenceScorer
     from ronn_hrm.scorers import LogisticScorer as LogisticScorer
@@ -34,6 +39,8 @@ _HOME = {
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
     "SizeRule": "scorers",
+    "Guarantee": "guarantee.settings", "Certificate": "guarantee.certificate", "Threshold": "guarantee.kinds",
+    "least_records": "guarantee.kinds", "Audit": "drift.settings",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOME]
