@@ -147,6 +147,27 @@ WRONG = [
         ("512MB",),
     ),
     Wrong(
+        "A typo in a file of options",
+        """
+        open("deploy.toml", "w").write("thread = 2")
+        ronn.Session("model.onnx", options="deploy.toml")
+        """,
+        ("deploy.toml", "'thread'"),
+        ("did you mean 'threads'",),
+    ),
+    Wrong(
+        "A router for a session that does not route",
+        'ronn.Session("model.onnx", options={"router": "hrm"})',
+        ("'hrm'",),
+        ("create_session(options)",),
+    ),
+    Wrong(
+        "A router that is not there",
+        'ronn.load("model.onnx").create_session(router="hrm")',
+        ("'hrm'", "installed"),
+        ("pip install ronn-hrm",),
+    ),
+    Wrong(
         "A dim that the model does not have",
         'ronn.Session("model.onnx", options={"dimensions": {"bach": 1}})',
         ("'bach'",),

@@ -39,6 +39,7 @@ OTHER = {
     "max_tensor_bytes": 2000,
     "max_nodes": 3000,
     "max_depth": 40,
+    "router": ("some", {"fast": "small.onnx", "memory": {"path": "kept", "sizes": (1, 2)}}),
 }
 """A value other than the default for each option."""
 
@@ -132,6 +133,8 @@ def test_options_are_frozen_hashable_and_can_be_copied():
         lambda: setattr(options, "thread", 1),
         lambda: options.dimensions.update(N=3),
         lambda: options.providers[1][1].update(threads=9),
+        lambda: options.router[1].update(fast="other.onnx"),
+        lambda: options.router[1]["memory"].update(path="elsewhere"),
     ):
         with pytest.raises((AttributeError, TypeError)):
             change()
@@ -140,7 +143,11 @@ def test_options_are_frozen_hashable_and_can_be_copied():
 def test_what_was_given_may_change_afterwards():
     sizes, own = {"N": 1}, {"threads": 1}
     options = SessionOptions(dimensions=sizes, providers=[("cpu", own)])
+    config = {"memory": {"sizes": [1]}}
+    routed = SessionOptions(router=("some", config))
     sizes["N"], own["threads"] = 7, 7
+    config["memory"]["sizes"].append(2)
+    assert routed.router == ("some", {"memory": {"sizes": (1,)}})
     assert options.dimensions == {"N": 1} and options.providers == (("cpu", {"threads": 1}),)
 
 
@@ -179,7 +186,8 @@ def test_what_is_near_to_nothing_lists_what_there_is():
         {"plan_cache": 0}, {"plan_cache": "3"}, {"threads": None}, {"threads": "all"}, {"threads": True},
         {"deterministic": "no"}, {"deterministic": 1}, {"memory_limit": []}, {"memory_limit": 1.5},
         {"max_model_bytes": 0}, {"max_tensor_bytes": "-1"}, {"max_nodes": 0}, {"max_nodes": None},
-        {"max_depth": MAX_DEPTH + 1},
+        {"max_depth": MAX_DEPTH + 1}, {"router": 3}, {"router": ("a",)}, {"router": ("a", 3)}, {"router": (3, {})},
+        {"router": ("a", {3: 4})}, {"router": {}}, {"router": {"a": {}, "b": {}}}, {"router": {"a": "b"}},
     ],
     ids=str,
 )  # fmt: skip
@@ -192,6 +200,13 @@ def test_values_of_the_wrong_kind_name_the_option(bad):
 def test_what_there_is_to_choose_from(option, known):
     with pytest.raises(OptionError, match=f"{option}='bfloat16' is not known\nhint: one of {known}"):
         SessionOptions(**{option: "bfloat16"})
+
+
+def test_a_router_can_be_given_as_a_name_a_pair_or_a_mapping():
+    assert SessionOptions(router="some").router == "some" == SessionOptions(router={"some": {}}).router
+    pair = SessionOptions(router=("some", {"a": 1}))
+    assert pair == SessionOptions(router={"some": {"a": 1}}) == SessionOptions(router=["some", {"a": 1}])
+    assert hash(pair) == hash(SessionOptions(router={"some": {"a": 1}})) and pair != SessionOptions(router="some")
 
 
 def test_numbers_of_numpy_will_do():
@@ -246,7 +261,7 @@ def test_options_of_a_provider_that_will_do(relu, toy):
 def test_a_builder_that_was_not_built_is_told_apart(relu):
     with pytest.raises(OptionError, match=r"\.build\(\)"):
         ronn.Session(relu, options=SessionOptions.builder())
-    with pytest.raises(OptionError, match="not SessionOptions or a mapping"):
+    with pytest.raises(OptionError, match="not SessionOptions, a mapping or a file's path"):
         ronn.Session(relu, options=3)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ronn.errors import OptionError, nearest
-from ronn.options import ProviderSpec, SessionOptions, provider_specs
+from ronn.options import ProviderSpec, RouterSpec, SessionOptions, provider_specs
 
 
 class UnknownMethodError(OptionError, AttributeError):
@@ -97,6 +97,10 @@ class SessionOptionsBuilder:
     def max_depth(self, levels: int) -> SessionOptionsBuilder:
         """How deep a file may nest graphs, types and functions."""
         return self._set("max_depth", levels)
+
+    def router(self, router: RouterSpec | None) -> SessionOptionsBuilder:
+        """What answers requests in the session's place: a name, or (name, configuration). None means nothing does."""
+        return self._set("router", router)
 
     def _set(self, name: str, value: Any) -> SessionOptionsBuilder:
         self._values[name] = value

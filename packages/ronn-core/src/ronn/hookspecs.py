@@ -10,7 +10,9 @@ import pluggy
 if TYPE_CHECKING:
     from ronn.events import Event
     from ronn.ir.graph import Graph, Node
+    from ronn.model import Model
     from ronn.ops.schema import OpSchema
+    from ronn.options import SessionOptions
     from ronn.partition import Bid
     from ronn.passes.manager import Pass
     from ronn.provider import Provider
@@ -44,6 +46,15 @@ def ronn_passes(stage: str) -> Sequence[Pass]:
 @hookspec(firstresult=True)
 def ronn_choose(graph: Graph, bids: Mapping[Node, Sequence[Bid]]) -> Mapping[Node, str] | None:
     """Chooses providers by name for nodes that several bid for. Nodes left out go by listed order. None: no opinion."""
+
+
+@hookspec
+def ronn_routers() -> Mapping[str, Callable[[Model, SessionOptions, Mapping[str, Any]], Any]]:
+    """Routers by name: functions of a loaded model, a session's options and the configuration that the caller gave,
+    which make something that runs as a session does (``run``, ``inputs``, ``outputs``, ``close``). Called when a
+    session with a router is made. A configuration from a file has its path under the key ``file``, and names other
+    files relative to that: ``ronn.options_file.beside(configuration, name)`` is the path of one."""
+    raise NotImplementedError
 
 
 @hookspec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, overload
 
 from ronn.debug import say
 from ronn.errors import ModelError, OptionError
@@ -14,7 +14,7 @@ from ronn.frontend.onnx import load as load_onnx
 from ronn.frontend.pins import Pins, Sha256
 from ronn.ir.graph import Graph, IRModel, Metadata
 from ronn.listeners import emit
-from ronn.options import OptionValues, SessionOptions
+from ronn.options import OptionValues, RouterSpec, SessionOptions
 from ronn.values import ValueInfo
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 Source = Any
 """A path, bytes, a binary file object, or an ``onnx.ModelProto``."""
 
-Options = SessionOptions | OptionValues | Mapping[str, Any]
-"""Options as people give them."""
+Options = SessionOptions | OptionValues | Mapping[str, Any] | str | os.PathLike[str]
+"""Options as people give them; text is the path of a TOML file."""
 
 
 class Model:
@@ -89,16 +89,49 @@ class Model:
         """Who made the model, its versions, and the texts that its maker put into the file."""
         return self._ir.metadata
 
+    @overload
     def create_session(
         self,
         options: Options | None = None,
         *,
         providers: str | Sequence[ProviderSpec] | None = None,
-    ) -> Session:
-        """A session on this model; arguments as for ``Session``."""
+        router: None = None,
+    ) -> Session: ...
+
+    @overload
+    def create_session(
+        self,
+        options: Options | None = None,
+        *,
+        providers: str | Sequence[ProviderSpec] | None = None,
+        router: RouterSpec,
+    ) -> Any: ...
+
+    def create_session(
+        self,
+        options: Options | None = None,
+        *,
+        providers: str | Sequence[ProviderSpec] | None = None,
+        router: RouterSpec | None = None,
+    ) -> Any:
+        """A session on this model; arguments as for ``Session``.
+
+        router: what answers requests in the session's place, as the option of that name, before which it goes: a name,
+            or (name, configuration). Where there is one, here or in the options, what comes back is what it makes,
+            which has ``run``, ``inputs``, ``outputs`` and ``close`` of a session.
+
+        Raises OptionError for a router that there is not, RonnError naming the plugin of one that cannot be made.
+        """
         from ronn.session import Session
 
-        return Session(self, providers=providers, options=options)
+        chosen = SessionOptions.of(options)
+        if router is not None:
+            chosen = chosen.replace(router=router)
+        if chosen.router is None:
+            return Session(self, providers=providers, options=chosen)
+        from ronn.routers import create
+
+        return create(self, chosen if providers is None else chosen.replace(providers=providers))
 
     def __repr__(self) -> str:
         return f"Model({self._ir.source!r}, {len(self._ir.graph)} nodes)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from operator import index
@@ -23,6 +24,9 @@ FOR_PROVIDERS = ("threads", "deterministic", "precision")
 ProviderSpec = str | tuple[str, Mapping[str, Any]]
 """A provider's name, alone or with options of its own."""
 
+RouterSpec = str | tuple[str, Mapping[str, Any]] | Mapping[str, Mapping[str, Any]]
+"""A router's name, alone or with its configuration: as a pair, or as a mapping of one."""
+
 
 class OptionValues(TypedDict, total=False):
     """The fields of ``SessionOptions``, for editors and type checkers: of ``replace``, and of ``options={...}``."""
@@ -41,6 +45,7 @@ class OptionValues(TypedDict, total=False):
     max_tensor_bytes: int | str | None
     max_nodes: int
     max_depth: int
+    router: RouterSpec | None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -67,10 +72,13 @@ class SessionOptions:
     max_nodes: nodes that a model may have, once every call of its functions is expanded.
     max_depth: how deep a file may nest: graphs within graphs, types within types, functions that call functions. At
         most 64.
+    router: what answers requests in the session's place, with several models at hand: a name, or (name, configuration),
+        as ``("hrm", {"fast": "small.onnx"})``. Routers come with packages (``hrm`` with ronn-hrm), which say what may
+        be configured. ``Model.create_session`` makes them; ``Session`` itself does not route.
 
     Bytes are a number, or text as ``"512MB"`` or ``"2GiB"``. ``threads``, ``deterministic`` and ``precision`` hold for
-    every provider that has an option of that name, unless it is given one of its own. The last four bound what strange
-    files may ask for: a model beyond them is refused with a ModelError (a run, with a MemoryLimitError).
+    every provider that has an option of that name, unless it is given one of its own. The four with ``max`` bound what
+    strange files may ask for: a model beyond them is refused with a ModelError (a run, with a MemoryLimitError).
 
     Raises OptionError for an unknown option, with the nearest name, and for a value that an option cannot have.
     """
@@ -89,6 +97,7 @@ class SessionOptions:
     max_tensor_bytes: int | str | None = DEFAULTS.max_tensor_bytes
     max_nodes: int = DEFAULTS.max_nodes
     max_depth: int = DEFAULTS.max_depth
+    router: RouterSpec | None = None
 
     if not TYPE_CHECKING:
 
@@ -111,6 +120,8 @@ class SessionOptions:
         put(self, "threads", _whole("threads", self.threads, 0, "0 means what this process may use"))
         put(self, "max_nodes", _whole("max_nodes", self.max_nodes, 1))
         put(self, "max_depth", _whole("max_depth", self.max_depth, 1))
+        if self.router is not None:
+            put(self, "router", router_spec(self.router))
         if self.max_depth > MAX_DEPTH:
             raise OptionError(f"max_depth={self.max_depth} is too large: {MAX_DEPTH} is the most")
         if not isinstance(self.deterministic, bool):
@@ -121,16 +132,30 @@ class SessionOptions:
                 put(self, name, parse_size(given, name))
 
     @classmethod
-    def of(cls, given: SessionOptions | Mapping[str, Any] | None) -> SessionOptions:
+    def of(cls, given: SessionOptions | Mapping[str, Any] | str | os.PathLike[str] | None) -> SessionOptions:
         """Options from what ``Session(options=...)`` takes."""
         if isinstance(given, SessionOptions):
             return given
+        if isinstance(given, (str, os.PathLike)):
+            return cls.from_file(given)
         if given is not None and not isinstance(given, Mapping):
             raise OptionError(
-                f"options are {type(given).__name__}, not SessionOptions or a mapping",
+                f"options are {type(given).__name__}, not SessionOptions, a mapping or a file's path",
                 hint="end the builder with .build()" if hasattr(given, "build") else 'for instance {"threads": 2}',
             )
         return cls(**(given if given is not None else {}))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> SessionOptions:
+        """Options from a TOML file: one key an option, with the values that it takes here, and ``[router.NAME]`` for a
+        router's configuration. Files named in that are relative to the file's folder. The text ``none`` stands for
+        None, which TOML does not have.
+
+        Raises OptionError naming the file and the key, with the nearest name for an unknown one.
+        """
+        from ronn.options_file import read
+
+        return cls(**read(path))
 
     @staticmethod
     def builder() -> SessionOptionsBuilder:
@@ -161,6 +186,7 @@ class SessionOptions:
         if self.providers is not None:
             pairs = ((s, {}) if isinstance(s, str) else s for s in self.providers)
             plain["providers"] = tuple((name, frozenset(given.items())) for name, given in pairs)
+        plain["router"] = _hashable(self.router)
         return hash(tuple(plain.values()))
 
     def __repr__(self) -> str:
@@ -181,7 +207,12 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     specs = values["providers"]
     if specs is not None:
         specs = tuple(s if isinstance(s, str) else (s[0], dict(s[1])) for s in specs)
-    return {**values, "dimensions": dict(values["dimensions"]), "providers": specs}
+    return {
+        **values,
+        "dimensions": dict(values["dimensions"]),
+        "providers": specs,
+        "router": _thawed(values["router"]),
+    }
 
 
 def unknown_option(name: str) -> OptionError:
@@ -214,6 +245,59 @@ def provider_specs(given: str | Sequence[ProviderSpec]) -> tuple[ProviderSpec, .
     if not found:
         raise OptionError("no providers listed", hint="leave providers out for the default, cpu and reference")
     return tuple(found.values())
+
+
+def router_spec(given: RouterSpec) -> str | tuple[str, Mapping[str, Any]]:
+    """A router as people give it, checked: its name, with a read-only configuration where there is one.
+
+    Raises OptionError for something else. What is installed is not asked.
+    """
+    example = 'give "hrm", or ("hrm", {"fast": "small.onnx"})'
+    if isinstance(given, str):
+        return given
+    if isinstance(given, Mapping):
+        if len(given) != 1:
+            names = ", ".join(map(repr, given))
+            raise OptionError(f"router names {len(given)} routers: {names}", hint="one answers: name that one alone")
+        ((name, config),) = given.items()
+    elif isinstance(given, (tuple, list)) and len(given) == 2:
+        name, config = given
+    else:
+        raise OptionError(f"router={given!r} is not a name", hint=example)
+    if not isinstance(name, str):
+        raise OptionError(f"router {name!r} is not a name", hint=example)
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
+        raise OptionError(f"the configuration of router {name!r} is {config!r}", hint='a mapping, as {"alpha": 0.01}')
+    return (name, _frozen(config)) if config else name
+
+
+def router_elsewhere(router: RouterSpec) -> OptionError:
+    """The error of a session that was given a router."""
+    name = router if isinstance(router, str) else next(iter(router))
+    return OptionError(
+        f"a Session runs one model, and its options name the router {name!r}",
+        hint="ronn.load(path).create_session(options) makes what routes",
+    )
+
+
+def _frozen(value: Any) -> Any:
+    """A copy with mappings and lists, at any depth, that cannot be changed."""
+    if isinstance(value, Mapping):
+        return MappingProxyType({key: _frozen(inner) for key, inner in value.items()})
+    return tuple(map(_frozen, value)) if type(value) in (list, tuple) else value
+
+
+def _thawed(value: Any) -> Any:
+    """The same with plain dicts, which can be printed and pickled."""
+    if isinstance(value, Mapping):
+        return {key: _thawed(inner) for key, inner in value.items()}
+    return tuple(map(_thawed, value)) if type(value) is tuple else value
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(inner)) for key, inner in value.items())
+    return tuple(map(_hashable, value)) if type(value) is tuple else value
 
 
 def _choice(name: str, given: str, known: tuple[str, ...]) -> None:

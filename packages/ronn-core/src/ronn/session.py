@@ -24,7 +24,7 @@ from ronn.ir.types import TensorType
 from ronn.model import Model, Options, Source, open_model
 from ronn.observe import WatchedRun, tell_session
 from ronn.ops.infer import merge_types
-from ronn.options import SessionOptions
+from ronn.options import SessionOptions, router_elsewhere
 from ronn.placement import Placement
 from ronn.plan.budget import Budget
 from ronn.plan.plan import Plan
@@ -84,7 +84,8 @@ class Session(Requests):
     source: a path, bytes, a binary file object, an ``onnx.ModelProto``, or a ``Model``.
     providers: names, or (name, options) pairs, in order of preference; nothing else is used. Default: cpu, with
         reference behind it.
-    options: ``SessionOptions`` or a mapping of its fields; its list of providers counts where ``providers`` is None.
+    options: ``SessionOptions``, a mapping of its fields, or the path of a TOML file of them; its list of providers
+        counts where ``providers`` is None.
     sha256: the hash that the model file must have, or hashes by file name, as for ``ronn.load``.
 
     Raises ModelError for a bad model, ProviderError for an unknown or unusable provider, PlacementError (naming nodes
@@ -100,6 +101,8 @@ class Session(Requests):
         sha256: Sha256 | None = None,
     ) -> None:
         self.options = SessionOptions.of(options)
+        if self.options.router is not None:
+            raise router_elsewhere(self.options.router)
         self._owns_model = not isinstance(source, Model)
         self._model = open_model(source, self.options, sha256)
         check_dimensions(self.options.dimensions, self._model.graph)

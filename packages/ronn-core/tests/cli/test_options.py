@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ronn.cli.common import parse_options
+from ronn.cli.common import parse_options, session_options
 from ronn.errors import OptionError
 from ronn.options import SessionOptions
 
@@ -61,3 +61,71 @@ def test_a_pinned_file(ronn, classifier):
     assert ronn("run", classifier, "--sha256", pin).code == 0
     result = ronn("run", classifier, "--sha256", "0" * 64)
     assert result.code == 1 and pin in result.err
+
+
+def test_a_file_of_options_and_what_goes_before_it(ronn, classifier, tmp_path):
+    (tmp_path / "deploy.toml").write_text('max_nodes = 1\nthreads = 1\n', encoding="utf-8")
+    result = ronn("run", classifier, "--options", tmp_path / "deploy.toml")
+    assert result.code == 1 and "max_nodes is 1" in result.err
+    assert ronn("run", classifier, "--options", tmp_path / "deploy.toml", "--option", "max_nodes=1000").code == 0
+    (tmp_path / "deploy.toml").write_text("thread = 1", encoding="utf-8")
+    result = ronn("run", classifier, "--options", tmp_path / "deploy.toml")
+    assert result.code == 1 and "deploy.toml" in result.err and "did you mean 'threads'?" in result.err
+
+
+def test_the_command_line_is_added_to_the_file(tmp_path):
+    path = tmp_path / "deploy.toml"
+    path.write_text('optimization = "basic"\ndisabled_passes = ["a"]\ndimensions = {N = 1, M = 2}\n', encoding="utf-8")
+    found = session_options(None, ["b"], ["N=3"], ["threads=2"], path)
+    assert found == SessionOptions(
+        optimization="basic", disabled_passes=["a", "b"], dimensions={"N": 3, "M": 2}, threads=2
+    )
+    assert session_options("none", None, None, None, path).optimization == "none"
+    assert session_options("none", None, None, ["optimization=full"]).optimization == "full"
+
+
+@pytest.fixture
+def echo():
+    """A router that makes a session and counts its runs."""
+    import ronn
+    from ronn.plugins import registry
+
+    class Echo:
+        def __init__(self, model, options, config):
+            self.session, self.name, self.runs = model.create_session(options), config.get("name"), 0
+            self.inputs, self.outputs = self.session.inputs, self.session.outputs
+
+        def run(self, inputs=None, *, outputs=None):
+            self.runs += 1
+            return self.session.run(inputs, outputs=outputs)
+
+        def close(self):
+            self.session.close()
+
+        def __repr__(self):
+            return f"Echo {self.name}, {self.runs} runs"
+
+    class Plugin:
+        @ronn.hookimpl
+        def ronn_routers(self):
+            return {"echo": Echo}
+
+    plugin = Plugin()
+    registry().manager.register(plugin)
+    yield
+    registry().manager.unregister(plugin)
+
+
+def test_run_goes_through_a_router(ronn, classifier, tmp_path, echo):
+    path = tmp_path / "deploy.toml"
+    path.write_text('providers = "reference"\n[router.echo]\nname = "A"\n', encoding="utf-8")
+    result = ronn("run", classifier, "--options", path, "--repeat", 2)
+    assert result.code == 0 and "answered by: Echo A, 3 runs" in result.out and "ran on" not in result.out
+    data = ronn("run", classifier, "--option", "router=echo", "--json").data
+    assert data["router"] == "Echo None, 1 runs" and data["placement"] == {}
+    assert data["outputs"]["scores"]["shape"] == [1, 12]
+    assert ronn("run", classifier, "--json").data["router"] is None
+    result = ronn("run", classifier, "--options", path, "--trace", "r")
+    assert result.code == 1 and "--trace looks into one model" in result.err
+    result = ronn("explain", classifier, "--option", "router=echo")
+    assert result.code == 1 and "name the router 'echo'" in result.err

@@ -45,24 +45,37 @@ OptionOpt = Annotated[
         metavar="NAME=VALUE",
     ),
 ]  # fmt: skip
+FileOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--options", help="A TOML file of session options; what the command line says goes before it.", metavar="FILE"
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Write JSON, for programs.")]
 
 
 def session_options(
-    optimization: str, disabled: list[str] | None, dims: list[str] | None, more: list[str] | None = None
+    optimization: str | None,
+    disabled: list[str] | None,
+    dims: list[str] | None,
+    more: list[str] | None = None,
+    file: Path | None = None,
 ) -> SessionOptions:
-    """The options of a session as the command line gives them; ``more`` as ``NAME=VALUE``."""
+    """The options of a session as the command line gives them; ``more`` as ``NAME=VALUE``. They go before those of
+    ``file``; passes left out and sizes are added to what it has."""
     from ronn.options import SessionOptions
 
-    sizes = parse_dims(dims)
-    usual = SessionOptions(optimization=optimization, disabled_passes=tuple(disabled or ()), dimensions=sizes)
-    return usual.replace(**parse_options(more)) if more else usual
+    usual = SessionOptions() if file is None else SessionOptions.from_file(file)
+    changes: dict[str, Any] = {} if optimization is None else {"optimization": optimization}
+    changes["disabled_passes"] = {*usual.disabled_passes, *(disabled or ())}
+    changes["dimensions"] = {**usual.dimensions, **parse_dims(dims)}
+    return usual.replace(**{**changes, **parse_options(more)})
 
 
 def open_session(
     model: Path,
     providers: list[str] | None,
-    optimization: str,
+    optimization: str | None,
     disabled: list[str] | None,
     dims: list[str] | None,
     more: list[str] | None = None,
@@ -73,6 +86,16 @@ def open_session(
 
     options = session_options(optimization, disabled, dims, more)
     return Session(model, providers=providers, options=options, sha256=sha256)
+
+
+def open_routed(model: Path, providers: list[str] | None, options: SessionOptions, sha256: str | None = None) -> Any:
+    """A session on the model file, or what the router that the options name makes of it."""
+    from ronn.model import Model
+    from ronn.session import Session
+
+    if options.router is None:
+        return Session(model, providers=providers, options=options, sha256=sha256)
+    return Model.load(model, options, sha256=sha256).create_session(options, providers=providers)
 
 
 _FLAGS = {"providers": "--provider", "disabled_passes": "--disable-pass", "dimensions": "--dim"}

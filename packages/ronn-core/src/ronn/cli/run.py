@@ -11,15 +11,16 @@ import typer
 from ronn.cli.common import (
     DimOpt,
     DisableOpt,
+    FileOpt,
     JsonOpt,
     ModelArg,
-    OptimizationOpt,
     OptionOpt,
     ProviderOpt,
     add,
     console,
-    open_session,
+    open_routed,
     parse_dims,
+    session_options,
     table,
     write_json,
 )
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
-
-    from ronn.session import Session
 
 TOP = 5
 SMALLEST_CLASSIFIER = 10  # classes; below that all values are shown by min and max alone
@@ -59,9 +58,16 @@ def run(
         str, typer.Option(help="How a picture becomes floats: unit (0..1), signed (-1..1), imagenet or raw (0..255).")
     ] = "unit",
     provider: ProviderOpt = None,
-    optimization: OptimizationOpt = "full",
+    optimization: Annotated[
+        str | None,
+        typer.Option(
+            "--optimization", "-O", help="The list of passes: none, basic or full.", metavar="LEVEL",
+            show_default="full",
+        ),
+    ] = None,
     disable_pass: DisableOpt = None,
     option: OptionOpt = None,
+    options: FileOpt = None,
     sha256: Annotated[
         str | None, typer.Option(help="The hash that the model file must have.", metavar="HEX", show_default=False)
     ] = None,
@@ -90,7 +96,12 @@ def run(
     from ronn.cli.inputs import parse_shapes, random_inputs, read_inputs
 
     started = time.perf_counter()
-    session = open_session(model, provider, optimization, disable_pass, dim, option, sha256)
+    chosen = session_options(optimization, disable_pass, dim, option, options)
+    if trace and chosen.router is not None:
+        raise OptionError(
+            "--trace looks into one model, and the options name a router", hint="leave one of the two out"
+        )
+    session = open_routed(model, provider, chosen, sha256)
     loaded = time.perf_counter() - started
     given = read_inputs(input or (), session.inputs, normalize)
     missing = [i for i in session.inputs if i.name not in given]
@@ -104,12 +115,12 @@ def run(
     outputs = None
     for _ in range(repeat + (repeat > 1)):
         started = time.perf_counter()
-        outputs = session.run(feed, trace=trace or ())
+        outputs = session.run(feed, trace=trace) if trace else session.run(feed)
         times.append((time.perf_counter() - started) * 1e3)
     assert outputs is not None
     results = dict(outputs.items())
     saved = write_outputs(results, save, output_dir)
-    report = Report(session, feed, set(made_up), results, loaded * 1e3, times, saved, seed)
+    report = Report(model, session, feed, set(made_up), results, loaded * 1e3, times, saved, seed)
     if json:
         write_json(report.as_data())
     else:
@@ -121,7 +132,8 @@ class Report:
 
     def __init__(
         self,
-        session: Session,
+        model: Path,
+        session: Any,
         feed: Mapping[str, Any],
         made_up: set[str],
         outputs: Mapping[str, Any],
@@ -130,7 +142,7 @@ class Report:
         saved: list[str],
         seed: int,
     ) -> None:
-        self.session, self.feed, self.made_up, self.outputs = session, feed, made_up, outputs
+        self.model, self.session, self.feed, self.made_up, self.outputs = model, session, feed, made_up, outputs
         self.load_ms, self.times_ms, self.saved, self.seed = load_ms, times_ms, saved, seed
 
     @property
@@ -139,15 +151,23 @@ class Report:
         later = sorted(self.times_ms[1:])
         return later[len(later) // 2] if later else None
 
+    @property
+    def router(self) -> str | None:
+        """What answered in a session's place, where something did."""
+        from ronn.session import Session
+
+        return None if isinstance(self.session, Session) else repr(self.session)
+
     def as_data(self) -> dict[str, Any]:
         return {
-            "model": str(self.session.model.ir.source),
+            "model": str(self.model),
             "inputs": {k: {**describe(v), "made_up": k in self.made_up} for k, v in self.feed.items()},
             "outputs": {k: {**describe(v), "top": top_classes(v)} for k, v in self.outputs.items()},
             "load_ms": self.load_ms,
             "first_run_ms": self.times_ms[0],
             "run_ms": self.again_ms,
-            "placement": self.session.placement().counts(),
+            "placement": {} if self.router else self.session.placement().counts(),
+            "router": self.router,
             "files": self.saved,
         }
 
@@ -167,11 +187,14 @@ class Report:
                 found = ", ".join(f"{i}: {score:.4g}" for i, score in classes)
                 out.print(f"top {len(classes)} of {name}[{row}]: {found}", markup=False)
         again = "" if self.again_ms is None else f", then {self.again_ms:.2f} ms (median of {len(self.times_ms) - 1})"
-        compiles = self.session.stats().compiles
+        compiles = 0 if self.router else self.session.stats().compiles
         kept = f" ({compiles} kernel modules were compiled, and are kept)" if compiles else ""
         out.print(f"time: load {self.load_ms:.1f} ms, first run {self.times_ms[0]:.2f} ms{kept}{again}")
-        counts = self.session.placement().counts()
-        out.print("ran on: " + ", ".join(f"{provider} {n} nodes" for provider, n in counts.items()))
+        if self.router:
+            out.print(f"answered by: {self.router}", markup=False)
+        else:
+            counts = self.session.placement().counts()
+            out.print("ran on: " + ", ".join(f"{provider} {n} nodes" for provider, n in counts.items()))
         if self.made_up:
             out.print("The inputs were made up: give real ones with --input.", style="yellow")
         for file in self.saved:

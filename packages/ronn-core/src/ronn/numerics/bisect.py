@@ -21,7 +21,7 @@ from ronn.numerics.difference import Tolerance
 from ronn.numerics.expectation import REFERENCE, Expectation
 from ronn.numerics.samples import Data, Reading, read_samples
 from ronn.numerics.search import Progress, Search
-from ronn.options import SessionOptions
+from ronn.options import SessionOptions, router_elsewhere
 from ronn.targets import resolve_targets
 from ronn.values import ValueInfo
 
@@ -62,6 +62,8 @@ def bisect(
     Raises RonnError for what is wrong with the arguments; a run that fails is a finding, not an error.
     """
     chosen = SessionOptions.of(options)
+    if chosen.router is not None:
+        raise router_elsewhere(chosen.router)
     loaded = model if isinstance(model, Model) else Model.load(model, chosen)
     targets = resolve_targets(providers, chosen)
     reading = Reading(chosen.dimensions, shapes, seed, normalize)
