@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from ronn_hrm.guarantee.kinds import Threshold as Threshold
     from ronn_hrm.guarantee.kinds import least_records as least_records
     from ronn_hrm.guarantee.settings import Guarantee as Guarantee
+    from ronn_hrm.memory.archive import StateArchive as StateArchive
+    from ronn_hrm.memory.episode import Episode as Episode
+    from ronn_hrm.memory.episode import Episodes as Episodes
+    from ronn_hrm.memory.episodic import EpisodicStore as EpisodicStore
+    from ronn_hrm.memory.index import AnnIndex as AnnIndex
+    from ronn_hrm.memory.index import FlatIndex as FlatIndex
+    from ronn_hrm.memory.settings import Memory as Memory
+    from ronn_hrm.memory.working import ExactCache as ExactCache
     from ronn_hrm.scorers import AdditiveScorer as AdditiveScorer
     from ronn_hrm.scorers import ConfidenceScorer as ConfidenceScorer
     from ronn_hrm.scorers import LogisticScorer as LogisticScorer
@@ -41,6 +49,9 @@ _HOME = {
     "SizeRule": "scorers",
     "Guarantee": "guarantee.settings", "Certificate": "guarantee.certificate", "Threshold": "guarantee.kinds",
     "least_records": "guarantee.kinds", "Audit": "drift.settings",
+    "Memory": "memory.settings", "ExactCache": "memory.working", "EpisodicStore": "memory.episodic",
+    "Episode": "memory.episode", "Episodes": "memory.episode", "FlatIndex": "memory.index", "AnnIndex": "memory.index",
+    "StateArchive": "memory.archive",
 }  # fmt: skip
 
 __all__ = ["__version__", *_HOME]
