@@ -6,7 +6,7 @@ from typing import Any
 
 from ronn_hrm.errors import StateError
 
-ODDS = (1.6, 2.2, 3.2, 5.0, 8.0, 13.0, 25.0)
+ODDS = (2.0, 4.0, 8.0, 16.0)
 """What the odds of the risk may have been multiplied by: a bet is sized for each."""
 
 

@@ -176,21 +176,33 @@ def log_stakes(losses: np.ndarray, mean: float) -> np.ndarray:
     return np.asarray(factor - np.log1p(bets * mean))
 
 
+def bets(losses: np.ndarray, n: int, mean: float) -> float:
+    """log of the wealth after all ``n`` losses, of which ``losses`` are those that are not 0."""
+    values, times = np.unique(losses, return_counts=True)
+    return _bets(values, times, n, mean)
+
+
+def _bets(values: np.ndarray, times: np.ndarray, n: int, mean: float) -> float:
+    paid = (times[:, None] * log_stakes(values, mean)).sum(axis=0)
+    return float(_log_mean(paid + n * np.log1p(STAKES / (1.0 - mean) * mean)))
+
+
 def betting(losses: np.ndarray, n: int, delta: float) -> float:
     """Upper bound on the mean of ``n`` losses, of which ``losses`` are those that are not 0; valid at all times n."""
-    losses = np.asarray(losses, np.float64)
     if n == 0 or losses.sum() >= n:
         return 1.0
-    target = -math.log(delta)
     values, times = np.unique(losses, return_counts=True)
+    return _betting(tuple(values.tolist()), tuple(times.tolist()), n, delta)
+
+
+@lru_cache(maxsize=4096)
+def _betting(values: tuple[float, ...], times: tuple[int, ...], n: int, delta: float) -> float:
+    of, often, target = np.array(values, np.float64), np.array(times, np.float64), -math.log(delta)
 
     def possible(mean: float) -> bool:
-        if not 0.0 < mean < 1.0:
-            return mean <= 0.0
-        paid = (times[:, None] * log_stakes(values, mean)).sum(axis=0)
-        return float(_log_mean(paid + n * np.log1p(STAKES / (1.0 - mean) * mean))) < target
+        return mean <= 0.0 or (mean < 1.0 and _bets(of, often, n, mean) < target)
 
-    return _least_mean(possible, float(losses.sum()) / n)
+    return _least_mean(possible, float(of @ often) / n)
 
 
 @lru_cache(maxsize=256)

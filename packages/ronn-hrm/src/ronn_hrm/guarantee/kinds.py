@@ -11,7 +11,7 @@ from ronn_hrm.guarantee import anytime, bounds, crc, selective, ucb
 from ronn_hrm.guarantee.ranked import Ranked, Threshold, checked, nothing
 from ronn_hrm.guarantee.settings import Guarantee
 
-__all__ = ["Threshold", "calibrate", "least_records"]
+__all__ = ["Threshold", "calibrate", "least_records", "risk_at"]
 
 
 def calibrate(scores: Any, losses: Any, guarantee: Guarantee, grid: Any = None) -> Threshold:
@@ -61,3 +61,21 @@ def least_records(guarantee: Guarantee, *, binary: bool = True, placed: bool = F
             spent += 1
         n += spent
     return n
+
+
+def risk_at(scores: Any, losses: Any, lam: float, guarantee: Guarantee) -> tuple[float, float, float]:
+    """What calibration records say of a threshold that others chose: (wrong, share, bound) as in ``Threshold``.
+
+    The bound is above alpha where ``calibrate`` would not go so low. It holds for one threshold that was chosen without
+    looking at the losses.
+    """
+    scores, losses = checked(scores, losses)
+    inside, n = losses[scores >= lam], len(scores)
+    if len(inside) == 0:
+        return 0.0, 0.0, 0.0
+    wrong, share = float(inside.sum()), len(inside) / n
+    if guarantee.kind == "crc":
+        return wrong, share, min(1.0, (wrong + 1.0) / (n + 1))
+    bound = guarantee.bound_for(bool(((losses == 0.0) | (losses == 1.0)).all()))
+    over = len(inside) if guarantee.kind == "selective" else n
+    return wrong, share, ucb.upper(inside, over, guarantee.delta, bound)

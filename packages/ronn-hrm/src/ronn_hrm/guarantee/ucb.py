@@ -45,6 +45,15 @@ def upper(losses: np.ndarray, n: int, delta: float, bound: str) -> float:
     return bounds.betting(losses[losses > 0.0], n, delta)
 
 
+def below(losses: np.ndarray, n: int, alpha: float, delta: float, bound: str) -> bool:
+    """Whether ``upper`` is at most alpha."""
+    if bound == "binomial":
+        return bounds.binomial_cdf(int(np.count_nonzero(losses)), n, alpha) <= delta
+    if bound == "hoeffding-bentkus":
+        return bounds.hoeffding_bentkus_p(float(losses.sum()), n, alpha) <= delta
+    return bounds.bets(losses[losses > 0.0], n, alpha) >= -math.log(delta)
+
+
 def _passing(records: Ranked, guarantee: Guarantee, bound: str) -> int:
     """How many of the surest records pass the test, equal scores not yet looked at."""
     alpha, delta, n = guarantee.alpha, guarantee.delta, records.n
