@@ -78,14 +78,16 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """What the expensive model said to similar inputs: the mean cosine distance of the ``k`` nearest (novelty), and the
-    log-odds that such a neighbour, weighed by nearness, has the class that the cheap model gives (agreement)."""
+    """What the expensive model said to similar inputs: the mean cosine distance of the ``k`` nearest (novelty), the
+    log-odds that such a neighbour, weighed by nearness, has the class that the cheap model gives (agreement), and how
+    much nearer that class is than any other: log of the distances of the two nearest of each (contrast). Where fewer
+    than two of the k are of a sort, the distance of the farthest stands for those that lack."""
 
     k: int = 10
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("novelty", "agreement")
+        return ("novelty", "agreement", "contrast")
 
     @property
     def uses_inputs(self) -> bool:
@@ -93,16 +95,21 @@ class Neighbourhood:
 
     def of(self, seen: Seen) -> tuple[float, ...]:
         if seen.distances is None or seen.labels is None or len(seen.distances) == 0:
-            return (math.nan, math.nan)
+            return (math.nan, math.nan, math.nan)
         near: list[float] = seen.distances.tolist()
         novelty = sum(near) / len(near)
         if seen.label is None:
-            return (novelty, math.nan)
+            return (novelty, math.nan, math.nan)
         weights = [1.0 / (d + _NEAR) if d > 0.0 else 1.0 / _NEAR for d in near]
         label = seen.label
-        same = sum([w for w, c in zip(weights, seen.labels.tolist()) if c == label])
+        classes = seen.labels.tolist()
+        same = sum([w for w, c in zip(weights, classes) if c == label])
         scale = len(near) / sum(weights)
-        return (novelty, math.log((same * scale + 0.5) / (len(near) - same * scale + 0.5)))
+        agreement = math.log((same * scale + 0.5) / (len(near) - same * scale + 0.5))
+        far = [near[-1]] * 2
+        own = sum(([d for d, c in zip(near, classes) if c == label] + far)[:2])
+        other = sum(([d for d, c in zip(near, classes) if c != label] + far)[:2])
+        return (novelty, agreement, math.log((max(other, 0.0) + 2 * _NEAR) / (max(own, 0.0) + 2 * _NEAR)))
 
     def as_data(self) -> dict[str, Any]:
         return {"kind": "neighbourhood", "k": self.k}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Fit = Callable[[np.ndarray, Sequence[str], np.ndarray], "Scorer"]
 
-MEMORY = ("novelty", "agreement", "vote")
+MEMORY = ("novelty", "agreement", "contrast")
 """Features of nearest neighbours. They can hurt, so that scorers without them always compete."""
 
 INPUT = ("size", "variance", "rank", "tokens")

@@ -13,7 +13,7 @@ from ronn_hrm.scorers import irls
 from ronn_hrm.scorers.registry import register
 
 DIRECTIONS = {
-    "confidence": 1.0, "margin": 1.0, "entropy": -1.0, "novelty": -1.0, "agreement": 1.0, "vote": 1.0,
+    "confidence": 1.0, "margin": 1.0, "entropy": -1.0, "novelty": -1.0, "agreement": 1.0, "contrast": 1.0,
 }  # fmt: skip
 """Which way features are known to point: +1 where more of it means surer. Others have to be learnt."""
 
