@@ -81,8 +81,8 @@ def split(graph: Graph, given: bool = True, forced: bool = False) -> Split | Non
     if not crossing or (short and any(_open(v) for v in crossing)):
         return None
     head_outputs = list(dict.fromkeys([*crossing, *(o for o in graph.outputs if o not in made_in_tail)]))
-    head_graph, to_head = _copy(graph, head, graph.inputs, head_outputs)
-    tail_graph, _ = _copy(graph, tail, crossing, tail_outputs)
+    head_graph, to_head = copy_nodes(graph, head, graph.inputs, head_outputs)
+    tail_graph, _ = copy_nodes(graph, tail, crossing, tail_outputs)
     outputs = tuple(tail_outputs.index(o) if o in made_in_tail else to_head[o] for o in graph.outputs)
     by_value = tuple(i for i, v in enumerate(crossing) if v in wanted)
     return Split(head_graph, tail_graph, tuple(to_head[v] for v in crossing), by_value, outputs, short)
@@ -173,7 +173,7 @@ def _open(value: Value) -> bool:
     return isinstance(value.type, TensorType) and not value.type.is_static
 
 
-def _copy(
+def copy_nodes(
     graph: Graph, nodes: list[Node], inputs: Iterable[Value], outputs: Iterable[Value]
 ) -> tuple[Graph, dict[Value, Value]]:
     """A graph of copies of ``nodes``."""

@@ -45,7 +45,7 @@ def _matching(pattern: str, graph: Graph) -> Iterator[str]:
 def _unknown(name: str, known: Sequence[str], graph: Graph) -> InputError:
     for node in graph:
         for sub in node.subgraphs():
-            if any(v.name == name for inner in _inside(sub) for v in inner.values()):
+            if any(v.name == name for inner in inside(sub) for v in inner.values()):
                 return InputError(
                     f"value {name!r} cannot be traced: it is inside of a graph that {node.op_id} {node.label!r} runs",
                     hint=f"trace what the node takes and makes: {', '.join(v.name for v in node.outputs if v.name)}",
@@ -58,7 +58,7 @@ def _unknown(name: str, known: Sequence[str], graph: Graph) -> InputError:
     )
 
 
-def _inside(graph: Graph) -> Iterator[Graph]:
+def inside(graph: Graph) -> Iterator[Graph]:
     yield graph
     for sub in graph.inner_graphs():
-        yield from _inside(sub)
+        yield from inside(sub)
