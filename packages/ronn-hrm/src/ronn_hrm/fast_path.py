@@ -41,6 +41,7 @@ class CheapModel:
     """The original cheap model, tapped for the embedding; states share it."""
 
     def __init__(self, session: Runnable, task: Task, embed: Embed | None) -> None:
+        self.source = session
         self.task = task
         self.embed = embed
         self.tap = embed.name if isinstance(embed, FromOutput) else None
@@ -65,6 +66,11 @@ class CheapModel:
             return begun
         return self.session.run(feeds, **options), None
 
+    def close(self) -> None:
+        """Closes the tapped copy, where there is one."""
+        if self.session is not self.source:
+            self.session.close()
+
     def embedding(self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None) -> np.ndarray | None:
         """float32 [dims], rounded; None where there is no embedding, or it needs outputs and there are none."""
         if self.embed is None:
@@ -85,6 +91,11 @@ class FastPath:
         self._plain = self._correction is None and self._student is None and model.embed is None
         # A student on an input stands for the whole model, unless memory looks inside of the original.
         self._needs_model = self._student is None or state.student.source == "embedding" or model.tap is not None  # type: ignore[union-attr]
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """What it gives, as far as that is known before it runs."""
+        return self._model.output_names if self._needs_model else (_name(self._task),)
 
     def run(self, feeds: Mapping[str, Any], **options: Any) -> FastRun:
         """Runs one request; options as for ``Session.run``."""

@@ -69,15 +69,15 @@ class Coin:
         self._met: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
-    def toss(self, digest: bytes) -> tuple[float, float]:
-        """Two numbers from 0 to 1 (1 excluded) for this occurrence of the digest."""
+    def toss(self, digest: bytes) -> tuple[float, float, bool]:
+        """Two numbers from 0 to 1 (1 excluded) for this occurrence of the digest, and whether it is the first."""
         with self._lock:
             met = self._met.get(digest, 0)
             if not met and len(self._met) >= _SEEN:
                 self._met.clear()
                 self._generation += 1 << 20
             self._met[digest] = met + 1
-        return self.of(digest, met, self._generation)
+        return (*self.of(digest, met, self._generation), not met)
 
     def of(self, digest: bytes, occurrence: int, generation: int) -> tuple[float, float]:
         """The toss for one occurrence (from 0 on)."""
@@ -86,13 +86,13 @@ class Coin:
         return (found >> 64) * _UNIT, (found & 0xFFFFFFFFFFFFFFFF) * _UNIT
 
 
-def role_of(toss: tuple[float, float], rate: float, collecting: bool) -> tuple[str, str]:
+def role_of(first: float, second: float, rate: float, collecting: bool) -> tuple[str, str]:
     """What a request is for: the role that the coin gives it whatever becomes of it (``calibrate``, ``gate``, or empty:
     not audited), and the one that it has if the expensive model answers it anyway.
 
-    rate: of audits. collecting: the expensive model answers everything (nothing is certified).
+    first, second: of the coin. rate: of audits. collecting: the expensive model answers everything (nothing is
+    certified).
     """
-    first, second = toss
     if collecting:
         role = next(name for name, below in COLLECTING if first < below)
         return (role if role in ("calibrate", "gate") else ""), role

@@ -1,0 +1,82 @@
+"""Putting a session together: models, memory, the state it goes on from, and who does what."""
+
+from __future__ import annotations
+
+import json
+import math
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from ronn_hrm.assess.assessor import Assessor
+from ronn_hrm.drift.guard import Guard
+from ronn_hrm.fast_path import CheapModel
+from ronn_hrm.fingerprint import fingerprint
+from ronn_hrm.learner import Learner
+from ronn_hrm.memory.episodic import EpisodicStore
+from ronn_hrm.memory.working import ExactCache
+from ronn_hrm.metrics import Metrics
+from ronn_hrm.models import ExpensiveModel, input_names_of, opened
+from ronn_hrm.parts import Parts
+from ronn_hrm.policies import Cascade
+from ronn_hrm.requests import Coin
+from ronn_hrm.router import Live, Router
+from ronn_hrm.scorers import ConfidenceScorer
+from ronn_hrm.state import State
+from ronn_hrm.supervisor import Supervisor
+from ronn_hrm.task import Classification
+
+if TYPE_CHECKING:
+    from ronn_hrm.contracts import Scorer
+
+
+def assemble(
+    fast: Any, full: Any, *, task: Any, embed: Any, policy: Any, guarantee: Any, audit: Any, memory: Any,
+    scorer: Scorer | str, groups: Any, gates: Any, escalations: Any, on_drift: str,
+) -> tuple[Parts, Router, Supervisor, Learner]:  # fmt: skip
+    """The pieces of an ``HRMSession``, which has the arguments."""
+    task = Classification() if task is None else task
+    cheap = CheapModel(opened(fast), task, embed)
+    expensive = ExpensiveModel(full, task)
+    assessor = Assessor(task, groups)
+    fingerprints = {
+        "fast": fingerprint(cheap.source),
+        "task": _short(task.as_data()),
+        "assessor": _short([assessor.as_data(), None if embed is None else embed.as_data()]),
+    }
+    if memory.path is not None or expensive.is_open:
+        fingerprints["full"] = expensive.fingerprint()
+    store = EpisodicStore(memory.path, memory)
+    cache = ExactCache(memory.exact_bytes, memory.ttl_seconds, fingerprints.get("full", ""))
+    if memory.path is not None and memory.exact_on_disk:
+        store.recall_exact(cache)
+    parts = Parts(
+        cheap=cheap, full=expensive, task=task, assessor=assessor, policy=Cascade() if policy is None else policy,
+        guarantee=guarantee, audit=audit, gates=gates, escalations=escalations, memory=memory, cache=cache, store=store,
+        coin=Coin(store.key, store.starts), metrics=Metrics(), input_names=input_names_of(cheap.source), names=None,
+    )  # fmt: skip
+    guard, archive, state = _kept(parts, fingerprints)
+    if state is None:
+        first = ConfidenceScorer.of(assessor.names) if scorer == "auto" else scorer
+        assert not isinstance(first, str)
+        state = State(0, assessor.names, first, math.inf, None, None, None, None, fingerprints)
+    router = Router(parts, Live(state, parts, guard.epoch, "guard" if guard.phase == "guard" else "cold-start"))
+    learner = Learner(parts, router, guard, archive, fingerprints, scorer=scorer, on_drift=on_drift)
+    supervisor = Supervisor(parts, router, guard, certify=learner.certify, alarmed=learner.take_back)
+    return parts, router, supervisor, learner
+
+
+def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, Any, State | None]:
+    """The guard, the archive and the state that memory holds, void where they are of other models."""
+    alpha, run_length = parts.guarantee.alpha, parts.audit.run_length
+    if parts.memory.path is None:
+        return Guard(alpha, run_length), None, None
+    from ronn_hrm.memory.archive import StateArchive
+
+    archive = StateArchive(parts.memory.path)
+    kept = parts.store.get("guard")
+    guard = Guard(alpha, run_length) if kept is None else Guard.from_data(kept, alpha, run_length)
+    return guard, archive, None
+
+
+def _short(data: Any) -> str:
+    return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()

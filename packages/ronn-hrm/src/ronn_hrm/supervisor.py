@@ -1,0 +1,171 @@
+"""The supervisor: what happens behind answers. Audits become episodes; surprises, alarms."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ronn.debug import WARNING, tell
+from ronn_hrm.decision import Decision
+from ronn_hrm.guarantee.kinds import least_records
+from ronn_hrm.keeper import Keeper
+from ronn_hrm.memory.episode import Episode
+from ronn_hrm.router import Request, Router
+
+if TYPE_CHECKING:
+    from ronn_hrm.drift.guard import Alarm, Guard
+    from ronn_hrm.parts import Parts
+
+RECERTIFY = 1000
+"""Requests between two certificates."""
+_GROWTH = 1.25  # by how much calibration records grow between tries while nothing is certified
+_AUDITED = ("calibrate", "gate")
+
+
+class Supervisor:
+    """Watches a router.
+
+    certify: makes a certificate, on the keeper's thread. alarmed: called with an alarm; takes the certificate back.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        router: Router,
+        guard: Guard,
+        *,
+        certify: Callable[[], object],
+        alarmed: Callable[[Alarm], None],
+    ) -> None:
+        self._parts = parts
+        self._router = router
+        self.guard = guard
+        self.keeper = Keeper("ronn-hrm")
+        self._certify = certify
+        self._alarmed = alarmed
+        self._counting = threading.Lock()
+        self._records = len(parts.store.episodes(roles=("calibrate",), epoch=guard.epoch, answers=False))
+        self._next_try = float(least_records(parts.guarantee))
+        self._since = 0
+        self._trying = False
+        self._novelty = next((i for i, n in enumerate(parts.assessor.names) if n == "novelty"), None)
+        self.last_request = time.monotonic()
+        router.note, router.learn = self._note, self._learn
+
+    # --- with every request
+
+    def _note(self, request: Request) -> None:
+        parts = self._parts
+        seconds = request.ended - request.began
+        parts.metrics.request(request.path, seconds)
+        state = request.live.state
+        entry = Decision(
+            request.number, request.path, request.score, state.lam, (),
+            tuple(zip(state.names, request.features, strict=False)), state.id, request.role, request.near, seconds,
+        )  # fmt: skip
+        parts.store.log(entry, request.digest, request.space)
+        self.last_request = request.ended
+        if request.live.collecting:
+            return
+        if self._novelty is not None and request.features and request.first:
+            self._heed(self.guard.met(request.features[self._novelty], time.time()))
+        self._since += 1  # a count that is lost to another thread puts a certificate off by one request
+        if self._since >= RECERTIFY:
+            self._since = 0
+            self._try_later()
+
+    def _learn(self, request: Request) -> None:
+        """Requests that the expensive model answered, or is to."""
+        if request.full is not None and (request.fast is not None or not request.asked):
+            self._keep(request)
+        elif not self.keeper.submit(functools.partial(self.audit, request)):
+            self._parts.metrics.add("failures", "audit")
+
+    def audit(self, request: Request) -> None:
+        """Runs what has not run yet of a request that the coin chose."""
+        gated = request.path.startswith("full:gate")
+        if request.fast is None and self._parts.policy.asks_fast and not gated:
+            self._router.assess(request, {})
+        if request.full is None:
+            self._router.run_full(request, {}, why="audit")
+        self._keep(request)
+
+    def _keep(self, request: Request) -> None:
+        """Makes an episode of a request whose answers are known, and draws what follows from it."""
+        parts, fast, full = self._parts, request.fast, request.full
+        assert full is not None
+        state = request.live.state
+        loss = float("nan") if fast is None else parts.task.loss(fast.answer, full)
+        now = time.time()
+        parts.store.append(
+            Episode(
+                request=request.number, digest=request.digest, at=now, role=request.role, path=request.path,
+                features=np.array(request.features, np.float32), namespace=request.space, client=request.client,
+                epoch=request.live.epoch, state=state.id,
+                embedding=None if fast is None or fast.embedding is None else fast.embedding.astype(np.float16),
+                fast=None if fast is None else fast.raw, full=full, loss=loss,
+                score=float("nan") if request.score is None else request.score, lam=state.lam,
+                inputs=request.feeds if parts.memory.store_inputs else None,
+            )
+        )  # fmt: skip
+        if request.role in _AUDITED:
+            self._audited(request, loss, now)
+
+    def _audited(self, request: Request, loss: float, now: float) -> None:
+        parts = self._parts
+        wrong = loss if request.served_fast and loss == loss else 0.0
+        parts.metrics.add("audits")
+        if wrong:
+            parts.metrics.add("disagreements", by=wrong)
+        if not request.live.collecting:
+            if request.live.epoch == self.guard.epoch:
+                self._heed(self.guard.audited(wrong, now))
+        elif request.role == "calibrate":
+            with self._counting:
+                self._records += 1
+                due = self._records >= self._next_try
+            if due:
+                self._try_later()
+
+    # --- what follows
+
+    def _heed(self, alarm: Alarm | None) -> None:
+        """Acts on an alarm."""
+        if alarm is None:
+            return
+        self._parts.metrics.add("alarms", alarm.kind)
+        tell(WARNING, "hrm", alarm.text)
+        self.begin_anew()
+        self._alarmed(alarm)
+
+    def begin_anew(self) -> None:
+        """Counts calibration records from none."""
+        with self._counting:
+            self._records, self._next_try = 0, float(least_records(self._parts.guarantee))
+
+    def _try_later(self) -> None:
+        with self._counting:
+            if self._trying:
+                return
+            self._trying = True
+        if not self.keeper.submit(self._try):
+            self._trying = False
+
+    def _try(self) -> None:
+        try:
+            self._certify()
+        finally:
+            with self._counting:
+                self._next_try = max(self._records * _GROWTH, self._next_try)
+                self._trying = False
+
+    def after_fork(self) -> None:
+        """In a child process."""
+        self._counting = threading.Lock()
+        self._trying = False
+        self.keeper.after_fork()

@@ -1,0 +1,131 @@
+"""Upkeep: what people ask a session to do beside answering: calibrate on inputs, forget, keep, advise, close."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ronn.errors import OptionError
+from ronn_hrm.errors import CalibrationError
+from ronn_hrm.requests import digest_of, feeds_of
+from ronn_hrm.router import Request
+
+if TYPE_CHECKING:
+    from ronn_hrm.advise import Advice
+    from ronn_hrm.learner import Learner
+    from ronn_hrm.parts import Parts
+    from ronn_hrm.router import Router
+    from ronn_hrm.supervisor import Supervisor
+
+_TIMED = 20  # inputs that times are taken on
+_SETTLE = 60.0  # seconds that closing waits for audits
+
+
+class Upkeep:
+    """Of the pieces of one session."""
+
+    def __init__(self, parts: Parts, router: Router, supervisor: Supervisor, learner: Learner) -> None:
+        self._parts = parts
+        self._router = router
+        self._supervisor = supervisor
+        self._learner = learner
+
+    def take_calibration(self, inputs: Sequence[Any]) -> None:
+        """Runs both models on inputs and keeps what comes out as calibration records.
+
+        CalibrationError where inputs are among those that the state in service, or a scorer, was made from.
+        """
+        parts = self._parts
+        made_from = parts.store.episodes(roles=("train", "fit"), answers=False)
+        known = set(made_from.digest)
+        feeds = [feeds_of(given, parts.input_names) for given in inputs]
+        digests = [digest_of(f, b"") for f in feeds]
+        taught = sum(d in known for d in digests)
+        if taught:
+            raise CalibrationError(
+                f"{taught} of {len(digests)} inputs are among those that memory or scorer were made from",
+                hint="calibrate on requests that had no part in the training of either model, the scorer or memory",
+            )
+        live = self._router.live
+        for one, digest in zip(feeds, digests, strict=True):
+            request = Request(parts.store.number(), one, digest, "", "", live)
+            request.path, request.role, request.asked, request.first = (
+                "full:calibration",
+                "calibrate",
+                "calibrate",
+                True,
+            )
+            request.began = time.perf_counter()
+            self._supervisor.audit(request)
+
+    def advise(self, inputs: Sequence[Any] | None) -> Advice:
+        """Whether the cascade pays by what is measured here."""
+        from ronn_hrm.advise import advise, held_bytes, measure
+
+        parts = self._parts
+        if inputs is None:
+            kept = parts.store.episodes(limit=10 * _TIMED).inputs
+            inputs = [f for f in kept if f is not None][-_TIMED:]
+        if not inputs:
+            raise OptionError("there is nothing to take times on", hint="advise(inputs), or Memory(store_inputs=True)")
+        feeds = [feeds_of(given, parts.input_names) for given in inputs[:_TIMED]]
+        live = self._router.live
+        state = live.state
+
+        def route(one: Any, run: Any) -> float:
+            features, _ = parts.assessor.assess(run.answer, run.embedding, state.neighbours, one)
+            return state.scorer.score(features)
+
+        costs = measure(live.fast, parts.full.session(), feeds, route)  # type: ignore[arg-type]
+        found = state.certificate
+        return advise(
+            costs.fast, costs.router, costs.full, 0.0 if found is None else found.share, parts.audit.rate,
+            runs=costs.runs, certified=found is not None, memory=held_bytes(parts.cheap.session),
+        )  # fmt: skip
+
+    def forget(self, inputs: Any, *, namespace: str | None, before: float | None) -> int:
+        """As ``HRMSession.forget``."""
+        import numpy as np
+
+        parts = self._parts
+        digest = None if inputs is None else digest_of(feeds_of(inputs, parts.input_names), b"")
+        gone = parts.store.requests_of(digest=digest, namespace=namespace, before=before)
+        count = parts.store.forget(digest=digest, namespace=namespace, before=before)
+        if before is not None:
+            parts.cache.clear()
+        else:
+            parts.cache.forget(digest=digest, namespace=namespace)
+        with self._learner.changing:
+            state = self._router.live.state
+            if state.neighbours is not None and np.isin(state.neighbours.requests, gone).any():
+                # What was searched is made anew without them; features change, so the certificate is made anew as well.
+                self._learner.remember_anew()
+        return count
+
+    def snapshot(self, folder: Any) -> None:
+        """As ``HRMSession.snapshot``."""
+        from ronn_hrm.memory.archive import snapshot
+
+        self._settle()
+        snapshot(self._parts.store, folder)
+
+    def drain(self, timeout: float | None) -> bool:
+        return self._supervisor.keeper.drain(timeout)
+
+    def close(self) -> None:
+        """Finishes what waits, writes, lets go."""
+        self._settle()
+        self._supervisor.keeper.close()
+        parts = self._parts
+        if parts.memory.path is not None:
+            if parts.memory.exact_on_disk:
+                parts.store.keep_exact(parts.cache)
+            parts.store.put("guard", self._supervisor.guard.as_data())
+        parts.store.close()
+        parts.full.close()
+        parts.cheap.close()
+
+    def _settle(self) -> None:
+        self._supervisor.keeper.drain(_SETTLE)
+        self._parts.store.flush()
