@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ronn.debug import INFO, tell
 from ronn.records import replace
 from ronn_hrm.certify import Records, certified, records_of
 from ronn_hrm.drift.novelty import NoveltyAlarm
-from ronn_hrm.errors import CalibrationError
 from ronn_hrm.fast_path import FastPath
 from ronn_hrm.prepare import remembered, scored
 from ronn_hrm.router import Live, Router

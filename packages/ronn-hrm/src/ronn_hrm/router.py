@@ -44,8 +44,8 @@ class Request:
     """One request on its way."""
 
     __slots__ = (
-        "asked", "began", "client", "digest", "ended", "fast", "features", "feeds", "first", "full", "live", "near", "number",
-        "outputs", "path", "role", "score", "space",
+        "asked", "began", "client", "digest", "ended", "fast", "features", "feeds", "first", "full", "live", "near",
+        "number", "outputs", "path", "role", "score", "space",
     )  # fmt: skip
 
     def __init__(self, number: int, feeds: Feeds, digest: bytes, space: str, client: str, live: Live) -> None:
@@ -55,6 +55,9 @@ class Request:
         self.space = space
         self.client = client
         self.live = live
+        self.began = self.ended = 0.0
+        self.first = True
+        """Whether the digest was not met before."""
         self.path = ""
         self.role = ""
         self.asked = ""

@@ -1,4 +1,4 @@
-"""HRMSession: two models behind one ``run``. ``router.py`` has a request's way, ``supervisor.py`` what watches over it."""
+"""HRMSession: two models behind one ``run``. ``router.py`` has a request's way, ``supervisor.py`` what watches it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class HRMSession:
     from several threads at once.
 
     fast, full: the two models: sessions, or anything that runs like one, or paths; ``full`` may be a function that
-        opens it when it is first needed. Both take the same inputs (``Prepared`` makes them fit) and give the output of ``task``.
+        opens it when it is first needed. Both take the same inputs (``Prepared`` makes them fit) and give the output
+        of ``task``.
     task: what an answer is, and how far two are apart (default: classes, by the first output).
     embed: the vector by which memory finds similar inputs; without one, scores rest on the cheap model's answer alone.
     guarantee: the risk that is certified. audit: how much traffic is checked. memory: what is kept, and where.
@@ -50,7 +51,6 @@ class HRMSession:
     namespace: a function of ``context`` that says whose a request is (a tenant): answers are remembered for each
         alone.
     client: a function of ``context`` that says who asks, for ``escalations``.
-    sleep: whether and when consolidation runs by itself.
 
     Raises RoutingError for models that cannot stand in for each other, OptionError, StateError for a memory folder that
     cannot be read.
@@ -74,7 +74,6 @@ class HRMSession:
         on_drift: str = "full",
         namespace: Callable[[Any], str] | None = None,
         client: Callable[[Any], str] | None = None,
-        sleep: Sleep | None = None,
     ) -> None:
         from ronn_hrm.assembly import assemble
 
