@@ -17,8 +17,18 @@ from ronn_hrm._version import __version__
 
 if TYPE_CHECKING:
     from ronn_hrm.advise import Advice as Advice
+    from ronn_hrm.assess.groups import Confidence as Confidence
+    from ronn_hrm.assess.groups import InputShape as InputShape
+    from ronn_hrm.assess.groups import Neighbourhood as Neighbourhood
+    from ronn_hrm.assess.groups import Tokens as Tokens
     from ronn_hrm.decision import Decision as Decision
     from ronn_hrm.drift.settings import Audit as Audit
+    from ronn_hrm.embed import FromFunction as FromFunction
+    from ronn_hrm.embed import FromInput as FromInput
+    from ronn_hrm.embed import FromOutput as FromOutput
+    from ronn_hrm.gates import EscalationLimitError as EscalationLimitError
+    from ronn_hrm.gates import Escalations as Escalations
+    from ronn_hrm.gates import Gate as Gate
     from ronn_hrm.guarantee.certificate import Certificate as Certificate
     from ronn_hrm.guarantee.kinds import Threshold as Threshold
     from ronn_hrm.guarantee.kinds import least_records as least_records
@@ -31,17 +41,31 @@ if TYPE_CHECKING:
     from ronn_hrm.memory.index import FlatIndex as FlatIndex
     from ronn_hrm.memory.settings import Memory as Memory
     from ronn_hrm.memory.working import ExactCache as ExactCache
+    from ronn_hrm.models import Prepared as Prepared
+    from ronn_hrm.policies import AlwaysFast as AlwaysFast
+    from ronn_hrm.policies import AlwaysFull as AlwaysFull
+    from ronn_hrm.policies import Budgeted as Budgeted
+    from ronn_hrm.policies import Cascade as Cascade
+    from ronn_hrm.policies import StaticThreshold as StaticThreshold
     from ronn_hrm.scorers import AdditiveScorer as AdditiveScorer
     from ronn_hrm.scorers import ConfidenceScorer as ConfidenceScorer
     from ronn_hrm.scorers import LogisticScorer as LogisticScorer
     from ronn_hrm.scorers import MarginScorer as MarginScorer
     from ronn_hrm.scorers import SizeRule as SizeRule
+    from ronn_hrm.session import HRMSession as HRMSession
     from ronn_hrm.task import Classification as Classification
     from ronn_hrm.task import Custom as Custom
     from ronn_hrm.task import Regression as Regression
     from ronn_hrm.task import TokenLabels as TokenLabels
 
 _HOME = {
+    "HRMSession": "session", "Prepared": "models",
+    "Cascade": "policies", "AlwaysFull": "policies", "AlwaysFast": "policies", "StaticThreshold": "policies",
+    "Budgeted": "policies",
+    "FromOutput": "embed", "FromInput": "embed", "FromFunction": "embed",
+    "Gate": "gates", "Escalations": "gates", "EscalationLimitError": "gates",
+    "Confidence": "assess.groups", "Neighbourhood": "assess.groups", "InputShape": "assess.groups",
+    "Tokens": "assess.groups",
     "Advice": "advise",
     "Decision": "decision",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from ronn.debug import WARNING, tell
+from ronn.records import replace
 from ronn_hrm.assess.assessor import Assessor
 from ronn_hrm.drift.guard import Guard
 from ronn_hrm.fast_path import CheapModel
 from ronn_hrm.fingerprint import fingerprint
 from ronn_hrm.learner import Learner
+from ronn_hrm.memory.archive import StateArchive
 from ronn_hrm.memory.episodic import EpisodicStore
 from ronn_hrm.memory.working import ExactCache
 from ronn_hrm.metrics import Metrics
@@ -52,7 +56,8 @@ def assemble(
     parts = Parts(
         cheap=cheap, full=expensive, task=task, assessor=assessor, policy=Cascade() if policy is None else policy,
         guarantee=guarantee, audit=audit, gates=gates, escalations=escalations, memory=memory, cache=cache, store=store,
-        coin=Coin(store.key, store.starts), metrics=Metrics(), input_names=input_names_of(cheap.source), names=None,
+        coin=Coin(store.key, store.starts), metrics=Metrics(),
+        input_names=input_names_of(cheap.source), names=None, valid_since=-math.inf,
     )  # fmt: skip
     guard, archive, state = _kept(parts, fingerprints)
     if state is None:
@@ -65,17 +70,39 @@ def assemble(
     return parts, router, supervisor, learner
 
 
-def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, Any, State | None]:
-    """The guard, the archive and the state that memory holds, void where they are of other models."""
-    alpha, run_length = parts.guarantee.alpha, parts.audit.run_length
-    if parts.memory.path is None:
-        return Guard(alpha, run_length), None, None
-    from ronn_hrm.memory.archive import StateArchive
-
-    archive = StateArchive(parts.memory.path)
-    kept = parts.store.get("guard")
+def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, StateArchive, State | None]:
+    """The guard, the archive and the state that memory holds; void where they are of other models, or where an alarm
+    came after the state."""
+    store, alpha, run_length = parts.store, parts.guarantee.alpha, parts.audit.run_length
+    archive = StateArchive(parts.memory.path, fsync=parts.memory.fsync != "never")
+    kept = store.get("guard")
     guard = Guard(alpha, run_length) if kept is None else Guard.from_data(kept, alpha, run_length)
-    return guard, archive, None
+    before = store.get("fingerprints")
+    parts.valid_since = store.get("valid since", -math.inf)
+    if before != fingerprints and parts.memory.path is not None:
+        store.put("fingerprints", fingerprints)
+        if before is not None:
+            changed = [name for name in fingerprints if before.get(name) != fingerprints[name]]
+            guard.void(f"changed since: {', '.join(changed)}", time.time())
+            parts.valid_since = time.time()
+            store.put("valid since", parts.valid_since)
+            store.put("guard", guard.as_data())
+            tell(
+                WARNING,
+                "hrm",
+                f"{parts.memory.path}: what was certified and learnt is void: {', '.join(changed)} changed",
+            )
+            return guard, archive, None
+    current = archive.current()
+    if current is None:
+        return guard, archive, None
+    state = archive.load(current)
+    found = state.certificate
+    if found is None or found.epoch != guard.epoch or found.alpha != alpha:
+        return guard, archive, replace(state, lam=math.inf, certificate=None, id="")
+    if guard.phase != "certified":  # ended between taking the state into service and noting that
+        guard.certify(guard.epoch)
+    return guard, archive, state
 
 
 def _short(data: Any) -> str:

@@ -51,8 +51,7 @@ def certified(
 
     at: seconds since 1970. The number of the state goes up by one.
     """
-    from ronn_hrm.guarantee import ucb
-    from ronn_hrm.guarantee.kinds import calibrate
+    from ronn_hrm.guarantee.kinds import calibrate, risk_at
 
     scores = state.scorer.score_many(records.features)
     found = calibrate(scores, records.losses, guarantee)
@@ -60,10 +59,7 @@ def certified(
     certificate = None
     wrong, share, bound = found.wrong, found.share, found.bound
     if lam < found.lam:  # a policy that goes further than the guarantee: tell the risk that this has
-        risked = np.where(scores >= lam, records.losses, 0.0)
-        binary = bool(((records.losses == 0.0) | (records.losses == 1.0)).all())
-        wrong, share = float(risked.sum()), float((scores >= lam).mean())
-        bound = ucb.upper(risked, len(records), guarantee.delta, guarantee.bound_for(binary))
+        wrong, share, bound = risk_at(scores, records.losses, lam, guarantee)
     if math.isfinite(lam):
         certificate = Certificate(
             kind=guarantee.kind, alpha=guarantee.alpha, delta=guarantee.delta, lam=lam, n=len(records), wrong=wrong,

@@ -109,9 +109,10 @@ class FastPath:
         if self._plain:
             return FastRun(outputs, raw, raw, None, carry)
         embedding = model.embedding(feeds, outputs)
-        answer = self._changed(raw, embedding, feeds)
-        if answer is None:
+        changed = self._changed(raw, embedding, feeds)
+        if changed is None:
             raise RoutingError("the state's cheap model takes an embedding, and this request has none")
+        answer = changed
         if answer is not raw:
             name = task.output if task.output is not None else next(iter(outputs.keys()))
             served = dict(outputs.items())

@@ -36,7 +36,7 @@ class Learner:
         parts: Parts,
         router: Router,
         guard: Guard,
-        archive: StateArchive | None,
+        archive: StateArchive,
         fingerprints: dict[str, str],
         *,
         scorer: Scorer | str,
@@ -56,10 +56,13 @@ class Learner:
 
     def take(self, state: State) -> None:
         """Puts a state into service; on disk first, so that a crash finds the old one or the new one."""
-        if self._archive is not None:
-            self._archive.save(state)
-            self._archive.promote(state.id)
-            self._parts.store.put("guard", self._guard.as_data())
+        store = self._parts.store
+        if state.certificate is None:  # after an alarm, records from before must not certify again
+            store.put("guard", self._guard.as_data())
+            store.flush()
+        self._archive.save(state)
+        self._archive.promote(state.id)
+        store.put("guard", self._guard.as_data())
         paused = "guard" if self._guard.phase == "guard" else "cold-start"
         self._router.live = Live(state, self._parts, self._guard.epoch, paused)
         metrics, found = self._parts.metrics, state.certificate
@@ -96,14 +99,24 @@ class Learner:
         """With what can be learnt without changing the cheap model."""
         parts = self._parts
         if parts.cheap.embed is not None:
-            state = remembered(state, parts.store.episodes(), parts.task)
+            state = remembered(state, parts.episodes(), parts.task)
         if self._scorer == "auto":
             state = scored(state, self.records(state, "fit", epoch), parts.guarantee.alpha)
         return state
 
+    def remember_anew(self) -> None:
+        """After episodes were forgotten: memory without them, and a threshold that goes with it."""
+        with self.changing:
+            epoch = self._guard.epoch
+            state = remembered(self._router.live.state, self._parts.episodes(), self._parts.task)
+            if self._router.live.collecting:
+                self.take(state)
+            else:
+                self.take_certified(state, self.records(state, "calibrate", epoch), epoch)
+
     def records(self, state: State, role: str, epoch: int | None) -> Records:
         """Records of a role as a state sees them; epoch None: of all times."""
-        episodes = self._parts.store.episodes(roles=(role,), epoch=epoch)
+        episodes = self._parts.episodes(roles=(role,), epoch=epoch)
         return records_of(FastPath(self._parts.cheap, state), state, self._parts.assessor, episodes)
 
     def take_certified(self, state: State, records: Records, epoch: int) -> Certificate | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ronn_hrm.fast_path import CheapModel
     from ronn_hrm.gates import Escalations, Gate
     from ronn_hrm.guarantee.settings import Guarantee
+    from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.memory.episodic import EpisodicStore
     from ronn_hrm.memory.settings import Memory
     from ronn_hrm.memory.working import ExactCache
@@ -43,6 +44,12 @@ class Parts:
     metrics: Metrics
     input_names: tuple[str, ...] | None
     names: tuple[str, ...] | None
+    valid_since: float
+    """Seconds since 1970: episodes from before are of other models."""
+
+    def episodes(self, **conditions: Any) -> Episodes:
+        """What the store holds of these models, for which ``conditions`` hold."""
+        return self.store.episodes(since=self.valid_since, **conditions)
 
     def output_names(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         """The outputs that are served where none are asked for by name."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ronn_hrm.gates import Escalations, Gate
     from ronn_hrm.guarantee.certificate import Certificate
     from ronn_hrm.metrics import Metrics
-    from ronn_hrm.sleep.report import Report
     from ronn_hrm.state import State
     from ronn_hrm.task import Task
 
@@ -223,18 +222,6 @@ class HRMSession:
 
     # --- memory and consolidation
 
-    def consolidate(self, budget_s: float | None = None, strategy: str = "auto") -> Report:
-        """Learns from what memory holds: refreshes the searched memory, adapts the cheap model or makes a student of
-        the expensive one (``strategy``: ``auto``, ``memory``, ``adapter``, ``student``), certifies, and takes the new
-        state over only where held-out records say that it is better. Requests go on meanwhile.
-
-        budget_s: seconds after which no further candidate is begun.
-        """
-        self._check_open()
-        return self._learner.consolidate(budget_s=budget_s, strategy=strategy)
-
-    sleep = consolidate
-
     def feedback(self, request: int, label: Any) -> None:
         """Notes what a person says that the answer to a request (``Decision.id``) should have been. It is kept for
         reports, and never mixed with what the expensive model said."""
@@ -247,16 +234,6 @@ class HRMSession:
         marked stale and made anew by the next ``consolidate``. Returns how many episodes went."""
         self._check_open()
         return self._upkeep.forget(inputs, namespace=namespace, before=before)
-
-    def snapshot(self, folder: Any) -> None:
-        """Writes all that is remembered and learnt to a folder that is not there yet."""
-        self._check_open()
-        self._upkeep.snapshot(folder)
-
-    def restore(self, folder: Any) -> None:
-        """Puts a snapshot in place of all that is remembered and learnt. StateError where it is of other models."""
-        self._check_open()
-        self._upkeep.restore(folder)
 
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until audits and episodes behind finished requests are done. False: not within ``timeout`` seconds."""

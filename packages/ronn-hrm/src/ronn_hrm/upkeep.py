@@ -103,12 +103,14 @@ class Upkeep:
                 self._learner.remember_anew()
         return count
 
-    def snapshot(self, folder: Any) -> None:
-        """As ``HRMSession.snapshot``."""
-        from ronn_hrm.memory.archive import snapshot
-
-        self._settle()
-        snapshot(self._parts.store, folder)
+    def feedback(self, request: int, label: Any) -> None:
+        """As ``HRMSession.feedback``."""
+        found = self._parts.store.logged(ids=[request])
+        if not found:
+            raise OptionError(
+                f"there is no request {request} in the log", hint="Decision.id is the number of a request"
+            )
+        self._parts.store.put(f"feedback {request}", label.tolist() if hasattr(label, "tolist") else label)
 
     def drain(self, timeout: float | None) -> bool:
         return self._supervisor.keeper.drain(timeout)

@@ -1,0 +1,256 @@
+"""The session: routes, certificates, memory, audits, and that it runs like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pair
+import pytest
+
+import ronn
+import ronn_hrm as hrm
+from ronn.errors import InputError, OptionError, RonnError
+from ronn_hrm.errors import CalibrationError, RoutingError
+
+ALPHA = 0.05
+
+
+@pytest.fixture(autouse=True)
+def _known_coin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same coin in each run of the tests."""
+    monkeypatch.setattr(hrm.EpisodicStore, "key", property(lambda store: bytes(range(32))))
+
+
+def opened(model: bytes) -> ronn.Session:
+    return ronn.Session(model, providers="cpu", options={"threads": 1})
+
+
+def made(**options: Any) -> hrm.HRMSession:
+    given = {"embed": hrm.FromInput("x"), "guarantee": hrm.Guarantee(alpha=ALPHA), **options}
+    return hrm.HRMSession(opened(pair.fast_model()), opened(pair.full_model()), **given)
+
+
+def stream(count: int, seed: int = 0, turn: bool = False) -> Iterator[np.ndarray]:
+    """Requests [1, 64]: unseen digits with noise, none like another."""
+    rng = np.random.default_rng(seed)
+    images, _ = pair.traffic()
+    images = pair.rotated(images) if turn else images
+    for row in images[rng.integers(len(images), size=count)]:
+        yield (row + rng.normal(size=64) * 0.05).astype(np.float32)[None]
+
+
+def warm(session: hrm.HRMSession, count: int = 1500, seed: int = 0) -> None:
+    for x in stream(count, seed):
+        session.run(x)
+    assert session.drain(60)
+    assert session.mode == "certified", session.metrics.as_data()
+
+
+def test_nothing_is_answered_cheaply_before_there_is_a_certificate() -> None:
+    with made() as session:
+        paths = [session.run(x, explain=True)[1].path for x in stream(40)]
+        assert set(paths) == {"full:cold-start"}
+        assert session.certificate() is None
+        assert session.mode == "cold"
+
+
+def test_a_certificate_comes_from_traffic_and_is_kept() -> None:
+    full = opened(pair.full_model())
+    with made() as session:
+        warm(session)
+        found = session.certificate()
+        assert found is not None and found.bound <= ALPHA and found.n >= hrm.least_records(hrm.Guarantee(alpha=ALPHA))
+        paths: Counter[str] = Counter()
+        wrong = 0.0
+        for x in stream(1500, seed=1):
+            outputs, why = session.run({"x": x}, explain=True)
+            paths[why.answered_by] += 1
+            wrong += float(outputs[0].argmax() != full.run(x)[0].argmax())
+            if why.score is not None:
+                assert why.score == pytest.approx(sum(p for _, p in why.reasons) + session.state.scorer.bias, abs=1e-3)
+        assert paths["fast"] > 200
+        assert wrong / 1500 <= ALPHA
+        metrics = session.metrics.as_data()
+        assert sum(metrics["requests"].values()) == 3000
+
+
+def test_answers_of_the_full_path_are_those_of_the_expensive_model_and_repeats_come_from_the_cache() -> None:
+    full = opened(pair.full_model())
+    x = next(stream(1))
+    with made() as session:
+        first, why = session.run(x, explain=True)
+        again, then = session.run([x], explain=True)
+        assert (why.answered_by, then.path) == ("full", "cache")
+        assert first["scores"].tobytes() == again["scores"].tobytes() == full.run(x)["scores"].tobytes()
+        again["scores"][:] = 0  # the caller's own
+        assert session.run(x)["scores"].tobytes() == first["scores"].tobytes()
+
+
+def test_namespaces_do_not_share_answers() -> None:
+    x = next(stream(1))
+    with made(namespace=lambda context: context["tenant"]) as session:
+        paths = [session.run(x, explain=True, context={"tenant": t})[1].path for t in "aba"]
+        assert paths == ["full:cold-start", "full:cold-start", "cache"]
+        assert session.forget(namespace="a") == 1
+        assert session.run(x, explain=True, context={"tenant": "a"})[1].path == "full:cold-start"
+        assert session.run(x, explain=True, context={"tenant": "b"})[1].path == "cache"
+
+
+def test_an_alarm_voids_the_certificate_and_traffic_brings_a_new_one() -> None:
+    with made(audit=hrm.Audit(rate=0.1)) as session:
+        warm(session)
+        before = session.certificate()
+        paths = [session.run(x, explain=True)[1].path for x in stream(1500, seed=2, turn=True)]
+        session.drain(60)
+        assert "full:guard" in paths
+        alarms = session.metrics.as_data()["alarms"]
+        assert sum(alarms.values()) >= 1
+        found = session.certificate()
+        assert found is None or (before is not None and found.epoch > before.epoch)
+
+
+def test_with_tell_an_alarm_is_only_told() -> None:
+    with made(on_drift="tell") as session:
+        warm(session)
+        paths = {session.run(x, explain=True)[1].answered_by for x in stream(600, seed=2, turn=True)}
+        session.drain(60)
+        assert session.mode == "certified" and "fast" in paths
+        assert sum(session.metrics.as_data()["alarms"].values()) >= 1
+
+
+def test_gates_and_outputs_go_to_the_expensive_model() -> None:
+    gate = hrm.Gate("bright", lambda feeds: float(feeds["x"].mean()) > 10)
+    with made(gates=[gate], policy=hrm.AlwaysFast()) as session:
+        assert session.run(np.full((1, 64), 20, np.float32), explain=True)[1].path == "full:gate(bright)"
+        assert session.run(next(stream(1)), explain=True)[1].path == "fast"
+        with pytest.raises(InputError, match="no output 'nothing'"):
+            session.run(next(stream(1, seed=5)), outputs=["nothing"])
+
+
+def test_a_client_has_a_cap_on_the_expensive_model() -> None:
+    with made(escalations=hrm.Escalations(3, seconds=1e6), client=lambda context: context) as session:
+        for x in stream(3):
+            session.run(x, context="eve")
+        with pytest.raises(hrm.EscalationLimitError, match="'eve' has had 3"):
+            session.run(next(stream(1, seed=9)), context="eve")
+        session.run(next(stream(1, seed=9)), context="bob")
+
+
+@pytest.mark.parametrize("policy", [hrm.AlwaysFull(), hrm.AlwaysFast(), hrm.StaticThreshold(0.9)])
+def test_policies_without_a_certificate(policy: Any) -> None:
+    fast, full = opened(pair.fast_model()), opened(pair.full_model())
+    with made(policy=policy) as session:
+        for x in stream(60):
+            outputs, why = session.run(x, explain=True)
+            expected = fast if why.answered_by == "fast" else full
+            assert outputs[0].tobytes() == expected.run(x)[0].tobytes()
+            confident = np.exp(fast.run(x)[0][0]).max() / np.exp(fast.run(x)[0][0]).sum() >= 0.9
+            wanted = {"always-full": False, "always-fast": True, "static-threshold": confident}[policy.kind]
+            assert (why.answered_by == "fast") == wanted
+
+
+def test_a_budget_goes_below_the_certified_threshold_and_says_what_risk_that_has() -> None:
+    with made(policy=hrm.Budgeted(0.02)) as session:
+        warm(session)
+        found = session.certificate()
+        assert found is not None and found.share >= 0.95 and found.bound > ALPHA
+
+
+def test_inline_audits_serve_the_expensive_model() -> None:
+    with made(audit=hrm.Audit(rate=0.1, mode="inline")) as session:
+        warm(session)
+        paths = Counter(session.run(x, explain=True)[1].path for x in stream(400, seed=4))
+        assert paths["full:audit"] > 10
+
+
+def test_it_runs_like_any_session(tmp_path: Path) -> None:
+    (tmp_path / "fast.onnx").write_bytes(pair.fast_model())
+    (tmp_path / "full.onnx").write_bytes(pair.full_model())
+    x = next(stream(1))
+    with hrm.HRMSession(str(tmp_path / "fast.onnx"), lambda: ronn.Session(tmp_path / "full.onnx")) as session:
+        assert [v.name for v in session.inputs] == ["x"] and [v.name for v in session.outputs] == ["scores"]
+        (scores,) = session.run(x)
+        assert scores.tobytes() == asyncio.run(session.run_async({"x": x}))["scores"].tobytes()
+        assert len(session.run_batch([x, x])) == 2
+        wrong = session.run_batch([x, np.zeros((1, 3), np.float32)], return_exceptions=True)
+        assert isinstance(wrong[1], RonnError)
+        with pytest.raises(InputError):
+            session.run({"y": x})
+    with pytest.raises(RonnError, match="closed"):
+        session.run(x)
+    session.close()
+
+
+def test_models_that_cannot_stand_in_for_each_other_are_refused() -> None:
+    with pytest.raises(RoutingError, match="no output 'logits'"):
+        made(task=hrm.Classification("logits"))
+    with pytest.raises(RoutingError, match="no value 'hiden'"):
+        hrm.HRMSession(opened(pair.full_model()), opened(pair.full_model()), embed=hrm.FromOutput("hiden"))
+    with pytest.raises(OptionError, match="on_drift"):
+        made(on_drift="panic")
+
+
+def test_a_value_inside_the_cheap_model_is_an_embedding() -> None:
+    model = pair.full_model(32)
+    with hrm.HRMSession(opened(model), opened(pair.full_model()), embed=hrm.FromOutput("hidden")) as session:
+        outputs, _ = session.run(next(stream(1)), explain=True)
+        assert list(outputs.keys()) == ["scores"]
+        session.drain()
+        embedding = session._parts.store.episodes().embedding
+        assert embedding is not None and embedding.shape == (1, 32)
+
+
+def test_calibration_takes_no_input_that_was_learnt_from() -> None:
+    with made() as session:
+        requests = list(stream(300))
+        for x in requests:
+            session.run(x)
+        session.drain()
+        with pytest.raises(CalibrationError, match=r"had no part|made from"):
+            session.calibrate(requests)
+        found = session.calibrate(list(stream(400, seed=8)))
+        assert found is not None and found.n >= 400
+
+
+def test_it_goes_on_after_a_restart_and_not_with_another_model(tmp_path: Path) -> None:
+    memory = hrm.Memory(path=tmp_path / "memory")
+    x = next(stream(1, seed=33))
+    with made(memory=memory) as session:
+        warm(session)
+        state, number = session.state.id, session.run(x, explain=True)[1].id
+        answered = [session.run(y, explain=True)[1] for y in stream(50, seed=3)]
+    with made(memory=memory) as session:
+        assert session.mode == "certified" and session.state.id == state
+        again = [session.run(y, explain=True)[1] for y in stream(50, seed=3)]
+        for before, after in zip(answered, again, strict=True):
+            assert after.id > number
+            assert after.path == "cache" or (after.path, after.score, after.lam) == (
+                before.path, before.score, before.lam
+            )  # fmt: skip
+    other = {"embed": hrm.FromInput("x"), "guarantee": hrm.Guarantee(alpha=ALPHA), "memory": memory}
+    with hrm.HRMSession(opened(pair.fast_model()), opened(pair.full_model(48)), **other) as session:  # type: ignore[arg-type]
+        assert session.certificate() is None and session.mode == "cold"
+        assert session.run(x, explain=True)[1].path == "full:cold-start"
+
+
+def test_forgetting_one_input() -> None:
+    with made() as session:
+        warm(session)
+        x = next(stream(1500))
+        assert session.forget(x) == 1
+        requests = session._parts.store.requests_of(digest=b"\0" * 16)
+        assert len(requests) == 0 and session.mode == "certified"
+
+
+def test_advice_is_measured() -> None:
+    with made() as session:
+        warm(session)
+        advice = session.advise(list(stream(5)))
+        assert not advice.pays and advice.certified and advice.costs.full > 0
+        with pytest.raises(OptionError, match="nothing to take times on"):
+            session.advise()
