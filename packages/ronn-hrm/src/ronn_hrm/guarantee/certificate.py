@@ -124,7 +124,11 @@ class Certificate:
         return cls(**values)
 
     def to_json(self) -> str:
-        return json.dumps(self.as_data(), indent=1, allow_nan=False) + "\n"
+        """Raises ``StateError`` where a number is not finite: nothing is certified then."""
+        try:
+            return json.dumps(self.as_data(), indent=1, allow_nan=False) + "\n"
+        except ValueError as e:
+            raise StateError(f"a certificate cannot be written with lam={self.lam!r}, bound={self.bound!r}") from e
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "the certificate") -> Certificate:
@@ -137,11 +141,11 @@ class Certificate:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Written beside ``path`` and renamed, so that there is the old file or the new one."""
-        path = Path(path)
+        path, text = Path(path), self.to_json()
         beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             with open(beside, "w", encoding="utf-8") as f:
-                f.write(self.to_json())
+                f.write(text)
                 f.flush()
                 os.fsync(f.fileno())
             os.replace(beside, path)
