@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 _HEAD = "state.json"
 _CURRENT = "CURRENT"
+_FILE = re.compile(r"[a-z]+(\.[a-z]+)*")
 _DAMAGED = "it is damaged: promote another state, or restore a snapshot"
 
 
@@ -32,8 +34,8 @@ class StateArchive:
     """States by id, under ``folder/states``, and which of them serves (``folder/CURRENT``); or in this process.
 
     folder: None to keep nothing on disk. scorer_from: makes a scorer of what its ``as_data`` gave; None:
-    ``ronn_hrm.scorers.from_data``. fsync: whether what is written is to survive a loss of power. A state is there whole
-    or not at all, whenever the process is killed.
+    ``ronn_hrm.scorers.from_data``. fsync: whether what is written is to survive a loss of power. readonly: for programs
+    that look at the folder of a running session. A state is there whole or not at all, whenever the process is killed.
     """
 
     def __init__(
@@ -42,13 +44,15 @@ class StateArchive:
         *,
         scorer_from: Callable[[dict[str, Any]], Scorer] | None = None,
         fsync: bool = True,
+        readonly: bool = False,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self._scorer_from = scorer_from
         self._fsync = fsync
         self._kept: dict[str, State] = {}
         self._current: str | None = None
-        if self.folder is not None:
+        self._readonly = readonly
+        if self.folder is not None and not readonly:
             folders.prepare(self.folder)
             folders.prepare(self.folder / "states")
             for left in (self.folder / "states").glob(".*"):  # of a process that was killed
@@ -56,6 +60,7 @@ class StateArchive:
 
     def save(self, state: State) -> None:
         """Keeps a state, in place of one with the same id (which decides alike; its certificate may be older)."""
+        self._check_writable()
         if self.folder is None:
             self._kept[state.id] = state
             return
@@ -109,7 +114,7 @@ class StateArchive:
                     f"{home} has format {head['format']}, and this version reads {FORMAT}",
                     hint="use the version of ronn-hrm that wrote it",
                 )
-            files = {name: self._read(home / name, digest) for name, digest in head["files"].items()}
+            files = {name: _read(home, name, digest) for name, digest in head["files"].items()}
             state = _state_of(head, files, self._scorer())
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             if isinstance(e, StateError):
@@ -135,6 +140,7 @@ class StateArchive:
 
     def promote(self, id: str) -> None:
         """Makes a saved state the one that serves; at once, or, where the process is killed, not at all."""
+        self._check_writable()
         if id not in self:
             raise StateError(f"state {id!r} is not saved", hint="save it before it is promoted")
         if self.folder is None:
@@ -151,7 +157,8 @@ class StateArchive:
         """Of all states, in the order of their numbers."""
         if self.folder is None:
             return sorted(self._kept, key=lambda id: self._kept[id].number)
-        found = [path.name for path in (self.folder / "states").iterdir() if _is_id(path.name)]
+        states = self.folder / "states"
+        found = [path.name for path in states.iterdir() if _is_id(path.name)] if states.is_dir() else []
         return sorted((id for id in found if id in self), key=self._number)
 
     def prune(self, keep: int = 5, needed: Collection[str] = ()) -> list[str]:
@@ -166,6 +173,7 @@ class StateArchive:
 
     def remove(self, id: str) -> None:
         """Removes a state that does not serve."""
+        self._check_writable()
         if id == self.current():
             raise StateError(f"state {id} serves", hint="promote another before it is removed")
         if self.folder is None:
@@ -182,6 +190,10 @@ class StateArchive:
                 found.append(id)
         return found
 
+    def _check_writable(self) -> None:
+        if self._readonly:
+            raise StateError(f"{self.folder} was opened to be read only", hint="open it without readonly=True")
+
     def _home(self, id: str) -> Path:
         if not _is_id(id):
             raise StateError(f"{id!r} is not the id of a state", hint="16 hex digits")
@@ -194,23 +206,25 @@ class StateArchive:
         except (OSError, ValueError, KeyError, TypeError):
             return -1
 
-    def _read(self, path: Path, digest: str) -> bytes:
-        if path.name.startswith(".") or Path(path.name).name != path.name or path.parent.name == "states":
-            raise StateError(f"{path} is no file of a state", hint=_DAMAGED)
-        try:
-            data = path.read_bytes()
-        except OSError as e:
-            raise StateError(f"{path} cannot be read: {e.strerror}", hint=_DAMAGED) from e
-        if _digest(data) != digest:
-            raise StateError(f"{path} is not what was saved", hint=_DAMAGED)
-        return data
-
     def _scorer(self) -> Callable[[dict[str, Any]], Scorer]:
         if self._scorer_from is not None:
             return self._scorer_from
         from ronn_hrm.scorers import from_data
 
         return from_data
+
+
+def _read(home: Path, name: str, digest: str) -> bytes:
+    path = home / name
+    if _FILE.fullmatch(name) is None:
+        raise StateError(f"{path} is no file of a state", hint=_DAMAGED)
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise StateError(f"{path} cannot be read: {e.strerror}", hint=_DAMAGED) from e
+    if _digest(data) != digest:
+        raise StateError(f"{path} is not what was saved", hint=_DAMAGED)
+    return data
 
 
 def state_files(state: State) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -39,6 +40,8 @@ CREATE TABLE exact (
     namespace TEXT NOT NULL, digest BLOB NOT NULL, at REAL NOT NULL, outputs BLOB NOT NULL,
     PRIMARY KEY (namespace, digest)) WITHOUT ROWID;
 """
+# The history of a stream is in the file too, and may be there first.
+_TABLES_THERE = "SELECT COUNT(*) FROM sqlite_master WHERE name NOT LIKE 'history_%' AND name NOT LIKE 'sqlite_%'"
 _PUT_EPISODE = f"INSERT OR REPLACE INTO episodes VALUES ({', '.join('?' * 18)})"
 _PUT_REQUEST = f"INSERT OR REPLACE INTO requests VALUES ({', '.join('?' * 14)})"
 _PUT_ENTRY = "INSERT OR REPLACE INTO entries VALUES (?, ?)"
@@ -78,10 +81,13 @@ def explain(error: sqlite3.Error, where: Path | None) -> StateError:
 class Database:
     """The tables, on a connection that only one thread at a time may use.
 
-    path: of the file, or None for one in this process's memory. clock: gives seconds since 1970.
+    path: of the file, or None for one in this process's memory. clock: gives seconds since 1970. begin: a file that one
+    in this process's memory begins as.
     """
 
-    def __init__(self, path: Path | None, settings: Memory, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path | None, settings: Memory, clock: Callable[[], float], begin: Path | None = None
+    ) -> None:
         self.path = path
         self.settings = settings
         self.clock = clock
@@ -94,9 +100,15 @@ class Database:
             make_private(path)
         try:
             self.connection = connect(path)
-            if not self.connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
+            if begin is not None:
+                with contextlib.closing(connect(begin, readonly=True)) as given:
+                    check_kind(given, begin)
+                    given.backup(self.connection)
+            elif not self.connection.execute(_TABLES_THERE).fetchone()[0]:
                 self._create()
             check_kind(self.connection, path)
+            if path is not None:
+                self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.execute(f"PRAGMA synchronous = {'FULL' if settings.fsync == 'always' else 'NORMAL'}")
             self._measure()
             with self.lock:
@@ -197,6 +209,10 @@ class Database:
             return lost
 
     def _episode_row(self, e: Episode) -> tuple[Any, ...]:
+        if not isinstance(e.digest, bytes) or not isinstance(e.namespace, str):
+            raise TypeError(
+                "digest and namespace must be bytes and str"
+            )  # SQLite would take others, and never find them
         features = np.asarray(e.features, "<f4").tobytes()
         embedding = None if e.embedding is None else np.asarray(e.embedding, "<f2").tobytes()
         fast = None if e.fast is None else to_bytes(e.fast)
@@ -308,8 +324,6 @@ class Database:
         self.connection.executemany(delete, gone)
 
     def _create(self) -> None:
-        if self.path is not None:
-            self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.executescript(
             f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -20,7 +21,7 @@ from ronn.errors import OptionError
 from ronn_hrm.errors import StateError
 from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.codec import pack, unpack
-from ronn_hrm.memory.database import Database, Job, check_kind, connect, explain, rows_of
+from ronn_hrm.memory.database import Database, Job, check_kind, connect, explain, make_private, rows_of
 from ronn_hrm.memory.episode import ROLES, Episode, Episodes
 from ronn_hrm.memory.rows import COLUMNS, LOGGED, Logged, decode, logged_of
 from ronn_hrm.memory.settings import Memory
@@ -47,7 +48,8 @@ class EpisodicStore:
     was appended before. A process that is killed leaves all that was flushed, and of the rest a first part.
 
     folder: None for a store without a file. readonly: for programs that look at the folder of a running session.
-    clock: gives seconds since 1970. Raises StateError where the folder is in use by another session, not writable,
+    clock: gives seconds since 1970. begin: a SQLite file of a memory that a store without a folder begins as. Raises
+    StateError where the folder is in use by another session, not writable,
     damaged, or of another program.
     """
 
@@ -58,6 +60,7 @@ class EpisodicStore:
         *,
         readonly: bool = False,
         clock: Callable[[], float] = time.time,
+        begin: Path | None = None,
     ) -> None:
         self.settings = Memory() if settings is None else settings
         self.folder = None if folder is None else Path(folder)
@@ -71,13 +74,13 @@ class EpisodicStore:
             folders.prepare(self.folder)
             self._lock = folders.FolderLock(self.folder)
         try:
-            self._open()
+            self._open(begin)
         except BaseException:
             if self._lock is not None:
                 self._lock.release()
             raise
 
-    def _open(self) -> None:
+    def _open(self, begin: Path | None) -> None:
         path = None
         if self.folder is not None:
             path = self.folder / folders.DATABASE
@@ -85,7 +88,7 @@ class EpisodicStore:
                 raise StateError(
                     f"memory folder {self.folder}: a snapshot was not restored to the end", hint="restore it again"
                 )
-        self._database = Database(path, self.settings, self._clock)
+        self._database = Database(path, self.settings, self._clock, begin)
         self._reader = self._database.connection if path is None else connect(path)
         self._reading = self._database.lock if path is None else threading.Lock()
         self._begin()
@@ -307,6 +310,18 @@ class EpisodicStore:
             "(SELECT COUNT(*) FROM requests), (SELECT IFNULL(SUM(bytes), 0) FROM requests)", (),
         )[0]  # fmt: skip
         return dict(zip(names, row, strict=True)) | {"file_bytes": _size_of(self.path)}
+
+    def backup(self, path: Path) -> None:
+        """Copies the whole file, as it is now, to a new one (mode 0600), while others go on."""
+        if self._writer is not None:
+            self._writer.flush()
+        make_private(path)
+        try:
+            with self._reading, contextlib.closing(connect(path)) as copy:
+                self._reader.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, synced
+        except sqlite3.Error as e:
+            raise explain(e, path) from e
 
     # Kept answers
 

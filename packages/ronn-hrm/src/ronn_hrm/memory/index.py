@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 ANN_ABOVE = 10_000
 """Inputs above which ``neighbours_of`` makes a graph, where usearch is installed."""
 _FEW = 32
-"""Neighbours up to which taking the best one again and again is quicker than a partial sort."""
+"""Neighbours up to which taking the nearest again and again is quicker than a partial sort."""
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 _CONNECTIVITY, _BUILD, _SEARCH = 16, 128, 96
 
 
@@ -72,9 +73,10 @@ class FlatIndex:
         """The ``k`` nearest to ``query`` [D], or all where there are fewer: distances float32 (1 - cosine, ascending)
         and rows int64; of equally near ones the older first. A query that is zero or not finite has distance 1 to all.
         """
-        similar = unit(query, self.dims) @ self._columns
-        rows = best(similar, min(k, self.size))
-        return np.maximum(np.float32(1.0) - rows[0], np.float32(0.0)), rows[1]
+        distances = unit(query, self.dims) @ self._columns
+        np.subtract(_ONE, distances, out=distances)
+        np.maximum(distances, _ZERO, out=distances)
+        return least(distances, min(k, self.size))
 
     def search_many(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """For rows [N, D]: [N, k] each, as ``search`` gives one by one, to the bit."""
@@ -126,9 +128,10 @@ class AnnIndex(FlatIndex):
         if len(rows) < k:
             return super().search(query, k)
         rows.sort()
-        similar = self._rows[rows] @ query
-        order = np.argsort(-similar, kind="stable")
-        return np.maximum(np.float32(1.0) - similar[order], np.float32(0.0)), rows[order]
+        # Not a product of BLAS, in which what a row gives may depend on how many there are.
+        distances = np.maximum(_ONE - np.einsum("ij,j->i", self._rows[rows], query), _ZERO)
+        order = np.argsort(distances, kind="stable")
+        return distances[order], rows[order]
 
     def arrays(self) -> dict[str, np.ndarray]:
         return super().arrays() | {"graph": np.frombuffer(self._graph.save(), np.uint8)}
@@ -185,33 +188,29 @@ def normalised(vectors: np.ndarray) -> np.ndarray:
 
 def unit(query: np.ndarray, dims: int) -> np.ndarray:
     """A query [dims] brought to length 1 as float32; zeros where it is zero or not finite."""
-    query = np.asarray(query, np.float32)
-    if query.shape != (dims,):
-        raise OptionError(f"a query of shape {list(query.shape)} for embeddings of {dims} numbers")
-    length = math.sqrt(float(query @ query))
+    exact = np.ascontiguousarray(query, np.float64)  # holds the square of any float32
+    if exact.shape != (dims,):
+        raise OptionError(f"a query of shape {list(exact.shape)} for embeddings of {dims} numbers")
+    length = math.sqrt(float(exact @ exact))
     if not 0.0 < length < math.inf:
-        peak = float(np.abs(query).max(initial=0.0))
-        if not 0.0 < peak < math.inf:
-            return np.zeros(dims, np.float32)
-        query = query / np.float32(peak)  # its square is beyond float32
-        length = math.sqrt(float(query @ query))
-    return query * np.float32(1.0 / length)
+        return np.zeros(dims, np.float32)
+    return (exact * (1.0 / length)).astype(np.float32)
 
 
-def best(similar: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` largest of float32 [M], descending, and where they are (int64), the first of equals first. Changes
-    ``similar``."""
+def least(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` smallest of float32 [M], ascending, and where they are (int64), the first of equals first. Changes
+    ``distances``."""
     if k <= _FEW:
         values, rows = np.empty(k, np.float32), np.empty(k, np.int64)
         for at in range(k):
-            row = similar.argmax()
-            rows[at], values[at] = row, similar[row]
-            similar[row] = -math.inf
+            row = distances.argmin()
+            rows[at], values[at] = row, distances[row]
+            distances[row] = math.inf
         return values, rows
-    bound = np.partition(similar, len(similar) - k)[len(similar) - k]
-    rows = np.flatnonzero(similar >= bound)
-    rows = rows[np.argsort(-similar[rows], kind="stable")[:k]]
-    return similar[rows], rows
+    bound = np.partition(distances, k - 1)[k - 1]
+    rows = np.flatnonzero(distances <= bound)
+    rows = rows[np.argsort(distances[rows], kind="stable")[:k]]
+    return distances[rows], rows
 
 
 def _many(index: FlatIndex, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

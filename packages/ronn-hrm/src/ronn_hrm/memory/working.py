@@ -94,7 +94,7 @@ class ExactCache:
         with self._sizing:
             self._bytes += size
         if self._bytes > self.limit:
-            self._make_room(digest[0] % _SHARDS)
+            self._make_room(key)
         return True
 
     def forget(self, *, digest: bytes | None = None, namespace: str | None = None) -> int:
@@ -158,15 +158,17 @@ class ExactCache:
         with self._sizing:
             self._bytes -= entry[1]
 
-    def _make_room(self, start: int) -> None:
-        """Drops the least recently used of each shard in turn, until all is within the limit."""
+    def _make_room(self, newest: tuple[str, bytes]) -> None:
+        """Drops the least recently used of each shard in turn, all but the newest, until all is within the limit."""
+        start = newest[1][0] % _SHARDS
         while self._bytes > self.limit:
             dropped = False
             for step in range(1, _SHARDS + 1):  # the shard just added to comes last
                 shard = self._shards[(start + step) % _SHARDS]
                 with shard.lock:
-                    if shard.entries and self._bytes > self.limit:
-                        self._remove(shard, next(iter(shard.entries)))
+                    oldest = next((key for key in shard.entries if key != newest), None)
+                    if oldest is not None and self._bytes > self.limit:
+                        self._remove(shard, oldest)
                         shard.evicted += 1
                         dropped = True
             if not dropped:
