@@ -104,3 +104,25 @@ def full_layers(seed: int = 0) -> Layers:
 def fast_layers(seed: int = 0) -> Layers:
     """784-64-10, all weights ternary."""
     return _layers("fast", seed)
+
+
+def fast_model(seed: int = 0) -> bytes:
+    """x float32 [rows, 784] -> scores [rows, 10], hidden [rows, 64]."""
+    return networks.as_onnx(fast_layers(seed), "digits-fast")
+
+
+def full_model(seed: int = 0) -> bytes:
+    """x float32 [rows, 784] -> scores [rows, 10], hidden [rows, 512]."""
+    return networks.as_onnx(full_layers(seed), "digits-full")
+
+
+def scores(which: str, x: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Scores float32 [N, 10] of the ``fast`` or ``full`` network, computed in batches by its session."""
+    import ronn
+
+    with ronn.Session((fast_model if which == "fast" else full_model)(seed), providers=providers(which)) as session:
+        return np.concatenate([session.run(x[at : at + 1000])["scores"] for at in range(0, len(x), 1000)])
+
+
+def providers(which: str) -> list[str]:
+    return ["bitnet", "cpu"] if which == "fast" else ["cpu"]
