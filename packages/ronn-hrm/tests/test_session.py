@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,11 @@ def test_an_alarm_voids_the_certificate_and_traffic_brings_a_new_one() -> None:
 def test_with_tell_an_alarm_is_only_told() -> None:
     with made(on_drift="tell") as session:
         warm(session)
-        paths = {session.run(x, explain=True)[1].answered_by for x in stream(600, seed=2, turn=True)}
+        session._supervisor._since = -(10**9)  # no certificate meanwhile
+        for x in stream(600, seed=2, turn=True):
+            session.run(x)
         session.drain(60)
+        paths = {session.run(x, explain=True)[1].answered_by for x in stream(100, seed=3)}
         assert session.mode == "certified" and "fast" in paths
         assert sum(session.metrics.as_data()["alarms"].values()) >= 1
 
@@ -254,3 +259,42 @@ def test_advice_is_measured() -> None:
         assert not advice.pays and advice.certified and advice.costs.full > 0
         with pytest.raises(OptionError, match="nothing to take times on"):
             session.advise()
+
+
+def test_the_history_has_windows_and_what_happened(tmp_path: Path) -> None:
+    from ronn_hrm.history import read_history
+
+    with made(memory=hrm.Memory(path=tmp_path)) as session:
+        warm(session)
+        found = session.metrics.as_data()
+        assert found["alpha"] == ALPHA and found["cache_entries"] > 0 and found["episodes"] > 0
+    windows, events = read_history(tmp_path)
+    assert sum(w.requests for w in windows) == 1500 and len(windows) >= 10
+    assert "certificate" in {e.kind for e in events}
+
+
+def test_eight_threads_decide_as_one_does(tmp_path: Path) -> None:
+    with made(memory=hrm.Memory(path=tmp_path / "memory")) as session:
+        warm(session)
+    requests = list(stream(900, seed=6))
+    found = []
+    for count in (1, 8):
+        folder = tmp_path / f"of {count}"
+        shutil.copytree(tmp_path / "memory", folder)
+        with made(memory=hrm.Memory(path=folder), audit=hrm.Audit(mode="inline")) as session:
+            session._supervisor._since = -(10**9)
+            with ThreadPoolExecutor(count) as pool:
+                answers = list(pool.map(lambda x: session.run(x, explain=True), requests))
+            found.append([(w.path, w.score, w.reasons, w.lam, w.role, w.state, o[0].tobytes()) for o, w in answers])
+    assert found[0] == found[1]
+    assert {"full", "fast"} <= {path for path, *_ in found[0]}
+
+
+def test_equal_requests_at_once_ask_the_expensive_model_once() -> None:
+    with made() as session, ThreadPoolExecutor(8) as pool:
+        requests = [x for x in stream(40) for _ in range(8)]
+        answers = list(pool.map(session.run, requests))
+        session.drain(60)
+        assert session.metrics.count("full_runs") == 40
+        for i in range(0, len(answers), 8):
+            assert len({a[0].tobytes() for a in answers[i : i + 8]}) == 1

@@ -14,6 +14,7 @@ from ronn_hrm.assess.assessor import Assessor
 from ronn_hrm.drift.guard import Guard
 from ronn_hrm.fast_path import CheapModel
 from ronn_hrm.fingerprint import fingerprint
+from ronn_hrm.history import History
 from ronn_hrm.learner import Learner
 from ronn_hrm.memory.archive import StateArchive
 from ronn_hrm.memory.episodic import EpisodicStore
@@ -53,13 +54,15 @@ def assemble(
     cache = ExactCache(memory.exact_bytes, memory.ttl_seconds, fingerprints.get("full", ""))
     if memory.path is not None and memory.exact_on_disk:
         store.recall_exact(cache)
+    metrics = Metrics()
     parts = Parts(
         cheap=cheap, full=expensive, task=task, assessor=assessor, policy=Cascade() if policy is None else policy,
         guarantee=guarantee, audit=audit, gates=gates, escalations=escalations, memory=memory, cache=cache, store=store,
-        coin=Coin(store.key, store.starts), metrics=Metrics(),
+        coin=Coin(store.key, store.starts), metrics=metrics, history=History(metrics, store.folder),
         input_names=input_names_of(cheap.source), names=None, valid_since=-math.inf,
     )  # fmt: skip
     guard, archive, state = _kept(parts, fingerprints)
+    _watch(parts, guard)
     if state is None:
         first = ConfidenceScorer.of(assessor.names) if scorer == "auto" else scorer
         assert not isinstance(first, str)
@@ -68,6 +71,21 @@ def assemble(
     learner = Learner(parts, router, guard, archive, fingerprints, scorer=scorer, on_drift=on_drift)
     supervisor = Supervisor(parts, router, guard, certify=learner.certify, alarmed=learner.take_back)
     return parts, router, supervisor, learner
+
+
+def _watch(parts: Parts, guard: Guard) -> None:
+    """Gauges that are asked when somebody reads them."""
+    metrics, cache, store = parts.metrics, parts.cache, parts.store
+    metrics.set("alpha", parts.guarantee.alpha)
+    metrics.watch("cache_entries", cache.__len__)
+    metrics.watch("cache_bytes", lambda: cache.stats()["bytes"])
+    metrics.watch("episodes", lambda: store.sizes()["episodes"])
+    metrics.watch("episode_bytes", lambda: store.sizes()["episode_bytes"])
+    metrics.watch("detector", lambda: guard.audit.value)
+    metrics.watch("novelty", lambda: math.nan if guard.novelty is None else guard.novelty.value)
+    metrics.watch("guard", lambda: guard.phase == "guard")
+    metrics.watch("epoch", lambda: guard.epoch)
+    metrics.watch("queue", lambda: store.waiting)
 
 
 def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, StateArchive, State | None]:

@@ -134,6 +134,8 @@ class Learner:
             return None
         else:
             parts.metrics.add("certificates")
+            about = {"n": made.certificate.n, "share": made.certificate.share, "bound": made.certificate.bound}
+            parts.history.event("certificate", parts.latest, epoch=epoch, state=made.id, **about)
         if parts.policy.certified or made.certificate is not None:
             self.take(made)
         return made.certificate

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ronn_hrm.fast_path import CheapModel
     from ronn_hrm.gates import Escalations, Gate
     from ronn_hrm.guarantee.settings import Guarantee
+    from ronn_hrm.history import History
     from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.memory.episodic import EpisodicStore
     from ronn_hrm.memory.settings import Memory
@@ -42,10 +43,14 @@ class Parts:
     store: EpisodicStore
     coin: Coin
     metrics: Metrics
+    history: History
     input_names: tuple[str, ...] | None
     names: tuple[str, ...] | None
     valid_since: float
     """Seconds since 1970: episodes from before are of other models."""
+
+    latest: int = 0
+    """Number of a request that was answered lately."""
 
     def episodes(self, **conditions: Any) -> Episodes:
         """What the store holds of these models, for which ``conditions`` hold."""

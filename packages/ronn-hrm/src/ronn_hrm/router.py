@@ -181,24 +181,26 @@ class Router:
         """Asks the expensive model, or waits for it where an equal request asks it just now."""
         key = (request.space, request.digest)
         flight, own = self._flights.join(key)
+        found = None
         if not own:
             if not flight.done.wait(options.get("timeout")):
-                raise RunTimeoutError(
-                    f"the run was not done within {options['timeout']} s: an equal request is running"
-                )
-            if flight.outputs is not None:
-                request.path = "cache"
-                request.role = request.asked
-                request.outputs = self._selected(flight.outputs, outputs)
-                if request.asked:
-                    request.full = self._parts.task.answer(flight.outputs)
-                return
-        found = None
-        try:
-            found = self.run_full(request, options)
-        finally:
-            if own:
+                raise RunTimeoutError(f"not done within {options['timeout']} s: an equal request is running")
+            found = flight.outputs
+        else:
+            # An equal request may have landed since the cache was asked.
+            found = self._parts.cache.get(request.digest, request.space)
+            if found is not None:
                 self._flights.land(key, found)
+        if found is not None:
+            request.path, request.role = "cache", request.asked
+            if request.asked:
+                request.full = self._parts.task.answer(found)
+        else:
+            try:
+                found = self.run_full(request, options)
+            finally:
+                if own:
+                    self._flights.land(key, found)
         request.outputs = self._selected(found, outputs)
 
     def run_full(self, request: Request, options: Mapping[str, Any], *, why: str = "answer") -> Mapping[str, Any]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RECERTIFY = 1000
 """Requests between two certificates."""
+WINDOW = 100
+"""Requests of the history's smallest windows."""
 _GROWTH = 1.25  # by how much calibration records grow between tries while nothing is certified
 _AUDITED = ("calibrate", "gate")
 
@@ -51,7 +53,7 @@ class Supervisor:
         self._counting = threading.Lock()
         self._records = len(parts.store.episodes(roles=("calibrate",), epoch=guard.epoch, answers=False))
         self._next_try = float(least_records(parts.guarantee))
-        self._since = 0
+        self._since = self._ticks = 0
         self._trying = False
         self._novelty = next((i for i, n in enumerate(parts.assessor.names) if n == "novelty"), None)
         self.last_request = time.monotonic()
@@ -69,12 +71,16 @@ class Supervisor:
             tuple(zip(state.names, request.features, strict=False)), state.id, request.role, request.near, seconds,
         )  # fmt: skip
         parts.store.log(entry, request.digest, request.space)
-        self.last_request = request.ended
+        self.last_request, parts.latest = request.ended, request.number
+        self._ticks += 1  # counts that are lost to another thread put a window, or a certificate, off by one request
+        if self._ticks >= WINDOW:
+            self._ticks = 0
+            self.keeper.submit(functools.partial(parts.history.tick, request.number))
         if request.live.collecting:
             return
         if self._novelty is not None and request.features and request.first:
-            self._heed(self.guard.met(request.features[self._novelty], time.time()))
-        self._since += 1  # a count that is lost to another thread puts a certificate off by one request
+            self._heed(self.guard.met(request.features[self._novelty], time.time()), request)
+        self._since += 1
         if self._since >= RECERTIFY:
             self._since = 0
             self._try_later()
@@ -124,7 +130,7 @@ class Supervisor:
             parts.metrics.add("disagreements", by=wrong)
         if not request.live.collecting:
             if request.live.epoch == self.guard.epoch:
-                self._heed(self.guard.audited(wrong, now))
+                self._heed(self.guard.audited(wrong, now), request)
         elif request.role == "calibrate":
             with self._counting:
                 self._records += 1
@@ -134,10 +140,12 @@ class Supervisor:
 
     # --- what follows
 
-    def _heed(self, alarm: Alarm | None) -> None:
+    def _heed(self, alarm: Alarm | None, request: Request) -> None:
         """Acts on an alarm."""
         if alarm is None:
             return
+        note = functools.partial(self._parts.history.event, "alarm", request.number, **alarm.as_data())
+        self.keeper.submit(note)
         self._parts.metrics.add("alarms", alarm.kind)
         tell(WARNING, "hrm", alarm.text)
         self.begin_anew()

@@ -124,6 +124,8 @@ class Upkeep:
             if parts.memory.exact_on_disk:
                 parts.store.keep_exact(parts.cache)
             parts.store.put("guard", self._supervisor.guard.as_data())
+        parts.history.tick(parts.latest)
+        parts.history.close()
         parts.store.close()
         parts.full.close()
         parts.cheap.close()
