@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto as T
 from onnx import helper as h
+from onnx import numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tool_models import build, convnet, info, weights
@@ -124,6 +125,21 @@ def test_functions_go_where_they_are_called():
     assert [k[1] for k in prefix.ir.functions] == ["Other"]
     assert [k[1] for k in suffix.ir.functions] == ["Inner", "Outer"]
     assert str(suffix.inputs[0].shape) == str(prefix.inputs[0].shape)  # inferred through the call
+
+
+def test_nodes_without_inputs_are_constants_of_both_halves():
+    nodes = [
+        h.make_node("ConstantOfShape", ["size"], ["w"], value=numpy_helper.from_array(np.float32([0.5]))),
+        h.make_node("RandomNormal", [], ["noise"], shape=[4], seed=1.0),
+        h.make_node("Mul", ["x", "w"], ["a"]), h.make_node("Add", ["a", "noise"], ["b"]),
+        h.make_node("Mul", ["b", "w"], ["c"]), h.make_node("Sub", ["c", "noise"], ["y"]),
+    ]  # fmt: skip
+    model = build(nodes, [info("x", ["N", 4])], [info("y", ["N", 4])], {"size": np.int64([4])})
+    prefix, suffix = split_model(model, "b")
+    assert names(suffix.inputs) == ["b", "noise"]  # which is another number each time
+    assert all("ConstantOfShape" in [n.op for n in half.graph] for half in (prefix, suffix))
+    with pytest.raises(OptionError, match="cannot be cut at 'w': it is a constant"):
+        split_model(model, "w")
 
 
 def test_constants_that_callers_may_override_stay_so():

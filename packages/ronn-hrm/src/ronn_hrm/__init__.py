@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ronn_hrm.assess.groups import Tokens as Tokens
     from ronn_hrm.decision import Decision as Decision
     from ronn_hrm.drift.settings import Audit as Audit
+    from ronn_hrm.early_exit import EarlyExit as EarlyExit
     from ronn_hrm.embed import FromFunction as FromFunction
     from ronn_hrm.embed import FromInput as FromInput
     from ronn_hrm.embed import FromOutput as FromOutput
@@ -67,7 +68,7 @@ _HOME = {
     "Confidence": "assess.groups", "Neighbourhood": "assess.groups", "InputShape": "assess.groups",
     "Tokens": "assess.groups",
     "Advice": "advise",
-    "Decision": "decision",
+    "Decision": "decision", "EarlyExit": "early_exit",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
     "SizeRule": "scorers",

@@ -9,6 +9,7 @@ from ronn.errors import OptionError, nearest
 from ronn.ir.graph import Function, Graph, IRModel, Node, Value
 from ronn.ir.types import Type
 from ronn.model import Model, Source
+from ronn.ops.schema import schema_of
 from ronn.options import SessionOptions
 from ronn.partition import needs
 from ronn.records import replace
@@ -26,9 +27,10 @@ def split_model(model: Source | Model, at: str | Sequence[str]) -> tuple[Model, 
     The prefix takes the inputs that its nodes need. It gives the values ``at``, whatever else of its own the suffix
     needs (where the cut goes beside a residual, that too), and those outputs of the model that lie before the cut. The
     suffix takes these values by their names, and inputs of the model that its nodes need themselves; it gives the
-    other outputs of the model. No node is in both; constants that both need are shared in memory. The nodes are those
-    of the file; what passes would fuse across the cut is not fused, so that results equal those of the whole to
-    rounding, and to the bit where nothing would be (as with ``run(..., trace=at)``).
+    other outputs of the model. Constants that both need are shared in memory; nodes that depend on no input are in
+    both where both need them, no others. The nodes are those of the file; what passes would fuse across the cut is not
+    fused, so that results equal those of the whole to rounding, and to the bit where nothing would be (as with
+    ``run(..., trace=at)``).
 
     Raises OptionError for a name that the model does not have, with the nearest; for a value that nothing lies before,
     or behind.
@@ -36,13 +38,14 @@ def split_model(model: Source | Model, at: str | Sequence[str]) -> tuple[Model, 
     loaded = model if isinstance(model, Model) else Model.load(model)
     ir = loaded.ir
     graph = ir.graph
-    taps = _taps([at] if isinstance(at, str) else list(at), graph)
+    fixed = _fixed(graph)
+    taps = _taps([at] if isinstance(at, str) else list(at), graph, fixed)
     before = _ancestors(taps, stop=set())
-    behind = _ancestors([o for o in graph.outputs if o.producer not in before], stop=before)
+    behind = _ancestors([o for o in graph.outputs if o.producer not in before], stop=before - fixed)
     taken = dict.fromkeys(v for n in graph if n in behind for v in needs(n) if not v.is_const)
-    _check(taps, taken, before, graph)
+    _check(taps, taken, before)
 
-    crossing = list(dict.fromkeys([*taps, *(v for v in taken if v.producer in before)]))
+    crossing = list(dict.fromkeys([*taps, *(v for v in taken if v.producer in before and v.producer not in behind)]))
     early = {n: o for o, n in zip(graph.outputs, graph.output_names, strict=True) if o.producer in before}
     late = {n: o for o, n in zip(graph.outputs, graph.output_names, strict=True) if o.producer not in before}
     wanted = {v for n in before for v in needs(n)}
@@ -55,7 +58,23 @@ def split_model(model: Source | Model, at: str | Sequence[str]) -> tuple[Model, 
     return Model(prefix), Model(suffix)
 
 
-def _taps(names: Sequence[str], graph: Graph) -> list[Value]:
+def _fixed(graph: Graph) -> set[Node]:
+    """The nodes that depend on no input: what they make is the same in every run."""
+    found: set[Node] = set()
+    for node in graph:
+        schemas = [schema_of(n) for n in (node, *_inner(node))]
+        sure = all(s is not None and s.pure for s in schemas)
+        if sure and all(v.is_const or v.producer in found for v in needs(node)):
+            found.add(node)
+    return found
+
+
+def _inner(node: Node) -> Iterable[Node]:
+    for sub in node.subgraphs():
+        yield from sub.all_nodes()
+
+
+def _taps(names: Sequence[str], graph: Graph, fixed: set[Node]) -> list[Value]:
     known = {v.name: v for v in graph.values() if v.name}
     known |= dict(zip(graph.output_names, graph.outputs, strict=True))
     if not names:
@@ -65,8 +84,8 @@ def _taps(names: Sequence[str], graph: Graph) -> list[Value]:
         value = known.get(name)
         if value is None:
             raise _unknown(name, graph)
-        if value.producer is None:
-            kind = "a constant" if value.is_const else "an input"
+        if value.producer is None or value.producer in fixed:
+            kind = "an input" if value.producer is None and not value.is_const else "a constant"
             raise OptionError(
                 f"the model cannot be cut at {name!r}: it is {kind}, and nothing lies before it",
                 hint="name a value that a node makes: `ronn inspect --ir` prints them",
@@ -104,7 +123,7 @@ def _ancestors(values: Iterable[Value], stop: set[Node]) -> set[Node]:
     return found
 
 
-def _check(taps: Sequence[Value], taken: Iterable[Value], before: set[Node], graph: Graph) -> None:
+def _check(taps: Sequence[Value], taken: Iterable[Value], before: set[Node]) -> None:
     """Raises OptionError for a cut that separates nothing."""
     used = set(taken)
     for value in taps:
