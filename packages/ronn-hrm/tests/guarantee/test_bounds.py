@@ -17,6 +17,7 @@ def counts(draw, most=10**6):
     return draw(st.integers(0, n)), n
 
 
+@settings(derandomize=True)
 @given(counts(), st.floats(1e-6, 1 - 1e-6))
 def test_binomial_cdf(wrong, p):
     k, n = wrong
@@ -30,7 +31,7 @@ def test_binomial_cdf_at_its_ends(k, n, p, expected):
     assert bounds.binomial_cdf(k, n, p) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(counts(), DELTAS)
 def test_clopper_pearson(wrong, delta):
     k, n = wrong
@@ -38,7 +39,7 @@ def test_clopper_pearson(wrong, delta):
     assert found == pytest.approx(1.0 if k == n else stats.beta.ppf(1 - delta, k + 1, n - k), rel=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=60, deadline=None)
 @given(st.integers(1, 100_000), st.floats(1e-4, 0.5), DELTAS)
 def test_most_wrong_is_where_the_exact_test_turns(n, alpha, delta):
     k = bounds.most_wrong(n, alpha, delta)
@@ -49,7 +50,7 @@ def test_most_wrong_is_where_the_exact_test_turns(n, alpha, delta):
     assert bounds.clopper_pearson(k + 1, n, delta) > alpha
 
 
-@settings(max_examples=20, deadline=None)
+@settings(derandomize=True, max_examples=20, deadline=None)
 @given(st.integers(20, 3000), st.floats(0.001, 0.4), st.sampled_from([0.2, 0.1, 0.01]))
 def test_clopper_pearson_errs_with_probability_delta_at_most(n, p, delta):
     """Exactly, over all outcomes: those that would put the bound below the truth are no likelier than delta."""
@@ -70,7 +71,7 @@ def test_hoeffding_bentkus_is_that_of_mapie(n, total, alpha):
     assert bounds.hoeffding_bentkus_p(total, n, alpha) == pytest.approx(min(1.0, float(expected.item())), rel=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(st.integers(1, 20_000), st.floats(1e-3, 0.5), st.sampled_from([0.5, 0.1, 0.01]), st.floats(0, 1))
 def test_hoeffding_bentkus_and_its_largest_sum_agree(n, alpha, delta, part):
     most = bounds.most_total(n, alpha, delta)
@@ -90,6 +91,7 @@ def wealth_by_hand(losses, mean):
     return np.mean([np.prod([1 + stake * largest * (mean - loss) for loss in losses]) for stake in bounds.STAKES])
 
 
+@settings(derandomize=True)
 @given(LOSSES, st.floats(0.01, 0.9))
 def test_wealth_of_bets_is_that_by_hand(losses, mean):
     losses = np.array(losses)
@@ -98,6 +100,7 @@ def test_wealth_of_bets_is_that_by_hand(losses, mean):
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-300)
 
 
+@settings(derandomize=True)
 @given(LOSSES, st.floats(0.01, 0.9), st.integers(0, 60))
 def test_wealth_along_the_losses(losses, mean, cut):
     """After i losses, the others count as 0; in two parts as in one."""
@@ -109,6 +112,7 @@ def test_wealth_along_the_losses(losses, mean, cut):
     assert bounds.log_wealth(losses[cut:], n, mean, given_before) == pytest.approx(whole[cut:], abs=1e-8)
 
 
+@settings(derandomize=True)
 @given(LOSSES, st.integers(0, 500), st.sampled_from([0.5, 0.1, 0.001]))
 def test_betting_is_where_the_wealth_reaches_one_in_delta(losses, zeros, delta):
     losses, n = np.array(losses), len(losses) + zeros
@@ -119,6 +123,7 @@ def test_betting_is_where_the_wealth_reaches_one_in_delta(losses, zeros, delta):
         assert bounds.bets(losses[losses > 0], n, upper * (1 - 1e-6)) < -np.log(delta)
 
 
+@settings(derandomize=True)
 @given(LOSSES, st.randoms(use_true_random=False))
 def test_bounds_of_any_losses_do_not_ask_for_their_order_and_rise_with_each(losses, random):
     more = [min(1.0, x + 0.05) if random.random() < 0.3 else x for x in losses]

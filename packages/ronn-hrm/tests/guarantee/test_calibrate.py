@@ -48,7 +48,7 @@ def by_definition(scores, losses, passes):
     return lam
 
 
-@settings(deadline=None)
+@settings(derandomize=True, deadline=None)
 @given(records(fractional=False), st.sampled_from([0.01, 0.05, 0.2]), st.sampled_from([0.1, 0.4]))
 def test_ucb_is_the_definition_with_scipys_bound(known, alpha, delta):
     scores, losses = known
@@ -67,7 +67,7 @@ def test_ucb_is_the_definition_with_scipys_bound(known, alpha, delta):
         assert found.bound == pytest.approx(stats.beta.ppf(1 - delta, wrong + 1, n - wrong))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(records(), st.sampled_from([0.05, 0.2]), st.sampled_from(["betting", "hoeffding-bentkus"]))
 def test_ucb_is_the_definition_with_other_bounds(known, alpha, bound):
     scores, losses = known
@@ -81,7 +81,7 @@ def test_ucb_is_the_definition_with_other_bounds(known, alpha, bound):
     assert calibrate(scores, losses, Guarantee(alpha, 0.1, bound=bound)).lam == by_definition(scores, losses, passes)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(records(), st.sampled_from([0.05, 0.2]))
 def test_crc_is_that_of_mapie(known, alpha):
     from mapie.risk_control.methods import get_r_hat_plus
@@ -96,7 +96,7 @@ def test_crc_is_that_of_mapie(known, alpha):
     assert calibrate(scores, losses, Guarantee(alpha, kind="crc")).lam == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(records(), st.sampled_from([0.05, 0.2]), st.integers(0, 1000))
 def test_selective_certifies_only_what_its_tests_passed(known, alpha, seed):
     """Whatever the sequence: what is certified has a bound of its own, and no threshold above it was skipped over
@@ -137,7 +137,7 @@ def test_selective_spends_a_tenth_on_its_thresholds():
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(deadline=None, max_examples=30)
+@settings(derandomize=True, deadline=None, max_examples=30)
 def test_more_may_be_answered_where_more_may_be_wrong(kind, data):
     scores, losses = data.draw(records())
     few, more = (calibrate(scores, losses, Guarantee(alpha, 0.1, kind)) for alpha in (0.05, 0.1))
@@ -151,7 +151,7 @@ def test_more_may_be_answered_where_more_may_be_wrong(kind, data):
 
 
 @given(records(), GUARANTEES, st.randoms(use_true_random=False))
-@settings(deadline=None)
+@settings(derandomize=True, deadline=None)
 def test_the_order_of_records_does_not_matter(known, guarantee, random):
     assume(guarantee.kind != "selective")
     scores, losses = known
@@ -160,7 +160,7 @@ def test_the_order_of_records_does_not_matter(known, guarantee, random):
 
 
 @given(records(), GUARANTEES)
-@settings(deadline=None)
+@settings(derandomize=True, deadline=None)
 def test_only_the_order_of_scores_matters(known, guarantee):
     scores, losses = known
     found, other = calibrate(scores, losses, guarantee), calibrate(np.arctan(scores), losses, guarantee)

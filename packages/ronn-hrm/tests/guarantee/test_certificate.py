@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ronn_hrm import Certificate
@@ -42,6 +42,7 @@ CERTIFICATES = st.builds(
 )
 
 
+@settings(derandomize=True)
 @given(CERTIFICATES)
 def test_json_and_back(known):
     assert Certificate.from_json(known.to_json()) == known

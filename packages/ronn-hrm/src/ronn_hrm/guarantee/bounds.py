@@ -138,7 +138,9 @@ def most_total(n: int, alpha: float, delta: float) -> float:
             low = middle
         else:
             high = middle
-    return low
+    # Up to a whole number, the binomial part is as at that number, and bisection comes to just below it.
+    whole = float(math.ceil(low))
+    return whole if whole <= high + 1e-9 * n and hoeffding_bentkus_p(whole, n, alpha) <= delta else low
 
 
 # --- any losses: each of them, by bets ------------------------------------------------------------------------------
