@@ -29,6 +29,7 @@ from ronn_hrm.scorers import ConfidenceScorer
 from ronn_hrm.state import State
 from ronn_hrm.supervisor import Supervisor
 from ronn_hrm.task import Classification
+from ronn_hrm.watching import keep_settings, watch
 
 if TYPE_CHECKING:
     from ronn_hrm.contracts import Scorer
@@ -62,30 +63,17 @@ def assemble(
         input_names=input_names_of(cheap.source), names=None, valid_since=-math.inf,
     )  # fmt: skip
     guard, archive, state = _kept(parts, fingerprints)
-    _watch(parts, guard)
     if state is None:
         first = ConfidenceScorer.of(assessor.names) if scorer == "auto" else scorer
         assert not isinstance(first, str)
         state = State(0, assessor.names, first, math.inf, None, None, None, None, fingerprints)
+    archive.save(state)  # what it decides can be decided again
     router = Router(parts, Live(state, parts, guard.epoch, "guard" if guard.phase == "guard" else "cold-start"))
     learner = Learner(parts, router, guard, archive, fingerprints, scorer=scorer, on_drift=on_drift)
     supervisor = Supervisor(parts, router, guard, certify=learner.certify, alarmed=learner.take_back)
+    watch(parts, guard, supervisor.keeper, lambda: router.live.state)
+    keep_settings(parts)
     return parts, router, supervisor, learner
-
-
-def _watch(parts: Parts, guard: Guard) -> None:
-    """Gauges that are asked when somebody reads them."""
-    metrics, cache, store = parts.metrics, parts.cache, parts.store
-    metrics.set("alpha", parts.guarantee.alpha)
-    metrics.watch("cache_entries", cache.__len__)
-    metrics.watch("cache_bytes", lambda: cache.stats()["bytes"])
-    metrics.watch("episodes", lambda: store.sizes()["episodes"])
-    metrics.watch("episode_bytes", lambda: store.sizes()["episode_bytes"])
-    metrics.watch("detector", lambda: guard.audit.value)
-    metrics.watch("novelty", lambda: math.nan if guard.novelty is None else guard.novelty.value)
-    metrics.watch("guard", lambda: guard.phase == "guard")
-    metrics.watch("epoch", lambda: guard.epoch)
-    metrics.watch("queue", lambda: store.waiting)
 
 
 def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, StateArchive, State | None]:

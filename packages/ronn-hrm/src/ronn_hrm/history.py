@@ -1,7 +1,7 @@
 """The course of a stream: what was counted window by window, and what happened between.
 
 Windows are differences of a session's metrics. Old ones are merged, so that a history of any length has few of them;
-counts are kept whole by that. With a folder all of it is in the folder's database too.
+counts are kept whole by that. With a folder all of it is in a database there too.
 
 A session calls ``tick(number)`` every hundred requests or so, from the thread behind the answers, and ``event`` when
 something happens; everything else is read from its metrics.
@@ -22,8 +22,8 @@ from ronn.records import dataclass
 from ronn_hrm.errors import StateError
 from ronn_hrm.metrics import Metrics
 
-DATABASE = "memory.sqlite"
-"""In the folder of a memory."""
+DATABASE = "history.sqlite"
+"""In the folder of a memory, beside what is restored from snapshots: what happened stays what happened."""
 
 GAUGES = (
     "lam", "bound", "share", "detector", "novelty", "guard", "epoch", "cache_bytes", "episodes", "episode_bytes",
@@ -102,7 +102,7 @@ class Event:
 class History:
     """The windows and events of one session.
 
-    metrics: that are looked at. folder: with the database where they are kept as well; what is there already is gone on
+    metrics: that are looked at. folder: where they are kept as well, in a database; what is there already is gone on
     with. most: windows from which on the older half is merged in pairs; events: how many of the latest are kept.
 
     ``tick`` and ``event`` write to disk; they are for the thread behind the answers. All may be called by any thread.
@@ -214,9 +214,15 @@ class History:
             assert self._database is not None
             try:
                 self._connection = sqlite3.connect(self._database, timeout=30.0, check_same_thread=False)
+                # Readers and the writer do not wait for each other.
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._connection.executescript(_TABLES)
             except sqlite3.Error as e:
-                raise StateError(f"the history in {self._database} cannot be opened: {e}") from e
+                raise StateError(
+                    f"the history in {self._database} cannot be opened: {e}",
+                    hint="remove the file: nothing depends on it but what reports show of the past",
+                ) from e
         return self._connection
 
 
@@ -224,7 +230,7 @@ def read_history(folder: Path) -> tuple[list[Window], list[Event]]:
     """The history in a memory folder, which a session may be writing to; empty where none was kept."""
     database = folder / DATABASE
     if not database.is_file():
-        raise StateError(f"there is no {DATABASE} in {folder}", hint="name the folder of Memory(path=...)")
+        return [], []
     try:
         connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
         try:

@@ -37,6 +37,11 @@ class Keeper:
             self._turn.notify()
             return True
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        return len(self._jobs)
+
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until nothing is left to do. False: it took longer than ``timeout`` seconds."""
         with self._turn:

@@ -40,7 +40,7 @@ GAUGES = {
     "alpha": "The risk that may be",
     "share": "Certified share of requests that the cheap model answers",
     "detector": "Value of the audit e-detector; an alarm is raised at its limit",
-    "novelty": "Moving mean of the distance to the nearest remembered input",
+    "novelty": "How much more novel requests are than those of calibration, in standard deviations",
     "guard": "1 while every request goes to the expensive model after an alarm",
     "epoch": "Alarms so far",
     "cache_entries": "Answers in the exact cache",

@@ -13,6 +13,9 @@ ROLES = ("train", "fit", "calibrate", "gate")
 """What an episode may be used for, each for one thing: ``train`` teaches adapters, students and memory; ``fit`` chooses
 and fits scorers; ``calibrate`` certifies a threshold; ``gate`` judges a new state before it is promoted."""
 
+AUDITED = ("calibrate", "gate")
+"""Roles of requests that the coin chose whatever they were: a fair sample of the traffic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:

@@ -139,6 +139,11 @@ class EpisodicStore:
         return None if self.folder is None else self.folder / folders.DATABASE
 
     @property
+    def held(self) -> tuple[int, int]:
+        """Episodes that are written, and their bytes, without looking into the file."""
+        return self._database.episode_count, self._database.episode_bytes
+
+    @property
     def waiting(self) -> int:
         """Items that wait for the writer."""
         return 0 if self._writer is None else self._writer.waiting
