@@ -121,15 +121,16 @@ def _model(
     from ronn.ir.types import DType
     from ronn_hrm.early_exit import HIDDEN
 
-    hidden = HIDDEN if output != HIDDEN else f"{HIDDEN}.features"
+    taken_names = (value, output)
+    hidden, logits, cast = (n if n not in taken_names else f"{n}.head" for n in (HIDDEN, "logits", "as_float32"))
     node = helper.make_node
-    floats = value if like.dtype == np.float32 else "as_float32"
+    floats = value if like.dtype == np.float32 else cast
     nodes = [] if floats == value else [node("Cast", [value], [floats], to=TensorProto.FLOAT)]
     if flat:
         nodes.append(node("Flatten", [floats], [hidden]))
     else:
         nodes.append(node("ReduceMean", [floats], [hidden], axes=list(range(2, like.ndim)), keepdims=0))
-    logits = "logits" if probabilities else output
+    logits = logits if probabilities else output
     nodes.append(node("Gemm", [hidden, "head.weight", "head.bias"], [logits]))
     if probabilities:
         nodes.append(node("Softmax", [logits], [output]))

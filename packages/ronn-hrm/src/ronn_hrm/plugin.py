@@ -1,1 +1,24 @@
-"""The plugin that core finds."""
+"""The plugin that core finds: the router ``hrm``. Importing it imports nothing of the routing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ronn.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ronn.model import Model
+    from ronn.options import SessionOptions
+
+
+@hookimpl
+def ronn_routers() -> Mapping[str, Callable[[Model, SessionOptions, Mapping[str, Any]], Any]]:
+    """``hrm``: the model is the expensive one, the configuration names the cheap one."""
+    return {"hrm": _route}
+
+
+def _route(model: Model, options: SessionOptions, config: Mapping[str, Any]) -> Any:
+    from ronn_hrm.config import session_of
+
+    return session_of(model, options, config)
