@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from ronn_hrm.scorers import MarginScorer as MarginScorer
     from ronn_hrm.scorers import SizeRule as SizeRule
     from ronn_hrm.session import HRMSession as HRMSession
+    from ronn_hrm.sleep import Distil as Distil
+    from ronn_hrm.sleep import Sleep as Sleep
     from ronn_hrm.task import Classification as Classification
     from ronn_hrm.task import Custom as Custom
     from ronn_hrm.task import Regression as Regression
@@ -71,7 +73,7 @@ _HOME = {
     "Decision": "decision", "EarlyExit": "early_exit",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
-    "SizeRule": "scorers",
+    "SizeRule": "scorers", "Sleep": "sleep", "Distil": "sleep",
     "Guarantee": "guarantee.settings", "Certificate": "guarantee.certificate", "Threshold": "guarantee.kinds",
     "least_records": "guarantee.kinds", "Audit": "drift.settings",
     "Memory": "memory.settings", "ExactCache": "memory.working", "EpisodicStore": "memory.episodic",

@@ -53,11 +53,19 @@ def choose(
     Of several kinds and selections of features the one that leaves the largest share to the cheap model, by
     cross-validation; the simplest where that says nothing.
     """
+    return chosen(features, names, losses, alpha=alpha, seed=seed)[0]
+
+
+def chosen(
+    features: np.ndarray, names: Sequence[str], losses: np.ndarray, *, alpha: float = 0.01, seed: int = 0
+) -> tuple[Scorer, float]:
+    """What ``choose`` gives, and the share that it promises; of few records this is of those that it was fitted to."""
     rows, known = records_of(features, losses)
     if len(rows) < FEWEST or known.sum() < 2.0:
-        return LogisticScorer.fit(rows, names, known, use=_output(names) + _memory(names))
-    tried = compare(rows, names, known, alpha=alpha, seed=seed)
-    return tried[0].fit(rows, names, known)
+        made = LogisticScorer.fit(rows, names, known, use=_output(names) + _memory(names))
+        return made, share_about(made.score_many(rows), known, alpha)
+    best = compare(rows, names, known, alpha=alpha, seed=seed)[0]
+    return best.fit(rows, names, known), best.share
 
 
 def compare(
@@ -68,7 +76,7 @@ def compare(
     alpha: float = 0.01,
     seed: int = 0,
     folds: int = 5,
-    repeats: int = 3,
+    repeats: int = 2,
 ) -> list[Candidate]:
     """All candidates, the best first: scores of each record come from a fit without it (``folds`` parts, ``repeats``
     times over)."""
