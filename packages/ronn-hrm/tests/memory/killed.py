@@ -1,7 +1,8 @@
 """Processes that write memory and are killed: a server that forks one for each line it reads, told where and when.
 
 A line: ``FOLDER RUN SEED at POINT`` (the process kills itself at that many events: files opened and renamed, disks
-synced, statements of SQLite and steps within them) or ``FOLDER RUN SEED after SECONDS`` (it is killed from outside).
+synced, statements of SQLite and steps within them) or ``FOLDER RUN SEED after SECONDS`` (it is killed from outside,
+so long after memory was opened).
 What the process acknowledges, and ``dead`` at last, comes back by lines; a pipe keeps them when the writer dies.
 """
 
@@ -41,13 +42,14 @@ def ordinal(run: int, n: int) -> int:
     return run * 100_000 + n
 
 
-def write(folder: Path, run: int, seed: int, point: int | None) -> None:
+def write(folder: Path, run: int, seed: int, point: int | None, opened: int) -> None:
     """Appends, logs, counts, flushes, consolidates, promotes and prunes until it is killed."""
     rng = np.random.default_rng(seed)
     events = Events(point)
     store, archive = EpisodicStore(folder), StateArchive(folder)
     events.watch(store)
     say("open")
+    os.close(opened)
     n = 0
     for step in range(1_000_000):
         for _ in range(int(rng.integers(1, 12))):
@@ -101,13 +103,17 @@ def say(text: str) -> None:
 def serve() -> None:
     for line in sys.stdin:
         folder, run, seed, kind, value = line.split("\t")
+        reads, opened = os.pipe()
         child = os.fork()
         if not child:
             try:
-                write(Path(folder), int(run), int(seed), int(value) if kind == "at" else None)
+                write(Path(folder), int(run), int(seed), int(value) if kind == "at" else None, opened)
             except BaseException as e:
                 say(f"error {e!r}")
                 os._exit(1)
+        os.close(opened)
+        os.read(reads, 1)  # ends when the child closes its end, or is gone
+        os.close(reads)
         if kind == "after":
             time.sleep(float(value))
             os.kill(child, signal.SIGKILL)

