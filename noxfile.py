@@ -267,6 +267,15 @@ def bench_bitnet(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def bench_hrm(session: nox.Session) -> None:
+    """The goals of ronn-hrm (the bound, the certified share, a drifting stream, sleep, mail, overhead, crashes, replay,
+    early exits) beside baselines; ``-- --only g3``, ``-- --write`` keeps figures and pictures."""
+    needs = closure(["ronn", "ronn-hrm[bitnet,ann]"])
+    session.install(*needs, *group("test"), "-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.hrm", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
+
+
+@nox.session(python=CURRENT)
 def accuracy_bitnet(session: nox.Session) -> None:
     """What quantising trained models costs; ``-- photos --write`` measures a part and keeps its figures. Parts mnist
     and text take networks that ``training -- examples`` trains."""

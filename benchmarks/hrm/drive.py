@@ -84,14 +84,13 @@ def drive(
         session.drain()
         path[i] = PATHS[why.answered_by]
         wrong[i] = path[i] == 2 and int(outputs["scores"].argmax()) != full[item]
-        told = session.metrics.as_data()
-        now = int(sum(told["full_runs"].values()))
+        now = int(session.metrics.count("full_runs"))
         called[i], runs = now - runs, now
-        if (found := int(sum(told["alarms"].values()))) != alarms:
+        if (found := int(session.metrics.count("alarms"))) != alarms:
             alarms = found
             events.append((i, "alarm"))
             say(f"request {i}: alarm")
-        if (found := int(told["certificates"])) != certificates:
+        if (found := int(session.metrics.count("certificates"))) != certificates:
             certificates = found
             events.append((i, "certificate"))
         if sleep_every and (i + 1) % sleep_every == 0 and session.certificate() is not None:
