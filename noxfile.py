@@ -232,9 +232,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def browser(session: nox.Session) -> None:
-    """The pages of inspect and profile in Chromium, which must be installed: no errors, no network, and they work."""
-    session.install(*closure(["ronn"]), *group("browser"))
-    session.run("pytest", "-q", "packages/ronn-core/tests/page/test_browser.py", *session.posargs)
+    """The pages of inspect, profile and hrm report in Chromium, which must be installed: they work, without errors and
+    without network."""
+    needs = [n for n in needs_of("ronn-hrm") if n.startswith("scikit-learn")]
+    session.install(*closure(["ronn", "ronn-hrm"]), *group("browser"), *needs)
+    pages = ["packages/ronn-core/tests/page/test_browser.py", "packages/ronn-hrm/tests/test_report.py"]
+    session.run("pytest", "-q", *pages, *session.posargs)
 
 
 @nox.session(python=CURRENT)

@@ -95,8 +95,9 @@ class _Asked:
     cache: bool
 
     def audited(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores by the state's scorer (NaN where nothing was assessed), and losses of the audited requests."""
-        sample = self.stream.audited
+        """Scores by the state's scorer (NaN where nothing was assessed), and losses, of the requests that were audited
+        since the latest alarm: what a session would certify by."""
+        sample = self.stream.recent
         scores = self.state.scorer.score_many(self.stream.features[sample])
         return np.where(self.stream.known[sample], scores, np.nan), self.stream.loss[sample]
 

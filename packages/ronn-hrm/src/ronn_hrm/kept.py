@@ -116,8 +116,8 @@ class Kept:
         return found.where(~np.isnan(found.loss)) if len(found) else found
 
     def records(self, episodes: Episodes) -> Records | None:
-        """Episodes as the state that serves sees them; None where the folder does not say enough to compute that (a
-        custom loss, features of inputs that were not kept)."""
+        """Episodes as the state that serves sees them (as its session does, without inputs that were not kept); None
+        where the folder does not say enough to compute that: a loss or features of the user's own."""
         from ronn_hrm.assess.assessor import Assessor
         from ronn_hrm.certify import records_of
         from ronn_hrm.fast_path import CheapModel, FastPath
@@ -127,7 +127,7 @@ class Kept:
         if task is None or groups is None or not len(episodes):
             return None
         assessor = Assessor(task, groups)
-        if assessor.names != state.names or (assessor.uses_inputs and any(i is None for i in episodes.inputs)):
+        if assessor.names != state.names:
             return None
         return records_of(FastPath(CheapModel(_Absent(), task, None), state), state, assessor, episodes)
 

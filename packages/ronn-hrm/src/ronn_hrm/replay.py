@@ -29,8 +29,10 @@ class Stream:
 
     keys: equal for requests that an exact cache takes for equal. features: float64 [N, F], NaN where a request was not
     assessed and none of its equals before was. known: bool [N], whether there are any. loss: float64 [N], between the
-    answers of the two models, NaN where it is not known. audited: bool [N]: a fair sample, with its losses. names: of
-    the features. seconds: median time of an answer by ``cache``, ``fast``, ``full``, as far as there were such.
+    answers of the two models, NaN where it is not known. audited: bool [N]: of those ``collecting`` (bool [N]; while
+    nothing was certified) and of the others a fair sample each, with losses. recent: bool [N], audited ones since the
+    latest alarm. names: of the features. seconds: median time of an answer by ``cache``, ``fast``, ``full``, as far as
+    there were such.
     """
 
     keys: list[tuple[str, bytes]]
@@ -38,6 +40,8 @@ class Stream:
     known: np.ndarray
     loss: np.ndarray
     audited: np.ndarray
+    collecting: np.ndarray
+    recent: np.ndarray
     names: tuple[str, ...]
     seconds: dict[str, float]
 
@@ -61,13 +65,16 @@ def stream_of(
     for entry in logged:
         key = (entry.namespace, entry.digest)
         found = dict(entry.decision.features)
+        row = tuple(found.get(name, math.nan) for name in order) if found else None
         if records is not None and entry.decision.id in anew:
-            of_key[key] = tuple(records.features[anew[entry.decision.id]].tolist())
-        elif found:
-            of_key[key] = tuple(found.get(name, math.nan) for name in order)
+            told = records.features[anew[entry.decision.id]].tolist()
+            row = tuple(told) if row is None else tuple(a if a == a else b for a, b in zip(told, row, strict=True))
+        if row is not None:
+            of_key[key] = row
         rows.append(of_key.get(key))
     loss = np.full(len(logged), np.nan)
-    audited = np.zeros(len(logged), bool)
+    audited, recent = np.zeros(len(logged), bool), np.zeros(len(logged), bool)
+    epoch = int(episodes.epoch.max(initial=0))
     features = np.full((len(logged), len(order)), np.nan)
     for i, (entry, row) in enumerate(zip(logged, rows, strict=True)):
         if row is not None:
@@ -78,6 +85,7 @@ def stream_of(
             if records is not None and entry.decision.id in anew:
                 loss[i] = records.losses[anew[entry.decision.id]]
             audited[i] = episodes.role[where] in AUDITED and not math.isnan(loss[i])
+            recent[i] = audited[i] and int(episodes.epoch[where]) == epoch
     times: dict[str, list[float]] = {}
     for entry in logged:
         times.setdefault(entry.decision.answered_by, []).append(entry.decision.seconds)
@@ -87,6 +95,8 @@ def stream_of(
         known=np.array([r is not None for r in rows], bool),
         loss=loss,
         audited=audited,
+        collecting=np.array([math.isinf(e.decision.lam) for e in logged], bool),
+        recent=recent,
         names=order,
         seconds={path: median(found) for path, found in times.items()},
     )
@@ -110,8 +120,9 @@ class Replayed:
     """What a contender made of a stream.
 
     cache, fast, full: shares of requests by who answers. runs: of the expensive model, a request, audits included.
-    risk: mean loss of what the cheap model answers over all requests, as the ``audited`` requests have it; bound: its
-    upper bound for that sample. seconds: of an answer, by the medians of the log; NaN where it has none for a path.
+    risk: mean loss of what the cheap model answers over all requests, as the ``audited`` requests have it (those from
+    times of collecting, when more were audited, weigh less); bound: its upper bound for that sample. seconds: of an
+    answer, by the medians of the log; NaN where it has none for a path.
     """
 
     name: str
@@ -141,8 +152,6 @@ _REPLAYED = (
 def replay(stream: Stream, contender: Contender, guarantee: Guarantee) -> Replayed:
     """Takes the requests of a stream in turn: from the cache (of any size) what the expensive model said before, else
     by the contender; what was never assessed goes to the expensive model. guarantee: delta of the bound."""
-    from ronn_hrm.guarantee import risk_at
-
     n = len(stream)
     may = contender.may(stream) & stream.known
     hits, served = np.zeros(n, bool), np.zeros(n, bool)
@@ -156,19 +165,36 @@ def replay(stream: Stream, contender: Contender, guarantee: Guarantee) -> Replay
             remembered.add(key)
     counts = {"cache": int(hits.sum()), "fast": int(served.sum())}
     counts["full"] = n - sum(counts.values())
-    sample = stream.audited
-    risk = bound = math.nan
-    if sample.any():
-        all_traffic = replace(guarantee, kind="ucb", bound="auto")
-        wrong, _, bound = risk_at(np.where(served[sample], 1.0, -1.0), stream.loss[sample], 0.0, all_traffic)
-        risk = wrong / int(sample.sum())
+    risk, bound = _risk_of(stream, served, replace(guarantee, kind="ucb", bound="auto"))
     share = {path: count / n if n else 0.0 for path, count in counts.items()}
     parts = [c * stream.seconds.get(path, math.nan) for path, c in share.items() if c]
     return Replayed(
         name=contender.name, requests=n, cache=share["cache"], fast=share["fast"], full=share["full"],
-        runs=share["full"] + contender.audit * share["fast"], audited=int(sample.sum()), risk=risk, bound=bound,
+        runs=share["full"] + contender.audit * share["fast"], audited=int(stream.audited.sum()), risk=risk, bound=bound,
         lam=contender.lam, alpha=contender.alpha, seconds=sum(parts) if parts else math.nan,
     )  # fmt: skip
+
+
+def _risk_of(stream: Stream, served: np.ndarray, guarantee: Guarantee) -> tuple[float, float]:
+    """The risk of what is served, and its bound: each part of the stream that was sampled at one rate has its own, at
+    an equal share of delta, and counts by its size."""
+    from ronn_hrm.guarantee import risk_at
+
+    parts = [stream.collecting == flag for flag in (False, True)]
+    parts = [part for part in parts if part.any()]
+    at_risk = sum(bool(served[part].any()) for part in parts)
+    guarantee = replace(guarantee, delta=guarantee.delta / max(at_risk, 1))
+    risk = bound = sampled = 0.0
+    for part in parts:
+        size, sample = float(part.mean()), part & stream.audited
+        most, count = float(served[part].mean()), int(sample.sum())
+        if count:
+            wrong, _, upper = risk_at(np.where(served[sample], 1.0, -1.0), stream.loss[sample], 0.0, guarantee)
+            risk += size * wrong / count
+            sampled += size
+            most = min(most, max(upper, -math.expm1(math.log(guarantee.delta) / count)))  # nothing wrong of so many
+        bound += size * most
+    return (risk / sampled, bound) if sampled else (math.nan, math.nan)
 
 
 # --- whether the log is right

@@ -22,7 +22,7 @@ const total = W.reduce((s, w) => s + Object.values(w.paths).reduce((a, b) => a +
 const by = {};
 for (const w of W) for (const p in w.paths) by[kindOf(p)] = (by[kindOf(p)] || 0) + w.paths[p];
 const runs = W.reduce((s, w) => s + w.full_runs, 0), audits = W.reduce((s, w) => s + w.audits, 0), wrong = W.reduce((s, w) => s + w.wrong, 0);
-tile(count(total), `requests; ${count(P.logged)} in the log`);
+tile(count(total || P.logged), total ? `requests; ${count(P.logged)} in the log` : "requests in the log");
 if (total) {
   tile(number(runs / total, 3), "runs of the expensive model a request, audits included");
   tile(share((by.fast || 0) / total), "answered by the cheap model");
@@ -67,7 +67,7 @@ const lineLegend = (box, name, text) => { const s = make("svg", { width: 22, hei
   const svg = $("curve"), K = P.curve;
   if (!K || !K.points.length) { empty(svg, P.why_not || "no calibration records"); $("curvesaid").textContent = "No calibration records."; return; }
   const at = C ? K.points.reduce((b, p) => Math.abs(p.share - C.share) < Math.abs(b.share - C.share) ? p : b) : null;
-  const top = Math.max(K.alpha * 3, at ? at.upper * 1.6 : 0, Math.min(K.points[K.points.length - 1].upper, K.alpha * 6)), box = { l: 58, r: 18, t: 16, b: 40, w: 640, h: 380 };
+  const top = Math.max(K.alpha * 3, at ? at.upper * 1.6 : 0, Math.min(K.points[K.points.length - 1].upper, K.alpha * 6)), box = { l: 68, r: 18, t: 16, b: 40, w: 640, h: 380 };
   const [X, Y] = axes(svg, box, 0, 1, 0, top, [0, .2, .4, .6, .8, 1].map(v => [v, percent(v)]), steps(top, 5, v => share(v)), "share of requests that the cheap model answers", "wrong answers, of all requests");
   const clip = make("clipPath", { id: "inside" }, make("defs", {}, svg)); make("rect", { x: box.l, y: box.t, width: box.w - box.l - box.r, height: box.h - box.t - box.b }, clip);
   const g = make("g", { "clip-path": "url(#inside)" }, svg);
@@ -133,8 +133,9 @@ const ticks = n => steps(n - first, 8, v => count(Math.round(v + first))).map(([
 
 // --- events
 function said(e) {
-  const a = e.about;
-  return Object.keys(a).filter(k => a[k] !== null && typeof a[k] !== "object").map(k => `${k} ${typeof a[k] === "number" && a[k] % 1 ? a[k].toPrecision(3) : a[k]}`).join(", ")
+  const a = Object.fromEntries(Object.entries(e.about).filter(([k]) => !["at", "text", "kind"].includes(k)));
+  const head = [e.about.kind, e.about.text].filter(x => typeof x === "string").join(": ");
+  return (head ? head + "; " : "") + Object.keys(a).filter(k => a[k] !== null && typeof a[k] !== "object").map(k => `${k} ${typeof a[k] === "number" && a[k] % 1 ? a[k].toPrecision(3) : a[k]}`).join(", ")
     + Object.keys(a).filter(k => a[k] !== null && typeof a[k] === "object").map(k => `; ${k}: ${JSON.stringify(a[k])}`).join("");
 }
 $("eventcount").textContent = many(E.length, "event");
