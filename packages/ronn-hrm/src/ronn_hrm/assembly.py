@@ -12,9 +12,10 @@ from ronn.debug import WARNING, tell
 from ronn.records import replace
 from ronn_hrm.assess.assessor import Assessor
 from ronn_hrm.drift.guard import Guard
-from ronn_hrm.fast_path import CheapModel
+from ronn_hrm.fast_path import CheapModel, FastPath
 from ronn_hrm.fingerprint import fingerprint
 from ronn_hrm.history import History
+from ronn_hrm.keeper import Keeper
 from ronn_hrm.learner import Learner
 from ronn_hrm.memory.archive import StateArchive
 from ronn_hrm.memory.episodic import EpisodicStore
@@ -26,6 +27,7 @@ from ronn_hrm.policies import Cascade
 from ronn_hrm.requests import Coin
 from ronn_hrm.router import Live, Router
 from ronn_hrm.scorers import ConfidenceScorer
+from ronn_hrm.service import Service
 from ronn_hrm.state import State
 from ronn_hrm.supervisor import Supervisor
 from ronn_hrm.task import Classification
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 def assemble(
     fast: Any, full: Any, *, task: Any, embed: Any, policy: Any, guarantee: Any, audit: Any, memory: Any,
-    scorer: Scorer | str, groups: Any, gates: Any, escalations: Any, on_drift: str,
+    scorer: Scorer | str, groups: Any, gates: Any, escalations: Any, on_drift: str, sleep: Any,
 ) -> tuple[Parts, Router, Supervisor, Learner]:  # fmt: skip
     """The pieces of an ``HRMSession``, which has the arguments."""
     task = Classification() if task is None else task
@@ -68,10 +70,13 @@ def assemble(
         assert not isinstance(first, str)
         state = State(0, assessor.names, first, math.inf, None, None, None, None, fingerprints)
     archive.save(state)  # what it decides can be decided again
-    router = Router(parts, Live(state, parts, guard.epoch, "guard" if guard.phase == "guard" else "cold-start"))
-    learner = Learner(parts, router, guard, archive, fingerprints, scorer=scorer, on_drift=on_drift)
-    supervisor = Supervisor(parts, router, guard, certify=learner.certify, alarmed=learner.take_back)
-    watch(parts, guard, supervisor.keeper, lambda: router.live.state)
+    paused = "guard" if guard.phase == "guard" else "cold-start"
+    router = Router(parts, Live(state, FastPath(cheap, state), parts.policy, guard.epoch, paused))
+    keeper = Keeper("ronn-hrm")
+    service = Service(parts, router, guard, archive, keeper, on_drift=on_drift)
+    learner = Learner(parts, service, fingerprints, scorer=scorer, sleep=sleep)
+    supervisor = Supervisor(parts, router, service, keeper, learner, sleep)
+    watch(parts, guard, keeper, lambda: router.live.state)
     keep_settings(parts)
     return parts, router, supervisor, learner
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ronn.errors import InputError, RunTimeoutError
 from ronn.values import Outputs
 from ronn_hrm.decision import Decision
-from ronn_hrm.fast_path import FastPath, FastRun
 from ronn_hrm.flights import Flights
 from ronn_hrm.requests import Feeds, digest_of, feeds_of, role_of
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ronn_hrm.contracts import Policy
+    from ronn_hrm.fast_path import FastPath, FastRun
     from ronn_hrm.parts import Parts
     from ronn_hrm.state import State
 
@@ -30,13 +31,13 @@ class Live:
 
     __slots__ = ("collecting", "epoch", "fast", "outputs", "paused", "state")
 
-    def __init__(self, state: State, parts: Parts, epoch: int = 0, paused: str = "") -> None:
+    def __init__(self, state: State, fast: FastPath, policy: Policy, epoch: int, paused: str) -> None:
         self.state = state
+        self.fast = fast
         self.epoch = epoch
-        self.fast = FastPath(parts.cheap, state)
-        self.collecting = parts.policy.certified and not math.isfinite(state.lam)
+        self.collecting = policy.certified and not math.isfinite(state.lam)
         self.paused = paused
-        self.outputs = self.fast.output_names
+        self.outputs = fast.output_names
         """What the cheap model gives; None where it does not tell."""
 
 

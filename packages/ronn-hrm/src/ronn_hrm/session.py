@@ -15,6 +15,7 @@ from ronn_hrm.decision import Decision
 from ronn_hrm.drift.settings import Audit
 from ronn_hrm.guarantee.settings import Guarantee
 from ronn_hrm.memory.settings import Memory
+from ronn_hrm.sleep.settings import Sleep
 from ronn_hrm.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ronn_hrm.gates import Escalations, Gate
     from ronn_hrm.guarantee.certificate import Certificate
     from ronn_hrm.metrics import Metrics
+    from ronn_hrm.sleep.report import Report
     from ronn_hrm.state import State
     from ronn_hrm.task import Task
 
@@ -50,6 +52,7 @@ class HRMSession:
     namespace: a function of ``context`` that says whose a request is (a tenant): answers are remembered for each
         alone.
     client: a function of ``context`` that says who asks, for ``escalations``.
+    sleep: how consolidation learns, and whether and when it begins by itself.
 
     Raises RoutingError for models that cannot stand in for each other, OptionError, StateError for a memory folder that
     cannot be read.
@@ -73,6 +76,7 @@ class HRMSession:
         on_drift: str = "full",
         namespace: Callable[[Any], str] | None = None,
         client: Callable[[Any], str] | None = None,
+        sleep: Sleep | None = None,
     ) -> None:
         from ronn_hrm.assembly import assemble
 
@@ -87,6 +91,7 @@ class HRMSession:
             audit=Audit() if audit is None else audit,
             memory=Memory() if memory is None else memory,
             scorer=scorer, groups=groups, gates=tuple(gates), escalations=escalations, on_drift=on_drift,
+            sleep=Sleep() if sleep is None else sleep,
         )  # fmt: skip
         self._upkeep = Upkeep(self._parts, self._router, self._supervisor, self._learner)
         renew_after_fork(self)
@@ -221,6 +226,18 @@ class HRMSession:
         return self._upkeep.advise(inputs)
 
     # --- memory and consolidation
+
+    def consolidate(self, budget_s: float | None = None, strategy: str | None = None) -> Report:
+        """Learns from what memory holds: refreshes the searched memory, adapts the cheap model or makes a student of
+        the expensive one (``strategy``: ``auto``, ``memory``, ``adapter``, ``student``), certifies, and takes the new
+        state over only where held-out records say that it is better. Requests go on meanwhile.
+
+        budget_s: seconds after which no further candidate is begun. Both are those of ``Sleep`` where not given.
+        """
+        self._check_open()
+        return self._learner.consolidate(budget_s=budget_s, strategy=strategy)
+
+    sleep = consolidate
 
     def feedback(self, request: int, label: Any) -> None:
         """Notes what a person says that the answer to a request (``Decision.id``) should have been. It is kept for

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +12,18 @@ import numpy as np
 from ronn.debug import WARNING, tell
 from ronn_hrm.decision import Decision
 from ronn_hrm.guarantee.kinds import least_records
-from ronn_hrm.keeper import Keeper
 from ronn_hrm.memory.episode import Episode
 from ronn_hrm.router import Request, Router
+from ronn_hrm.sleep.scheduler import Sleeper
 
 if TYPE_CHECKING:
-    from ronn_hrm.drift.guard import Alarm, Guard
+    from ronn_hrm.drift.guard import Alarm
+    from ronn_hrm.keeper import Keeper
+    from ronn_hrm.learner import Learner
     from ronn_hrm.parts import Parts
+    from ronn_hrm.service import Service
+    from ronn_hrm.sleep.report import Report
+    from ronn_hrm.sleep.settings import Sleep
 
 RECERTIFY = 1000
 """Requests between two certificates."""
@@ -30,34 +34,39 @@ _AUDITED = ("calibrate", "gate")
 
 
 class Supervisor:
-    """Watches a router.
-
-    certify: makes a certificate, on the keeper's thread. alarmed: called with an alarm; takes the certificate back.
-    """
+    """Watches a router: has the learner make certificates, and the service take them back."""
 
     def __init__(
-        self,
-        parts: Parts,
-        router: Router,
-        guard: Guard,
-        *,
-        certify: Callable[[], object],
-        alarmed: Callable[[Alarm], None],
+        self, parts: Parts, router: Router, service: Service, keeper: Keeper, learner: Learner, sleep: Sleep
     ) -> None:
         self._parts = parts
         self._router = router
-        self.guard = guard
-        self.keeper = Keeper("ronn-hrm")
-        self._certify = certify
-        self._alarmed = alarmed
+        self._service = service
+        self.guard = service.guard
+        self.keeper = keeper
+        self._learner = learner
         self._counting = threading.Lock()
-        self._records = len(parts.store.episodes(roles=("calibrate",), epoch=guard.epoch, answers=False))
+        self._records = len(parts.store.episodes(roles=("calibrate",), epoch=self.guard.epoch, answers=False))
         self._next_try = float(least_records(parts.guarantee))
         self._since = self._ticks = 0
         self._trying = False
         self._novelty = next((i for i, n in enumerate(parts.assessor.names) if n == "novelty"), None)
-        self.last_request = time.monotonic()
+        self._latest = time.perf_counter()
+        self._lessons = 0
+        self._sleeper = Sleeper(
+            sleep, lambda cancel: learner.consolidate(cancel=cancel), last=self._last, fresh=lambda: self._lessons,
+            done=self._slept,
+        )  # fmt: skip
         router.note, router.learn = self._note, self._learn
+        self._sleeper.start()
+
+    def _last(self) -> float:
+        """When the last request was answered, by the clock of ``time.monotonic``."""
+        return time.monotonic() - (time.perf_counter() - self._latest)
+
+    def _slept(self, report: Report) -> None:
+        if not report.cancelled:
+            self._lessons = 0
 
     # --- with every request
 
@@ -71,7 +80,8 @@ class Supervisor:
             tuple(zip(state.names, request.features, strict=False)), state.id, request.role, request.near, seconds,
         )  # fmt: skip
         parts.store.log(entry, request.digest, request.space)
-        self.last_request, parts.latest = request.ended, request.number
+        self._latest, parts.latest = request.ended, request.number
+        self._sleeper.met()
         self._ticks += 1  # counts that are lost to another thread put a window, or a certificate, off by one request
         if self._ticks >= WINDOW:
             self._ticks = 0
@@ -121,6 +131,8 @@ class Supervisor:
         )  # fmt: skip
         if request.role in _AUDITED:
             self._audited(request, loss, now)
+        elif request.role == "train":
+            self._lessons += 1
 
     def _audited(self, request: Request, loss: float, now: float) -> None:
         parts = self._parts
@@ -149,7 +161,7 @@ class Supervisor:
         self._parts.metrics.add("alarms", alarm.kind)
         tell(WARNING, "hrm", alarm.text)
         self.begin_anew()
-        self._alarmed(alarm)
+        self._service.take_back(alarm)
 
     def begin_anew(self) -> None:
         """Counts calibration records from none."""
@@ -166,7 +178,7 @@ class Supervisor:
 
     def _try(self) -> None:
         try:
-            self._certify()
+            self._learner.certify()
         finally:
             with self._counting:
                 self._next_try = max(self._records * _GROWTH, self._next_try)
@@ -177,3 +189,8 @@ class Supervisor:
         self._counting = threading.Lock()
         self._trying = False
         self.keeper.after_fork()
+
+    def close(self) -> None:
+        """Ends consolidation, and finishes what waits."""
+        self._sleeper.close()
+        self.keeper.close()

@@ -96,11 +96,9 @@ class Upkeep:
             parts.cache.clear()
         else:
             parts.cache.forget(digest=digest, namespace=namespace)
-        with self._learner.changing:
-            state = self._router.live.state
-            if state.neighbours is not None and np.isin(state.neighbours.requests, gone).any():
-                # What was searched is made anew without them; features change, so the certificate is made anew as well.
-                self._learner.remember_anew()
+        found = self._router.live.state.neighbours
+        if found is not None and np.isin(found.requests, gone).any():
+            self._learner.remember_anew()
         return count
 
     def feedback(self, request: int, label: Any) -> None:
@@ -118,7 +116,7 @@ class Upkeep:
     def close(self) -> None:
         """Finishes what waits, writes, lets go."""
         self._settle()
-        self._supervisor.keeper.close()
+        self._supervisor.close()
         parts = self._parts
         if parts.memory.path is not None:
             if parts.memory.exact_on_disk:
