@@ -197,3 +197,19 @@ def test_finding_the_plugin_imports_nothing_of_it():
     code = "import sys, ronn_hrm.plugin; print([m for m in sys.modules if m.startswith('ronn_hrm.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['ronn_hrm._version', 'ronn_hrm.plugin']"
+
+
+def test_sleep_is_a_switch_or_a_table_with_a_table_of_the_student(tmp_path):
+    (tmp_path / "fast.onnx").write_bytes(pair.fast_model())
+    model = ronn.Model.load(pair.full_model())
+    for given, auto, hidden in (
+        (True, True, (64,)),
+        ({"idle_s": 5.0, "student": {"hidden": [32, 16]}}, False, (32, 16)),
+        ({"student": False}, False, None),
+    ):
+        config = {"fast": str(tmp_path / "fast.onnx"), "sleep": given}
+        with model.create_session(router=("hrm", config)) as session:
+            found = session._learner._sleep
+            assert found.auto == auto and (None if found.student is None else found.student.hidden) == hidden
+    with pytest.raises(OptionError, match="sleep"):
+        model.create_session(router=("hrm", {"fast": str(tmp_path / "fast.onnx"), "sleep": {"idel_s": 1}}))

@@ -47,6 +47,7 @@ KEYS: dict[str, str] = {
     "max_elements": "inputs of more elements go to the expensive model",
     "escalations": "a table with most and seconds: runs of the expensive model that a client may have",
     "on_drift": "full or tell",
+    "sleep": "whether consolidation begins by itself, or a table of Sleep (student: a table of Distil, or false)",
     "groups": "feature groups", "gates": "hard gates", "namespace": "a function", "client": "a function",
     FILE: "the file that the configuration came from",
 }  # fmt: skip
@@ -89,7 +90,7 @@ class _Reader:
         settings = {name: config[name] for name in _AS_THEY_ARE if name in config}
         readers: dict[str, Callable[[Any], Any]] = {
             "task": self._task, "embed": self._embed, "policy": self._policy, "audit": self._audit,
-            "memory": self._memory, "escalations": self._escalations,
+            "memory": self._memory, "escalations": self._escalations, "sleep": self._sleep,
         }  # fmt: skip
         for name, read in readers.items():
             if name in config:
@@ -229,6 +230,23 @@ class _Reader:
         path = given.get("path")
         known = dict(given) if path is None else {**given, "path": str(beside(self.config, path))}
         return self._made("memory", Memory, known)
+
+    def _sleep(self, given: Any) -> Any:
+        from ronn_hrm.sleep.settings import Sleep
+        from ronn_hrm.sleep.student import Distil
+
+        if isinstance(given, bool):
+            return Sleep(auto=given)
+        if not isinstance(given, Mapping):
+            return given
+        student = given.get("student")
+        if student is False:
+            given = {**given, "student": None}
+        elif isinstance(student, Mapping):
+            wide = student.get("hidden")
+            taught = student if wide is None else {**student, "hidden": tuple(wide)}
+            given = {**given, "student": self._made("sleep.student", Distil, taught)}
+        return self._made("sleep", Sleep, given)
 
     def _escalations(self, given: Any) -> Any:
         from ronn_hrm.gates import Escalations
