@@ -234,6 +234,25 @@ def test_probabilities_make_students_that_give_probabilities():
     assert answer.sum() == pytest.approx(1.0, abs=1e-5) and (answer >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("inputs", "source"),
+    [
+        (lambda x: {"x": x}, "x"),
+        (lambda x: None, "embedding"),
+        (lambda x: {"x": x, "y": x}, "embedding"),
+        (lambda x: {"x": (x * 16).astype(np.int64)}, "embedding"),
+        (lambda x: {"x": x[:, : 32 + int(x[0, 5] * 30)]}, "embedding"),
+    ],
+)  # fmt: skip
+def test_students_see_the_input_where_it_is_kept_and_of_one_size(inputs, source):
+    of = episodes()
+    other = replace(of, inputs=[inputs(given["x"]) for given in of.inputs])
+    sleep = Sleep(student=Distil(hidden=(8,), epochs=1), forget=1.0)
+    pace = consolidation.Pace(None, None)
+    made = candidates.taught(first_state(), lessons_of(other, 1, 500), nights.cheap(), sleep, pace, 1)
+    assert made.student.source == source
+
+
 def test_a_scorer_that_is_given_stays():
     scorer = first_state().scorer
     assert slept(strategy="student", scorer=scorer).state.scorer is scorer

@@ -69,11 +69,12 @@ def taught(state: State, lessons: Lessons, cheap: CheapModel, sleep: Sleep, pace
     task = cheap.task
     if task.kind != "classification":
         raise Unfit(f"students answer tasks of kind classification, not {task.kind}")
-    x, there = _sources(lessons, settings.source)
+    source = _source(lessons) if settings.source == "auto" else settings.source
+    x, there = _sources(lessons, source)
     lessons = lessons.where(there)
     goal, kept = as_rows(lessons.episodes.full)
     lessons, x = lessons.where(kept), x[kept]
-    _enough(lessons, f"with what the student is to see ({settings.source})")
+    _enough(lessons, f"with what the student is to see ({source})")
     left = pace.left
     layers = teach(
         x, targets_of(goal, settings.hard, probabilities=_probabilities(task)), settings,
@@ -81,7 +82,7 @@ def taught(state: State, lessons: Lessons, cheap: CheapModel, sleep: Sleep, pace
         until=None if left is None else time.monotonic() + (1.0 - _JUDGING) * left,
     )  # fmt: skip
     model = as_onnx(layers, probabilities=_probabilities(task))
-    return replace(state, student=Student(model, settings.source), correction=None, id="")
+    return replace(state, student=Student(model, source), correction=None, id="")
 
 
 Make = Callable[["State", Lessons, "CheapModel", "Sleep", "Pace", int], "State"]
@@ -98,6 +99,16 @@ def _pairs(lessons: Lessons) -> tuple[Lessons, np.ndarray, np.ndarray]:
         raise Unfit(f"the cheap model gives {given.shape[1]} scores, the expensive one {goal.shape[1]}")
     _enough(lessons, "that both models answered with one row")
     return lessons, given, goal
+
+
+def _source(lessons: Lessons) -> str:
+    """The name of the one input that most lessons keep, as real numbers of one size; else the embedding."""
+    kept = [given for given in lessons.episodes.inputs if given is not None]
+    if 2 * len(kept) < len(lessons) or not kept or any(len(given) != 1 for given in kept):
+        return "embedding"
+    name, first = next(iter(kept[0].items()))
+    alike = all(name in g and g[name].dtype.kind == "f" and g[name].size == first.size for g in kept)
+    return name if alike and first.shape[:1] == (1,) else "embedding"
 
 
 def _sources(lessons: Lessons, source: str) -> tuple[np.ndarray, np.ndarray]:

@@ -21,8 +21,7 @@ class Pace:
         self.seconds: dict[str, float] = {}
 
     def check(self) -> None:
-        """Raises Cancelled once it was told to stop. Also lets other threads have their turn."""
-        time.sleep(0)
+        """Raises Cancelled once it was told to stop."""
         if self._cancel is not None and self._cancel.is_set():
             raise Cancelled
 

@@ -26,13 +26,14 @@ _LEAST = np.float32(1e-8)
 class Distil:
     """How a student is taught. A part of ``Sleep``.
 
-    hidden: widths of its hidden layers (ReLU). source: ``embedding``, or the name of an input, whose elements are then
-    what it sees (episodes must keep their inputs). epochs, batch, rate: of Adam; the rate falls to zero. hard: weight
+    hidden: widths of its hidden layers (ReLU). source: what it sees: ``embedding``, the name of an input (episodes must
+    keep their inputs), or ``auto``: the one input of the model where that is real numbers of one size and was kept,
+    else the embedding. epochs, batch, rate: of Adam; the rate falls to zero. hard: weight
     of the expensive model's best class against its probabilities.
     """
 
     hidden: tuple[int, ...] = (64,)
-    source: str = "embedding"
+    source: str = "auto"
     epochs: int = 16
     batch: int = 100
     rate: float = 3e-3
