@@ -102,6 +102,14 @@ def test_g1_of_other_kinds(kind, alpha, n):
     assert found.certified > 0.9 * DRAWS
 
 
+def test_selective_where_no_threshold_is_right():
+    """Scores that say nothing, and a risk of a little more than alpha at every threshold: each certificate is wrong."""
+    scores, losses = np.repeat(np.arange(40.0), 1000), np.tile((np.arange(1000) < 51).astype(float), 40)
+    found = violations(scores, losses, Guarantee(0.05, 0.1, "selective"), 1000, DRAWS)
+    assert found.violated == found.certified
+    assert 0.01 < found.rate <= found.allowed(0.1)
+
+
 @pytest.mark.parametrize(("alpha", "n"), CELLS)
 def test_crc_holds_on_average_only(alpha, n):
     found = violations(*population(), Guarantee(alpha, kind="crc"), n, DRAWS)
