@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ronn.debug import WARNING, tell
 from ronn.records import replace
 from ronn_hrm.assess.assessor import Assessor
+from ronn_hrm.checks import check_embed, check_pair, check_scorer, check_settings
 from ronn_hrm.drift.guard import Guard
 from ronn_hrm.fast_path import CheapModel, FastPath
 from ronn_hrm.fingerprint import fingerprint
@@ -42,10 +43,16 @@ def assemble(
     scorer: Scorer | str, groups: Any, gates: Any, escalations: Any, on_drift: str, sleep: Any,
 ) -> tuple[Parts, Router, Supervisor, Learner]:  # fmt: skip
     """The pieces of an ``HRMSession``, which has the arguments."""
+    check_settings(
+        {"task": task, "embed": embed, "policy": policy, "guarantee": guarantee, "audit": audit, "memory": memory,
+         "scorer": scorer, "groups": groups, "gates": gates, "escalations": escalations}
+    )  # fmt: skip
     task = Classification() if task is None else task
     cheap = CheapModel(opened(fast), task, embed)
-    expensive = ExpensiveModel(full, task)
+    check_embed(embed, cheap.source)
     assessor = Assessor(task, groups)
+    check_scorer(scorer, assessor.names)
+    expensive = ExpensiveModel(full, lambda session: check_pair(cheap, session, task))
     fingerprints = {
         "fast": fingerprint(cheap.source),
         "task": _short(task.as_data()),
@@ -60,8 +67,8 @@ def assemble(
     metrics = Metrics()
     parts = Parts(
         cheap=cheap, full=expensive, task=task, assessor=assessor, policy=Cascade() if policy is None else policy,
-        guarantee=guarantee, audit=audit, gates=gates, escalations=escalations, memory=memory, cache=cache, store=store,
-        coin=Coin(store.key, store.starts), metrics=metrics, history=History(metrics, store.folder),
+        guarantee=guarantee, audit=audit, gates=tuple(gates), escalations=escalations, memory=memory, cache=cache,
+        store=store, coin=Coin(store.key, store.starts), metrics=metrics, history=History(metrics, store.folder),
         input_names=input_names_of(cheap.source), names=None, valid_since=-math.inf,
     )  # fmt: skip
     guard, archive, state = _kept(parts, fingerprints)

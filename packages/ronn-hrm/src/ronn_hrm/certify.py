@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ronn_hrm.state import State
 
 
+GIVEN = "full:calibration"
+"""The path of calibration records that were given, not drawn from traffic."""
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """Episodes as one state sees them: features float64 [N, F], losses float64 [N] between what it answers and what the
@@ -33,6 +37,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.losses)
 
+    def where(self, mask: np.ndarray) -> Records:
+        """Those for which ``mask`` (bool [N]) holds."""
+        answers = [a for a, kept in zip(self.answers, mask, strict=True) if kept]
+        return Records(self.features[mask], self.losses[mask], answers, self.episodes.where(mask))
+
 
 def records_of(path: FastPath, state: State, assessor: Assessor, episodes: Episodes) -> Records:
     """Records of those episodes that the expensive model answered, and that the state can answer from what was kept."""
@@ -42,6 +51,16 @@ def records_of(path: FastPath, state: State, assessor: Assessor, episodes: Episo
     losses = losses_of(assessor.task, answers, episodes.full)
     features = assessor.many(answers, episodes.embedding, state.neighbours, episodes.inputs)
     return Records(features, losses, answers, episodes)
+
+
+def believable(records: Records) -> tuple[Records, str]:
+    """Calibration records without those that were given, where these agree implausibly more than drawn ones; and why
+    they were left out, or empty."""
+    from ronn_hrm.guarantee.plausible import implausible
+
+    given = np.array([path == GIVEN for path in records.episodes.path], bool)
+    reason = implausible(records.losses[given], records.losses[~given])
+    return (records.where(~given), reason) if reason else (records, "")
 
 
 def certified(

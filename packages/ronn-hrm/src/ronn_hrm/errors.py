@@ -18,4 +18,4 @@ class StateError(RoutingError):
 
 
 class CalibrationWarning(UserWarning):
-    """Calibration records that look as if a model had been trained on them."""
+    """Calibration records that certify nothing, or look as if a model had been trained on them."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING
 
-from ronn.debug import INFO, tell
+import numpy as np
+
+from ronn.debug import INFO, WARNING, tell
 from ronn.records import replace
-from ronn_hrm.certify import Records, certified, records_of
+from ronn_hrm.certify import GIVEN, Records, believable, certified, records_of
 from ronn_hrm.drift.novelty import NoveltyAlarm
+from ronn_hrm.errors import CalibrationWarning
 from ronn_hrm.fast_path import FastPath
 from ronn_hrm.prepare import remembered, scored
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ronn_hrm.contracts import Scorer
     from ronn_hrm.guarantee.certificate import Certificate
+    from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.parts import Parts
     from ronn_hrm.service import Service
     from ronn_hrm.sleep.report import Report
@@ -39,6 +42,9 @@ class Learner:
         self._scorer = None if isinstance(scorer, str) else scorer
         self._sleep = sleep
         self._changing = threading.RLock()
+        self.reason = ""
+        """Why the latest try certified nothing; empty where it did."""
+        self._doubted = False
 
     def certify(self) -> Certificate | None:
         """Makes a certificate of the calibration records since the last alarm, for the state in service; while nothing
@@ -64,7 +70,7 @@ class Learner:
             epoch = self._service.guard.epoch
             state = replace(self._service.live.state, fingerprints=self.fingerprints(), id="")
             found = consolidate(
-                state, parts.episodes(), cheap=parts.cheap, assessor=parts.assessor, guarantee=parts.guarantee,
+                state, self._undoubted(parts.episodes()), cheap=parts.cheap, assessor=parts.assessor, guarantee=parts.guarantee,
                 policy=parts.policy, sleep=self._sleep, epoch=epoch, at=time.time(), scorer=self._scorer,
                 strategy=strategy, budget_s=budget_s, cancel=cancel,
             )  # fmt: skip
@@ -108,10 +114,11 @@ class Learner:
         certified; and, with the former state still there, where an alarm came meanwhile."""
         parts = self._parts
         state = replace(state, fingerprints=self.fingerprints(), id="")
-        records = self._records(state, "calibrate", epoch)
+        records = self._believable(self._records(state, "calibrate", epoch))
         made, reason = certified(
             state, records, parts.guarantee, parts.policy, parts.assessor, epoch=epoch, at=time.time()
         )
+        self.reason = reason
         if made.certificate is None:
             tell(INFO, "hrm", f"nothing is certified: {reason}")
             if not parts.policy.certified:
@@ -133,6 +140,20 @@ class Learner:
         if "full" not in self._fingerprints and self._parts.full.is_open:
             self._fingerprints["full"] = self._parts.full.fingerprint()
         return dict(self._fingerprints)
+
+    def _believable(self, records: Records) -> Records:
+        """Without records that cannot be of the traffic; told once."""
+        records, doubt = believable(records)
+        if doubt and not self._doubted:
+            self._doubted = True
+            text = f"calibration inputs are left out: {doubt}"
+            tell(WARNING, "hrm", text)
+            warnings.warn(text, CalibrationWarning)
+        return records
+
+    def _undoubted(self, episodes: Episodes) -> Episodes:
+        """Without calibration inputs that were given, once these were found not to be of the traffic."""
+        return episodes.where(np.array([p != GIVEN for p in episodes.path], bool)) if self._doubted else episodes
 
     def _novelty(self, records: Records) -> NoveltyAlarm | None:
         """How novel requests are that are met for the first time, as far as that is known."""

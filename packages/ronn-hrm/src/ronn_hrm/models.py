@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ronn_hrm.errors import RoutingError
 from ronn_hrm.fingerprint import fingerprint
-
-if TYPE_CHECKING:
-    from ronn_hrm.task import Task
 
 
 class Prepared:
@@ -73,9 +69,10 @@ class ExpensiveModel:
     """The model whose answers count. source: anything that runs, a path, or a function that gives one when it is first
     needed (so that its memory is taken only then)."""
 
-    def __init__(self, source: Any, task: Task) -> None:
+    def __init__(self, source: Any, check: Callable[[Any], None]) -> None:
+        """check: is called with the session when it is opened, and raises for one that will not do."""
         self._source = source
-        self._task = task
+        self._check = check
         self._lock = threading.Lock()
         self._session: Any = None
         self._resumes = False
@@ -93,12 +90,7 @@ class ExpensiveModel:
             with self._lock:
                 if self._session is None:
                     found = opened(self._source() if self._lazy else self._source)
-                    names = [v.name for v in getattr(found, "outputs", ())]
-                    if names and self._task.output is not None and self._task.output not in names:
-                        raise RoutingError(
-                            f"the expensive model has no output {self._task.output!r}; it has {', '.join(names)}",
-                            hint="name the output that answers, alike in both models",
-                        )
+                    self._check(found)
                     self._resumes = hasattr(found, "resume")
                     self._session = found
         return self._session

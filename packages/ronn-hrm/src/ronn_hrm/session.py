@@ -13,6 +13,7 @@ from ronn.plan.stop import Stop
 from ronn.values import Outputs
 from ronn_hrm.decision import Decision
 from ronn_hrm.drift.settings import Audit
+from ronn_hrm.errors import RoutingError
 from ronn_hrm.guarantee.settings import Guarantee
 from ronn_hrm.memory.settings import Memory
 from ronn_hrm.sleep.settings import Sleep
@@ -90,7 +91,7 @@ class HRMSession:
             guarantee=Guarantee() if guarantee is None else guarantee,
             audit=Audit() if audit is None else audit,
             memory=Memory() if memory is None else memory,
-            scorer=scorer, groups=groups, gates=tuple(gates), escalations=escalations, on_drift=on_drift,
+            scorer=scorer, groups=groups, gates=gates, escalations=escalations, on_drift=on_drift,
             sleep=Sleep() if sleep is None else sleep,
         )  # fmt: skip
         self._upkeep = Upkeep(self._parts, self._router, self._supervisor, self._learner)
@@ -168,8 +169,7 @@ class HRMSession:
             options["stop"] = stop
         if threads is not None:
             options["threads"] = threads
-        space = "" if self._namespace is None else self._namespace(context)
-        client = "" if self._client is None else self._client(context)
+        space, client = self._whose(context)
         request = self._router.answer(inputs, outputs, space=space, client=client, **options)
         answered: Any = request.outputs
         return (answered, request.decision()) if explain else answered
@@ -210,12 +210,12 @@ class HRMSession:
         """Certifies now, with the records that there are; first runs both models on ``inputs`` (requests that neither
         model, scorer nor memory was made from, drawn as the traffic is), if there are any.
 
-        Raises CalibrationError for inputs that memory was made from.
+        Raises CalibrationError for inputs that memory was made from. Warns (CalibrationWarning) where nothing could be
+        certified, and where the models agree on the inputs so much more than on audited traffic that one of them must
+        have been trained on such: then the inputs are left out.
         """
         self._check_open()
-        if inputs is not None:
-            self._upkeep.take_calibration(inputs)
-        return self._learner.certify()
+        return self._upkeep.calibrate(inputs)
 
     def advise(self, inputs: Sequence[Any] | None = None) -> Advice:
         """Whether the cascade pays, by the times and shares measured here; see ``ronn_hrm.advise``.
@@ -273,6 +273,27 @@ class HRMSession:
         state = self.state
         share = "nothing certified" if state.certificate is None else f"certified share {state.certificate.share:.2f}"
         return f"HRMSession(mode={self.mode!r}, {share}, state={state.id})"
+
+    def __reduce__(self) -> Any:
+        raise RoutingError(
+            "an HRMSession cannot be pickled or copied: its memory belongs to one process",
+            hint="make one in each process, with the same models and a memory folder of its own",
+        )
+
+    def _whose(self, context: Any) -> tuple[str, str]:
+        """The namespace of a request, and the client."""
+        if context is not None and self._namespace is None and self._client is None:
+            raise OptionError(
+                "context= is for functions that this session was not given",
+                hint="HRMSession(..., namespace=lambda context: ...) keeps answers apart",
+            )
+        found = []
+        for name, function in (("namespace", self._namespace), ("client", self._client)):
+            told = "" if function is None else function(context)
+            if type(told) is not str:
+                raise OptionError(f"{name} gave {told!r}, and must give text", hint=f"{name}=lambda context: str(...)")
+            found.append(told)
+        return found[0], found[1]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ronn.debug import WARNING, tell
+from ronn_hrm.checks import FirstAnswers
 from ronn_hrm.decision import Decision
 from ronn_hrm.guarantee.kinds import least_records
 from ronn_hrm.memory.episode import Episode
@@ -45,6 +46,7 @@ class Supervisor:
         self.guard = service.guard
         self.keeper = keeper
         self._learner = learner
+        self._first = FirstAnswers(parts.task)
         self._counting = threading.Lock()
         self._records = len(parts.store.episodes(roles=("calibrate",), epoch=self.guard.epoch, answers=False))
         self._next_try = float(least_records(parts.guarantee))
@@ -116,6 +118,7 @@ class Supervisor:
         parts, fast, full = self._parts, request.fast, request.full
         assert full is not None
         state = request.live.state
+        self._first.look(None if fast is None else fast.answer, full)
         loss = float("nan") if fast is None else parts.task.loss(fast.answer, full)
         now = time.time()
         parts.store.append(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ronn.errors import OptionError
-from ronn_hrm.errors import CalibrationError
+from ronn_hrm.certify import GIVEN
+from ronn_hrm.errors import CalibrationError, CalibrationWarning
 from ronn_hrm.requests import digest_of, feeds_of
 from ronn_hrm.router import Request
 
 if TYPE_CHECKING:
     from ronn_hrm.advise import Advice
+    from ronn_hrm.guarantee.certificate import Certificate
     from ronn_hrm.learner import Learner
     from ronn_hrm.parts import Parts
     from ronn_hrm.router import Router
@@ -31,12 +34,26 @@ class Upkeep:
         self._supervisor = supervisor
         self._learner = learner
 
-    def take_calibration(self, inputs: Sequence[Any]) -> None:
+    def calibrate(self, inputs: Sequence[Any] | None) -> Certificate | None:
+        """As ``HRMSession.calibrate``."""
+        if inputs is not None:
+            self._take_calibration(inputs)
+        found = self._learner.certify()
+        if found is None:
+            warnings.warn(f"nothing is certified: {self._learner.reason}", CalibrationWarning, stacklevel=3)
+        return found
+
+    def _take_calibration(self, inputs: Sequence[Any]) -> None:
         """Runs both models on inputs and keeps what comes out as calibration records.
 
         CalibrationError where inputs are among those that the state in service, or a scorer, was made from.
         """
         parts = self._parts
+        if hasattr(inputs, "shape") or isinstance(inputs, (dict, str, bytes)):
+            raise OptionError(
+                f"calibrate takes a sequence of requests, each as run() takes it, not one {type(inputs).__name__}",
+                hint="for a batch of single requests: [batch[i : i + 1] for i in range(len(batch))]",
+            )
         made_from = parts.store.episodes(roles=("train", "fit"), answers=False)
         known = set(made_from.digest)
         feeds = [feeds_of(given, parts.input_names) for given in inputs]
@@ -50,12 +67,7 @@ class Upkeep:
         live = self._router.live
         for one, digest in zip(feeds, digests, strict=True):
             request = Request(parts.store.number(), one, digest, "", "", live)
-            request.path, request.role, request.asked, request.first = (
-                "full:calibration",
-                "calibrate",
-                "calibrate",
-                True,
-            )
+            request.path, request.role, request.asked, request.first = GIVEN, "calibrate", "calibrate", True
             request.began = time.perf_counter()
             self._supervisor.audit(request)
 
