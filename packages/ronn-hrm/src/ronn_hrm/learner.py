@@ -70,9 +70,9 @@ class Learner:
             epoch = self._service.guard.epoch
             state = replace(self._service.live.state, fingerprints=self.fingerprints(), id="")
             found = consolidate(
-                state, self._undoubted(parts.episodes()), cheap=parts.cheap, assessor=parts.assessor, guarantee=parts.guarantee,
-                policy=parts.policy, sleep=self._sleep, epoch=epoch, at=time.time(), scorer=self._scorer,
-                strategy=strategy, budget_s=budget_s, cancel=cancel,
+                state, self._undoubted(parts.episodes()), cheap=parts.cheap, assessor=parts.assessor,
+                guarantee=parts.guarantee, policy=parts.policy, sleep=self._sleep, epoch=epoch, at=time.time(),
+                scorer=self._scorer, strategy=strategy, budget_s=budget_s, cancel=cancel,
             )  # fmt: skip
             report = found.report
             if report.promoted:
