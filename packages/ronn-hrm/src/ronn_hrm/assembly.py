@@ -38,11 +38,16 @@ if TYPE_CHECKING:
     from ronn_hrm.contracts import Scorer
 
 
+Pieces = tuple[Parts, Router, Supervisor, Learner]
+
+
 def assemble(
     fast: Any, full: Any, *, task: Any, embed: Any, policy: Any, guarantee: Any, audit: Any, memory: Any,
     scorer: Scorer | str, groups: Any, gates: Any, escalations: Any, on_drift: str, sleep: Any,
-) -> tuple[Parts, Router, Supervisor, Learner]:  # fmt: skip
-    """The pieces of an ``HRMSession``, which has the arguments."""
+    metrics: Metrics, kept: tuple[EpisodicStore, StateArchive] | None = None,
+) -> Pieces:  # fmt: skip
+    """The pieces of an ``HRMSession``, which has the arguments. kept: memory to go on with; None: what is in the folder
+    that ``memory`` names, or nothing."""
     check_settings(
         {"task": task, "embed": embed, "policy": policy, "guarantee": guarantee, "audit": audit, "memory": memory,
          "scorer": scorer, "groups": groups, "gates": gates, "escalations": escalations}
@@ -60,18 +65,20 @@ def assemble(
     }
     if memory.path is not None or expensive.is_open:
         fingerprints["full"] = expensive.fingerprint()
-    store = EpisodicStore(memory.path, memory)
+    if kept is None:
+        archive = StateArchive(memory.path, fsync=memory.fsync != "never")
+        kept = EpisodicStore(memory.path, memory), archive
+    store, archive = kept
     cache = ExactCache(memory.exact_bytes, memory.ttl_seconds, fingerprints.get("full", ""))
     if memory.path is not None and memory.exact_on_disk:
         store.recall_exact(cache)
-    metrics = Metrics()
     parts = Parts(
         cheap=cheap, full=expensive, task=task, assessor=assessor, policy=Cascade() if policy is None else policy,
         guarantee=guarantee, audit=audit, gates=tuple(gates), escalations=escalations, memory=memory, cache=cache,
         store=store, coin=Coin(store.key, store.starts), metrics=metrics, history=History(metrics, store.folder),
         input_names=input_names_of(cheap.source), names=None, valid_since=-math.inf,
     )  # fmt: skip
-    guard, archive, state = _kept(parts, fingerprints)
+    guard, state = _going_on(parts, archive, fingerprints)
     if state is None:
         first = ConfidenceScorer.of(assessor.names) if scorer == "auto" else scorer
         assert not isinstance(first, str)
@@ -88,16 +95,15 @@ def assemble(
     return parts, router, supervisor, learner
 
 
-def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, StateArchive, State | None]:
-    """The guard, the archive and the state that memory holds; void where they are of other models, or where an alarm
-    came after the state."""
+def _going_on(parts: Parts, archive: StateArchive, fingerprints: dict[str, str]) -> tuple[Guard, State | None]:
+    """The guard and the state that memory holds; void where they are of other models, or where an alarm came after the
+    state."""
     store, alpha, run_length = parts.store, parts.guarantee.alpha, parts.audit.run_length
-    archive = StateArchive(parts.memory.path, fsync=parts.memory.fsync != "never")
-    kept = store.get("guard")
-    guard = Guard(alpha, run_length) if kept is None else Guard.from_data(kept, alpha, run_length)
+    found = store.get("guard")
+    guard = Guard(alpha, run_length) if found is None else Guard.from_data(found, alpha, run_length)
     before = store.get("fingerprints")
     parts.valid_since = store.get("valid since", -math.inf)
-    if before != fingerprints and parts.memory.path is not None:
+    if before != fingerprints:
         store.put("fingerprints", fingerprints)
         if before is not None:
             changed = [name for name in fingerprints if before.get(name) != fingerprints[name]]
@@ -110,17 +116,17 @@ def _kept(parts: Parts, fingerprints: dict[str, str]) -> tuple[Guard, StateArchi
                 "hrm",
                 f"{parts.memory.path}: what was certified and learnt is void: {', '.join(changed)} changed",
             )
-            return guard, archive, None
+            return guard, None
     current = archive.current()
     if current is None:
-        return guard, archive, None
+        return guard, None
     state = archive.load(current)
-    found = state.certificate
-    if found is None or found.epoch != guard.epoch or found.alpha != alpha:
-        return guard, archive, replace(state, lam=math.inf, certificate=None, id="")
+    certificate = state.certificate
+    if certificate is None or certificate.epoch != guard.epoch or certificate.alpha != alpha:
+        return guard, replace(state, lam=math.inf, certificate=None, id="")
     if guard.phase != "certified":  # ended between taking the state into service and noting that
         guard.certify(guard.epoch)
-    return guard, archive, state
+    return guard, state
 
 
 def _short(data: Any) -> str:

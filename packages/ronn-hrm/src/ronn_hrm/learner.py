@@ -20,6 +20,7 @@ from ronn_hrm.prepare import remembered, scored
 if TYPE_CHECKING:
     from ronn_hrm.contracts import Scorer
     from ronn_hrm.guarantee.certificate import Certificate
+    from ronn_hrm.memory.archive import StateArchive
     from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.parts import Parts
     from ronn_hrm.service import Service
@@ -84,6 +85,11 @@ class Learner:
                     report = replace(report, promoted=False, why="there was an alarm meanwhile")
             parts.history.event("sleep", parts.latest, **report.as_data())
             return report
+
+    @property
+    def archive(self) -> StateArchive:
+        """Where states are kept."""
+        return self._service.archive
 
     def remember_anew(self) -> None:
         """After episodes were forgotten: memory without them, and a threshold that goes with it."""

@@ -31,7 +31,7 @@ class Service:
         self._parts = parts
         self._router = router
         self.guard = guard
-        self._archive = archive
+        self.archive = archive
         self._keeper = keeper
         self._on_drift = on_drift
         self._swapping = threading.Lock()
@@ -48,7 +48,7 @@ class Service:
         On disk first, so that a crash finds the old one or the new one.
         """
         fast = FastPath(self._parts.cheap, state)
-        self._archive.save(state)
+        self.archive.save(state)
         with self._swapping:
             if self.guard.epoch != epoch:
                 return False
@@ -80,11 +80,11 @@ class Service:
             tell(WARNING, "hrm", "too much waits to be written: the state without a certificate is not on disk yet")
 
     def _write_later(self, state: State) -> None:
-        self._archive.save(state)
+        self.archive.save(state)
         self._write(state)
 
     def _write(self, state: State) -> None:
-        self._archive.promote(state.id)
+        self.archive.promote(state.id)
         self._parts.store.put("guard", self.guard.as_data())
         self._tell_gauges(state)
 

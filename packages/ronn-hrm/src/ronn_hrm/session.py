@@ -16,17 +16,18 @@ from ronn_hrm.drift.settings import Audit
 from ronn_hrm.errors import RoutingError
 from ronn_hrm.guarantee.settings import Guarantee
 from ronn_hrm.memory.settings import Memory
+from ronn_hrm.metrics import Metrics
 from ronn_hrm.sleep.settings import Sleep
 from ronn_hrm.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from ronn_hrm.advise import Advice
+    from ronn_hrm.assembly import Pieces
     from ronn_hrm.assess.groups import Group
     from ronn_hrm.contracts import Policy, Scorer
     from ronn_hrm.embed import Embed
     from ronn_hrm.gates import Escalations, Gate
     from ronn_hrm.guarantee.certificate import Certificate
-    from ronn_hrm.metrics import Metrics
     from ronn_hrm.sleep.report import Report
     from ronn_hrm.state import State
     from ronn_hrm.task import Task
@@ -86,16 +87,20 @@ class HRMSession:
         self._namespace = namespace
         self._client = client
         self._closed = False
-        self._parts, self._router, self._supervisor, self._learner = assemble(
-            fast, full, task=task, embed=embed, policy=policy,
+        self._assemble = functools.partial(
+            assemble, fast, full, task=task, embed=embed, policy=policy,
             guarantee=Guarantee() if guarantee is None else guarantee,
             audit=Audit() if audit is None else audit,
             memory=Memory() if memory is None else memory,
             scorer=scorer, groups=groups, gates=gates, escalations=escalations, on_drift=on_drift,
-            sleep=Sleep() if sleep is None else sleep,
+            sleep=Sleep() if sleep is None else sleep, metrics=Metrics(),
         )  # fmt: skip
-        self._upkeep = Upkeep(self._parts, self._router, self._supervisor, self._learner)
+        self._go_on(self._assemble())
         renew_after_fork(self)
+
+    def _go_on(self, pieces: Pieces) -> None:
+        self._parts, self._router, self._supervisor, self._learner = pieces
+        self._upkeep = Upkeep(*pieces)
 
     # --- what it is about
 
@@ -251,6 +256,26 @@ class HRMSession:
         marked stale and made anew by the next ``consolidate``. Returns how many episodes went."""
         self._check_open()
         return self._upkeep.forget(inputs, namespace=namespace, before=before)
+
+    def snapshot(self, folder: Any) -> None:
+        """Writes all that is remembered and learnt to a new folder, while requests go on. It holds the secret key."""
+        self._check_open()
+        self._upkeep.snapshot(folder)
+
+    def restore(self, folder: Any) -> None:
+        """Puts a snapshot in place of all that is remembered and learnt. Requests that come meanwhile fail.
+
+        StateError where the snapshot is of other models, or not whole; what was there goes on then.
+        """
+        self._check_open()
+        from ronn_hrm.memory.snapshot import restore
+
+        kept = self._upkeep.begin_restore(folder)
+        try:
+            if kept is None:
+                restore(folder, self._parts.memory.path)  # type: ignore[arg-type]
+        finally:
+            self._go_on(self._assemble(kept=kept))
 
     def drain(self, timeout: float | None = None) -> bool:
         """Waits until audits and episodes behind finished requests are done. False: not within ``timeout`` seconds."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ronn.errors import OptionError
 from ronn_hrm.certify import GIVEN
-from ronn_hrm.errors import CalibrationError, CalibrationWarning
+from ronn_hrm.errors import CalibrationError, CalibrationWarning, StateError
 from ronn_hrm.requests import digest_of, feeds_of
 from ronn_hrm.router import Request
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ronn_hrm.advise import Advice
     from ronn_hrm.guarantee.certificate import Certificate
     from ronn_hrm.learner import Learner
+    from ronn_hrm.memory.archive import StateArchive
+    from ronn_hrm.memory.episodic import EpisodicStore
     from ronn_hrm.parts import Parts
     from ronn_hrm.router import Router
     from ronn_hrm.supervisor import Supervisor
@@ -125,8 +127,44 @@ class Upkeep:
     def drain(self, timeout: float | None) -> bool:
         return self._supervisor.keeper.drain(timeout)
 
+    def snapshot(self, folder: Any) -> None:
+        """As ``HRMSession.snapshot``."""
+        from ronn_hrm.memory.snapshot import snapshot
+
+        self._settle()
+        self._parts.store.put("guard", self._supervisor.guard.as_data())
+        snapshot(self._parts.store, self._learner.archive, folder)
+
+    def begin_restore(self, folder: Any) -> tuple[EpisodicStore, StateArchive] | None:
+        """Checks a snapshot and lets go of memory. What to go on with; None: what will be in memory's folder.
+
+        StateError where it is not whole, or of other models; nothing has changed then.
+        """
+        from ronn_hrm.memory.episodic import EpisodicStore
+        from ronn_hrm.memory.snapshot import open_copy
+
+        with EpisodicStore(folder, readonly=True) as given:
+            theirs = given.get("fingerprints")
+        ours = self._learner.fingerprints()
+        other = [name for name, found in ours.items() if theirs is not None and theirs.get(name) != found]
+        if other:
+            raise StateError(
+                f"{folder} is a snapshot of another session: {', '.join(other)} differ",
+                hint="restore it into a session of the models and settings that it was taken of",
+            )
+        memory = self._parts.memory
+        kept = open_copy(folder, memory) if memory.path is None else None
+        self._let_go()
+        return kept
+
     def close(self) -> None:
         """Finishes what waits, writes, lets go."""
+        self._let_go()
+        self._parts.full.close()
+        self._parts.cheap.close()
+
+    def _let_go(self) -> None:
+        """Of memory and threads; models stay open."""
         self._settle()
         self._supervisor.close()
         parts = self._parts
@@ -137,8 +175,6 @@ class Upkeep:
         parts.history.tick(parts.latest)
         parts.history.close()
         parts.store.close()
-        parts.full.close()
-        parts.cheap.close()
 
     def _settle(self) -> None:
         self._supervisor.keeper.drain(_SETTLE)
