@@ -145,10 +145,15 @@ class History:
         with self._lock:
             return list(self._events)
 
-    def tick(self, request: int) -> None:
-        """Closes the window behind ``request``, the number of the latest one; nothing where nothing was counted."""
+    def mark(self) -> tuple[float, Any]:
+        """What is counted now, for a ``tick`` that comes later."""
+        return self._clock(), self._counted()
+
+    def tick(self, request: int, mark: tuple[float, Any] | None = None) -> None:
+        """Closes the window behind ``request``, the number of the latest one, by what was counted now, or at ``mark``;
+        nothing where nothing was."""
         with self._lock:
-            now, counted = self._clock(), self._counted()
+            now, counted = self.mark() if mark is None else mark
             before, self._seen = self._seen, counted
             paths = {p: n - before[0].get(p, 0) for p, n in counted[0].items() if n > before[0].get(p, 0)}
             full_runs, audits, wrong = (b - a for a, b in zip(before[1], counted[1], strict=True))

@@ -87,7 +87,7 @@ class Supervisor:
         self._ticks += 1  # counts that are lost to another thread put a window, or a certificate, off by one request
         if self._ticks >= WINDOW:
             self._ticks = 0
-            self.keeper.submit(functools.partial(parts.history.tick, request.number))
+            self.keeper.submit(functools.partial(parts.history.tick, request.number, parts.history.mark()))
         if request.live.collecting:
             return
         if self._novelty is not None and request.features and request.first:
