@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from ronn_hrm.assess.groups import InputShape as InputShape
     from ronn_hrm.assess.groups import Neighbourhood as Neighbourhood
     from ronn_hrm.assess.groups import Tokens as Tokens
+    from ronn_hrm.built import from_model as from_model
     from ronn_hrm.decision import Decision as Decision
     from ronn_hrm.drift.settings import Audit as Audit
     from ronn_hrm.early_exit import EarlyExit as EarlyExit
     from ronn_hrm.embed import FromFunction as FromFunction
     from ronn_hrm.embed import FromInput as FromInput
     from ronn_hrm.embed import FromOutput as FromOutput
+    from ronn_hrm.errors import DoesNotPayError as DoesNotPayError
     from ronn_hrm.gates import EscalationLimitError as EscalationLimitError
     from ronn_hrm.gates import Escalations as Escalations
     from ronn_hrm.gates import Gate as Gate
@@ -70,7 +72,7 @@ _HOME = {
     "Confidence": "assess.groups", "Neighbourhood": "assess.groups", "InputShape": "assess.groups",
     "Tokens": "assess.groups",
     "Advice": "advise",
-    "Decision": "decision", "EarlyExit": "early_exit",
+    "Decision": "decision", "EarlyExit": "early_exit", "DoesNotPayError": "errors", "from_model": "built",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
     "SizeRule": "scorers", "Sleep": "sleep", "Distil": "sleep",

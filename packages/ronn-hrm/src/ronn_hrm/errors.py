@@ -17,5 +17,11 @@ class StateError(RoutingError):
     """What is kept on disk cannot be read, or belongs to other models."""
 
 
+class DoesNotPayError(RoutingError):
+    """A cheap model in front of this expensive one would save nothing. ``report`` has the figures."""
+
+    report: object = None
+
+
 class CalibrationWarning(UserWarning):
     """Calibration records that certify nothing, or look as if a model had been trained on them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ronn.errors import OptionError
 from ronn_hrm.certify import GIVEN
 from ronn_hrm.errors import CalibrationError, CalibrationWarning, StateError
-from ronn_hrm.requests import digest_of, feeds_of
+from ronn_hrm.requests import Feeds, digest_of, feeds_of
 from ronn_hrm.router import Request
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class Upkeep:
     def calibrate(self, inputs: Sequence[Any] | None) -> Certificate | None:
         """As ``HRMSession.calibrate``."""
         if inputs is not None:
-            self._take_calibration(inputs)
+            self.take_calibration(inputs)
         found = self._learner.certify()
         if found is None:
             warnings.warn(f"nothing is certified: {self._learner.reason}", CalibrationWarning, stacklevel=3)
         return found
 
-    def _take_calibration(self, inputs: Sequence[Any]) -> None:
+    def take_calibration(self, inputs: Sequence[Any]) -> None:
         """Runs both models on inputs and keeps what comes out as calibration records.
 
         CalibrationError where inputs are among those that the state in service, or a scorer, was made from.
@@ -66,15 +66,25 @@ class Upkeep:
                 f"{taught} of {len(digests)} inputs are among those that memory or scorer were made from",
                 hint="calibrate on requests that had no part in the training of either model, the scorer or memory",
             )
+        self._take(feeds, digests, "calibrate")
+
+    def take_made_from(self, inputs: Sequence[Any], role: str = "train") -> None:
+        """Runs both models on inputs and keeps what comes out for ``role`` (``train``, ``fit``): what the cheap model
+        itself was made from, so that nobody calibrates on it, and what a scorer may be fitted on."""
+        feeds = [feeds_of(given, self._parts.input_names) for given in inputs]
+        self._take(feeds, [digest_of(f, b"") for f in feeds], role)
+
+    def _take(self, feeds: Sequence[Feeds], digests: Sequence[bytes], role: str) -> None:
         live = self._router.live
         for one, digest in zip(feeds, digests, strict=True):
-            request = Request(parts.store.number(), one, digest, "", "", live)
-            request.path, request.role, request.asked, request.first = GIVEN, "calibrate", "calibrate", True
+            request = Request(self._parts.store.number(), one, digest, "", "", live)
+            request.path = GIVEN if role == "calibrate" else f"full:{role}"
+            request.role, request.asked, request.first = role, role if role == "calibrate" else "", True
             request.began = time.perf_counter()
             self._supervisor.audit(request)
 
-    def advise(self, inputs: Sequence[Any] | None) -> Advice:
-        """Whether the cascade pays by what is measured here."""
+    def advise(self, inputs: Sequence[Any] | None, seconds: float = 2.0) -> Advice:
+        """Whether the cascade pays by what is measured here, for about so many seconds."""
         from ronn_hrm.advise import advise, held_bytes, measure
 
         parts = self._parts
@@ -91,7 +101,7 @@ class Upkeep:
             features, _ = parts.assessor.assess(run.answer, run.embedding, state.neighbours, one)
             return state.scorer.score(features)
 
-        costs = measure(live.fast, parts.full.session(), feeds, route)  # type: ignore[arg-type]
+        costs = measure(live.fast, parts.full.session(), feeds, route, budget=seconds)  # type: ignore[arg-type]
         found = state.certificate
         return advise(
             costs.fast, costs.router, costs.full, 0.0 if found is None else found.share, parts.audit.rate,
