@@ -47,7 +47,7 @@ def test_a_file_alone_switches_routing_on(folder, monkeypatch):
     threads = 1
     [router.hrm]
     fast = "models/small.onnx"
-    alpha = 0.05
+    alpha = 0.3
     audit = 0.5
     memory = "state"
     task = {kind = "classification", output = "scores"}
@@ -61,7 +61,7 @@ def test_a_file_alone_switches_routing_on(folder, monkeypatch):
         assert list(outputs.keys()) == ["scores"] and why.role in ("", "train", "fit", "calibrate", "gate")
         session.drain()
         certificate = session.calibrate()
-        assert certificate is None or certificate.alpha == 0.05
+        assert certificate is not None and certificate.alpha == 0.3
     assert (folder / "state" / "memory.sqlite").is_file()
     with opened(folder, text) as again:
         _, why = again.run({"x": x[0][None]}, explain=True)
