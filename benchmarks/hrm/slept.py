@@ -22,9 +22,9 @@ from ronn_hrm.fast_path import CheapModel, FastPath
 from ronn_hrm.guarantee.settings import Guarantee
 from ronn_hrm.memory.episode import Episode, Episodes
 from ronn_hrm.policies import Cascade
-from ronn_hrm.prepare import remembered, scored
 from ronn_hrm.scorers import MarginScorer
 from ronn_hrm.sleep import Distil, Sleep, consolidate
+from ronn_hrm.sleep.refresh import remembering, scoring
 from ronn_hrm.state import State
 from ronn_hrm.task import Classification
 
@@ -105,13 +105,13 @@ def rows_of(seed: int) -> list[Row]:
         number=seed, names=ASSESSOR.names, scorer=MarginScorer.of(ASSESSOR.names), lam=float("inf"), certificate=None,
         neighbours=None, correction=None, student=None, fingerprints={},
     )  # fmt: skip
-    before = remembered(bare, episodes.where(episodes.epoch == 0), TASK)
+    before = remembering(bare, episodes.where(episodes.epoch == 0), cheap(), Sleep(), 0)
     found = []
     for name, state in (("no memory", bare), ("as before the change", before)):
         fit = _records(state, episodes.where((episodes.epoch == 1) & _is(episodes, "fit")))
-        state = scored(state, fit, 0.01)
+        state = scoring(state, fit, 0.01)
         found.append(_measured(name, state, episodes, False, 0.0))
-    state = scored(before, _records(before, episodes.where((episodes.epoch == 1) & _is(episodes, "fit"))), 0.01)
+    state = scoring(before, _records(before, episodes.where((episodes.epoch == 1) & _is(episodes, "fit"))), 0.01)
     for name, strategy, replay in (
         ("new episodes in memory", "memory", True), ("adapter", "adapter", True),
         ("adapter, no replay", "adapter", False), ("ternary student", "student", True),

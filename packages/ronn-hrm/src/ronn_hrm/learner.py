@@ -15,7 +15,6 @@ from ronn_hrm.certify import GIVEN, Records, believable, certified, records_of
 from ronn_hrm.drift.novelty import NoveltyAlarm
 from ronn_hrm.errors import CalibrationWarning
 from ronn_hrm.fast_path import FastPath
-from ronn_hrm.prepare import remembered, scored
 
 if TYPE_CHECKING:
     from ronn_hrm.contracts import Scorer
@@ -93,9 +92,12 @@ class Learner:
 
     def remember_anew(self) -> None:
         """After episodes were forgotten: memory without them, and a threshold that goes with it."""
+        from ronn_hrm.sleep.refresh import remembering
+
         with self._changing:
             live = self._service.live
-            state = remembered(live.state, self._parts.episodes(), self._parts.task)
+            episodes = self._undoubted(self._parts.episodes())
+            state = remembering(live.state, episodes, self._parts.cheap, self._sleep, live.epoch)
             if live.collecting:
                 self._service.take(state, live.epoch)
             else:
@@ -103,16 +105,21 @@ class Learner:
 
     def _prepared(self, state: State, epoch: int) -> State:
         """With what can be learnt without changing the cheap model."""
-        parts = self._parts
-        if parts.cheap.embed is not None:
-            state = remembered(state, parts.episodes(), parts.task)
-        if self._scorer is None:
-            state = scored(state, self._records(state, "fit", epoch), parts.guarantee.alpha)
-        return state
+        from ronn_hrm.sleep.gate import Folds
+        from ronn_hrm.sleep.refresh import remembering, scoring
 
-    def _records(self, state: State, role: str, epoch: int) -> Records:
-        """Records of a role since the last alarm, as a state sees them."""
-        episodes = self._parts.episodes(roles=(role,), epoch=epoch)
+        parts = self._parts
+        episodes = self._undoubted(parts.episodes())
+        state = remembering(state, episodes, parts.cheap, self._sleep, epoch)
+        if self._scorer is not None:
+            return state
+        return scoring(state, self._seen(state, Folds.of(episodes, epoch).fit), parts.guarantee.alpha)
+
+    def _calibration(self, state: State, epoch: int) -> Records:
+        """Calibration records since the last alarm, as a state sees them."""
+        return self._seen(state, self._parts.episodes(roles=("calibrate",), epoch=epoch))
+
+    def _seen(self, state: State, episodes: Episodes) -> Records:
         return records_of(FastPath(self._parts.cheap, state), state, self._parts.assessor, episodes)
 
     def _take(self, state: State, epoch: int) -> Certificate | None:
@@ -120,7 +127,7 @@ class Learner:
         certified; and, with the former state still there, where an alarm came meanwhile."""
         parts = self._parts
         state = replace(state, fingerprints=self.fingerprints(), id="")
-        records = self._believable(self._records(state, "calibrate", epoch))
+        records = self._believable(self._calibration(state, epoch))
         made, reason = certified(
             state, records, parts.guarantee, parts.policy, parts.assessor, epoch=epoch, at=time.time()
         )

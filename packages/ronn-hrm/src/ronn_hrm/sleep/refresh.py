@@ -1,0 +1,30 @@
+"""What is made anew without changing the cheap model: what is remembered, and how requests are scored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ronn.records import replace
+from ronn_hrm.scorers import choose
+from ronn_hrm.sleep.candidates import refreshed
+from ronn_hrm.sleep.lessons import lessons_of
+
+if TYPE_CHECKING:
+    from ronn_hrm.certify import Records
+    from ronn_hrm.fast_path import CheapModel
+    from ronn_hrm.memory.episode import Episodes
+    from ronn_hrm.sleep.settings import Sleep
+    from ronn_hrm.state import State
+
+
+def remembering(state: State, episodes: Episodes, cheap: CheapModel, sleep: Sleep, epoch: int) -> State:
+    """The state with a memory of episodes (all roles, oldest first)."""
+    lessons = lessons_of(episodes, epoch, sleep.rows, replay=sleep.replay, seed=state.number)
+    return refreshed(state, lessons, cheap, sleep)
+
+
+def scoring(state: State, records: Records, alpha: float) -> State:
+    """The state with the scorer that does best on records of the fit role; as it is where there are none."""
+    if not len(records):
+        return state
+    return replace(state, scorer=choose(records.features, state.names, records.losses, alpha=alpha), id="")
