@@ -108,6 +108,50 @@ def test_states_that_remember_a_request_are_found(archive: hrm.StateArchive) -> 
     assert archive.holding(np.array([30, 31])) == [many.id] and archive.holding(np.array([], np.int64)) == []
 
 
+def test_states_that_remember_what_is_forgotten_go_but_the_one_that_serves(archive: hrm.StateArchive) -> None:
+    few, many, none = state(1, rows=5), state(2, rows=50), state(3, index=None)
+    for made in (few, many, none):
+        archive.save(made)
+    archive.promote(many.id)
+    assert archive.forget(np.array([3])) == [few.id] and archive.ids() == [many.id, none.id]
+
+
+@pytest.mark.parametrize("where", ["disk", "process"])
+def test_states_stay_within_a_limit_and_what_they_share_counts_once(where: str, tmp_path: Path) -> None:
+    archive = hrm.StateArchive(tmp_path if where == "disk" else None, limit=100_000)
+    first = state(1, rows=1000)
+    assert first.neighbours is not None and first.neighbours.nbytes == 1000 * (8 * 4 + 4 + 8)
+    for number in range(1, 9):  # eight thresholds for one memory
+        archive.save(replace(first, number=number, lam=float(number), id=""))
+        archive.promote(archive.ids()[-1])
+        assert archive.bytes() < 100_000
+    assert len(archive.ids()) == 8
+    serving = archive.ids()[3]
+    archive.promote(serving)
+    for number in (10, 11):
+        archive.save(state(number, rows=1000))
+    archive.promote(serving)
+    assert archive.ids() == [serving, state(11).id]
+    assert archive.bytes() < 100_000 and archive.load(serving).lam == 4.0
+    archive.save(state(12, rows=5000))
+    archive.promote(state(12, rows=5000).id)  # serves, though it is too large
+    assert archive.ids() == [state(12, rows=5000).id]
+
+
+def test_a_damaged_file_is_not_shared(tmp_path: Path) -> None:
+    archive = hrm.StateArchive(tmp_path)
+    first = state(1)
+    archive.save(first)
+    archive.promote(first.id)
+    path = tmp_path / "states" / first.id / "neighbours.vectors.npy"
+    path.write_bytes(_flipped(path.read_bytes(), 200))
+    second = replace(first, lam=0.125, id="")
+    archive.save(second)
+    _same(archive.load(second.id), second)
+    archive.save(first)  # mends the first, and leaves what others share alone
+    _same(archive.load(first.id), first)
+
+
 def test_what_is_not_there_is_told(archive: hrm.StateArchive) -> None:
     with pytest.raises(StateError, match="there is no state"):
         archive.load("0" * 16)

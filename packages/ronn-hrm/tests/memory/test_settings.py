@@ -20,8 +20,8 @@ def test_a_duration_is_a_number_or_a_text_with_a_unit(ttl: float | str, seconds:
     [
         {"ttl": "30"}, {"ttl": "d"}, {"ttl": "-1d"}, {"ttl": 0}, {"ttl": math.inf}, {"ttl": True}, {"ttl": "1 month"},
         {"path": 3}, {"exact_mb": -1}, {"exact_mb": math.nan}, {"exact_mb": True}, {"episodes": 0}, {"episodes": 1.5},
-        {"episodes": True}, {"episodes_mb": "many"}, {"requests_mb": None}, {"store_inputs": 1}, {"fsync": True},
-        {"exact_on_disk": "no"},
+        {"episodes": True}, {"episodes_mb": "many"}, {"requests_mb": None}, {"states_mb": -1}, {"store_inputs": 1},
+        {"fsync": True}, {"exact_on_disk": "no"},
     ],
     ids=str,
 )  # fmt: skip

@@ -7,7 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Collection
+import threading
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ronn_hrm.errors import StateError
 from ronn_hrm.guarantee.certificate import Certificate
 from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.codec import from_bytes, to_bytes
-from ronn_hrm.memory.index import index_from
+from ronn_hrm.memory.index import FlatIndex, index_from
 from ronn_hrm.state import Correction, State, Student
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ class StateArchive:
     """States by id, under ``folder/states``, and which of them serves (``folder/CURRENT``); or in this process.
 
     folder: None to keep nothing on disk. scorer_from: makes a scorer of what its ``as_data`` gave; None:
-    ``ronn_hrm.scorers.from_data``. fsync: whether what is written is to survive a loss of power. readonly: for programs
-    that look at the folder of a running session. A state is there whole or not at all, whenever the process is killed.
+    ``ronn_hrm.scorers.from_data``. fsync: whether what is written is to survive a loss of power. limit: bytes, beyond
+    which ``promote`` drops the oldest states. readonly: for programs that look at the folder of a running session. A
+    state is there whole or not at all, whenever the process is killed. Any thread may call any method.
     """
 
     def __init__(
@@ -44,11 +46,14 @@ class StateArchive:
         *,
         scorer_from: Callable[[dict[str, Any]], Scorer] | None = None,
         fsync: bool = True,
+        limit: int | None = None,
         readonly: bool = False,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self._scorer_from = scorer_from
         self._fsync = fsync
+        self._limit = limit
+        self._changing = threading.RLock()
         self._kept: dict[str, State] = {}
         self._current: str | None = None
         self._readonly = readonly
@@ -61,25 +66,29 @@ class StateArchive:
     def save(self, state: State) -> None:
         """Keeps a state, in place of one with the same id (which decides alike; its certificate may be older)."""
         self._check_writable()
-        if self.folder is None:
-            self._kept[state.id] = state
-            return
-        files = state_files(state)
-        home = self._home(state.id)
-        if not home.is_dir():
-            self._save_new(home, files)
-            return
-        for name, data in files.items():  # the head comes last
-            path = home / name
-            if not path.is_file() or path.read_bytes() != data:
-                folders.write_file(path, data, sync=self._fsync)
+        with self._changing:
+            if self.folder is None:
+                self._kept[state.id] = state
+                return
+            files = state_files(state)
+            home = self._home(state.id)
+            if not home.is_dir():
+                self._save_new(home, files)
+                return
+            for name, data in files.items():  # the head comes last
+                if not _holds(home / name, data):
+                    folders.write_file(home / name, data, sync=self._fsync)
 
     def _save_new(self, home: Path, files: dict[str, bytes]) -> None:
         beside = home.with_name(f".{home.name}.new")
         folders.remove_tree(beside)
+        serving = self.current()
         try:
             beside.mkdir(mode=0o700)
             for name, data in files.items():
+                # Most new states differ from the one that serves in little more than the threshold.
+                if serving is not None and folders.linked(self._home(serving) / name, beside / name, data):
+                    continue
                 with open(beside / name, "xb") as out:
                     out.write(data)
                     out.flush()
@@ -141,12 +150,14 @@ class StateArchive:
     def promote(self, id: str) -> None:
         """Makes a saved state the one that serves; at once, or, where the process is killed, not at all."""
         self._check_writable()
-        if id not in self:
-            raise StateError(f"state {id!r} is not saved", hint="save it before it is promoted")
-        if self.folder is None:
-            self._current = id
-        else:
-            folders.write_file(self.folder / _CURRENT, f"{id}\n".encode(), sync=self._fsync)
+        with self._changing:
+            if id not in self:
+                raise StateError(f"state {id!r} is not saved", hint="save it before it is promoted")
+            if self.folder is None:
+                self._current = id
+            else:
+                folders.write_file(self.folder / _CURRENT, f"{id}\n".encode(), sync=self._fsync)
+            self._trim()
 
     def __contains__(self, id: str) -> bool:
         if self.folder is None:
@@ -164,31 +175,73 @@ class StateArchive:
     def prune(self, keep: int = 5, needed: Collection[str] = ()) -> list[str]:
         """Removes all but the newest ``keep``, the one that serves, and those ``needed`` (for instance to replay the
         log: ``EpisodicStore.states``); the ids of those removed."""
-        ids = self.ids()
-        stay = {*ids[max(len(ids) - keep, 0) :], *needed, self.current()}
-        gone = [id for id in ids if id not in stay]
-        for id in gone:
-            self.remove(id)
-        return gone
+        with self._changing:
+            ids = self.ids()
+            stay = {*ids[max(len(ids) - keep, 0) :], *needed, self.current()}
+            return self._remove_all(id for id in ids if id not in stay)
 
     def remove(self, id: str) -> None:
         """Removes a state that does not serve."""
         self._check_writable()
-        if id == self.current():
-            raise StateError(f"state {id} serves", hint="promote another before it is removed")
-        if self.folder is None:
-            self._kept.pop(id, None)
-        else:
-            folders.remove_tree(self._home(id))
+        with self._changing:
+            if id == self.current():
+                raise StateError(f"state {id} serves", hint="promote another before it is removed")
+            self._remove_all([id])
 
     def holding(self, requests: np.ndarray) -> list[str]:
-        """Ids of states that remember inputs of some requests: to be removed where these are forgotten."""
+        """Ids of states that remember inputs of some requests."""
         found = []
         for id in self.ids():
             neighbours = self.load(id).neighbours
             if neighbours is not None and np.isin(neighbours.requests, requests).any():
                 found.append(id)
         return found
+
+    def forget(self, requests: np.ndarray) -> list[str]:
+        """Removes the states that remember inputs of some requests, all but the one that serves; their ids. For where
+        these are forgotten, and a state without them is made and promoted."""
+        with self._changing:
+            serving = self.current()
+            return self._remove_all(id for id in self.holding(requests) if id != serving)
+
+    def bytes(self) -> int:
+        """What all states take; what several share is counted once."""
+        seen: set[object] = set()
+        return sum(self._size(id, seen) for id in self.ids())
+
+    def _remove_all(self, ids: Iterable[str]) -> list[str]:
+        self._check_writable()
+        gone = list(ids)
+        for id in gone:
+            if self.folder is None:
+                self._kept.pop(id, None)
+            else:
+                folders.remove_tree(self._home(id))
+        return gone
+
+    def _trim(self) -> None:
+        """Keeps within the limit: the state that serves, and the newest others."""
+        if self._limit is None:
+            return
+        serving, seen = self.current(), set[object]()
+        total = 0 if serving is None else self._size(serving, seen)
+        newest = [id for id in reversed(self.ids()) if id != serving]
+        for at, id in enumerate(newest):
+            total += self._size(id, seen)
+            if total > self._limit:
+                self._remove_all(newest[at:])
+                return
+
+    def _size(self, id: str, seen: set[object]) -> int:
+        """Bytes of a state, without parts that were ``seen`` before."""
+        if self.folder is None:
+            parts = _parts_of(self._kept[id])
+        else:
+            found = [path.stat() for path in self._home(id).iterdir()]
+            parts = {(one.st_dev, one.st_ino): one.st_size for one in found}
+        size = sum(count for part, count in parts.items() if part not in seen)
+        seen.update(parts)
+        return size
 
     def _check_writable(self) -> None:
         if self._readonly:
@@ -212,6 +265,23 @@ class StateArchive:
         from ronn_hrm.scorers import from_data
 
         return from_data
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
+
+
+def _parts_of(state: State) -> dict[object, int]:
+    """What a state keeps in this process: bytes by object."""
+    student, correction = state.student, state.correction
+    parts: dict[object, int] = {id(state): 2000}
+    if isinstance(state.neighbours, FlatIndex):
+        parts[id(state.neighbours)] = state.neighbours.nbytes
+    if correction is not None:
+        parts[id(correction)] = correction.weight.nbytes + correction.bias.nbytes
+    if student is not None:
+        parts[id(student)] = len(student.model)
+    return parts
 
 
 def _read(home: Path, name: str, digest: str) -> bytes:

@@ -75,6 +75,17 @@ def write_file(path: Path, data: bytes, *, sync: bool = True) -> None:
         raise StateError(f"{path} cannot be written: {_why(e)}", hint="make room, or name another folder") from e
 
 
+def linked(source: Path, target: Path, data: bytes) -> bool:
+    """Makes ``target`` another name of ``source``, where that holds ``data``. False: it does not, or cannot be."""
+    try:
+        if source.read_bytes() != data:
+            return False
+        os.link(source, target)
+    except (OSError, NotImplementedError):
+        return False
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Makes the names in ``folder`` survive a loss of power."""
     if sys.platform == "win32":

@@ -67,6 +67,11 @@ class FlatIndex:
         return self._requests
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self._columns.nbytes + self._labels.nbytes + self._requests.nbytes
+
+    @property
     def vectors(self) -> np.ndarray:
         """Embeddings of length 1: float32 [M, D], a view."""
         return self._columns.T
@@ -126,6 +131,10 @@ class AnnIndex(FlatIndex):
                 raise StateError(f"the graph of an index cannot be read: {e}", hint="the state is damaged") from e
             if len(self._graph) != self.size:
                 raise StateError("the graph of an index is of other inputs", hint="the state is damaged")
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + self._rows.nbytes + int(self._graph.memory_usage)
 
     def search(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, self.size)

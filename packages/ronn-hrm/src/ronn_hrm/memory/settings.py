@@ -26,6 +26,8 @@ class Memory:
     exact_on_disk: whether these answers go to the folder on ``close`` and come back on the next start.
     episodes: how many requests are kept with answers and embedding. episodes_mb: MiB for them.
     requests_mb: MiB for the log of decisions (about 200 bytes a request).
+    states_mb: MiB for states; the one that serves is kept in any case. Decisions can be replayed to the bit as long as
+        the state that made them is kept.
     store_inputs: whether episodes keep the inputs themselves; without them only what was computed from them is kept.
     ttl: seconds, or text such as ``"90s"``, ``"12h"``, ``"30d"``, after which answers, episodes and log entries are
         gone; None: never.
@@ -38,6 +40,7 @@ class Memory:
     episodes: int = 50_000
     episodes_mb: float = 256.0
     requests_mb: float = 64.0
+    states_mb: float = 256.0
     store_inputs: bool = False
     exact_on_disk: bool = True
     ttl: float | str | None = None
@@ -46,7 +49,7 @@ class Memory:
     def __post_init__(self) -> None:
         if self.path is not None and not isinstance(self.path, (str, os.PathLike)):
             raise OptionError(f"path={self.path!r} is not a path", hint="a folder, or None to keep nothing on disk")
-        for name in ("exact_mb", "episodes_mb", "requests_mb"):
+        for name in ("exact_mb", "episodes_mb", "requests_mb", "states_mb"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise OptionError(f"{name}={value!r} is not a number of MiB", hint="0 or more")
@@ -76,6 +79,10 @@ class Memory:
     def request_bytes(self) -> int:
         return int(self.requests_mb * _MIB)
 
+    @property
+    def state_bytes(self) -> int:
+        return int(self.states_mb * _MIB)
+
     def as_data(self) -> dict[str, Any]:
         return {
             "path": None if self.path is None else os.fspath(self.path),
@@ -83,6 +90,7 @@ class Memory:
             "episodes": self.episodes,
             "episodes_mb": self.episodes_mb,
             "requests_mb": self.requests_mb,
+            "states_mb": self.states_mb,
             "store_inputs": self.store_inputs,
             "exact_on_disk": self.exact_on_disk,
             "ttl": self.ttl,
