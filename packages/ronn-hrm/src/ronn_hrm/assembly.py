@@ -66,8 +66,8 @@ def assemble(
     if memory.path is not None or expensive.is_open:
         fingerprints["full"] = expensive.fingerprint()
     if kept is None:
-        archive = StateArchive(memory.path, fsync=memory.fsync != "never")
-        kept = EpisodicStore(memory.path, memory), archive
+        store = EpisodicStore(memory.path, memory)  # first: it makes sure that nobody else has the folder
+        kept = store, StateArchive(memory.path, fsync=memory.fsync != "never", limit=memory.state_bytes)
     store, archive = kept
     cache = ExactCache(memory.exact_bytes, memory.ttl_seconds, fingerprints.get("full", ""))
     if memory.path is not None and memory.exact_on_disk:

@@ -103,6 +103,11 @@ class Learner:
             else:
                 self._take(state, live.epoch)
 
+    def forget(self, requests: np.ndarray) -> None:
+        """Drops former states that remember inputs of some requests."""
+        with self._changing:
+            self._service.forget(requests)
+
     def _prepared(self, state: State, epoch: int) -> State:
         """With what can be learnt without changing the cheap model."""
         from ronn_hrm.sleep.gate import Folds

@@ -13,6 +13,8 @@ from ronn_hrm.fast_path import FastPath
 from ronn_hrm.router import Live
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ronn_hrm.drift.guard import Alarm, Guard
     from ronn_hrm.drift.novelty import NoveltyAlarm
     from ronn_hrm.keeper import Keeper
@@ -82,6 +84,10 @@ class Service:
     def _write_later(self, state: State) -> None:
         self.archive.save(state)
         self._write(state)
+
+    def forget(self, requests: np.ndarray) -> None:
+        """Drops states on disk that remember inputs of some requests, but not the one that serves."""
+        self._archive.forget(requests)
 
     def _write(self, state: State) -> None:
         self.archive.promote(state.id)

@@ -116,13 +116,11 @@ class Upkeep:
         digest = None if inputs is None else digest_of(feeds_of(inputs, parts.input_names), b"")
         gone = parts.store.requests_of(digest=digest, namespace=namespace, before=before)
         count = parts.store.forget(digest=digest, namespace=namespace, before=before)
-        if before is not None:
-            parts.cache.clear()
-        else:
-            parts.cache.forget(digest=digest, namespace=namespace)
+        parts.cache.forget(digest=digest, namespace=namespace, before=before)
         found = self._router.live.state.neighbours
         if found is not None and np.isin(found.requests, gone).any():
             self._learner.remember_anew()
+        self._learner.forget(gone)
         return count
 
     def feedback(self, request: int, label: Any) -> None:

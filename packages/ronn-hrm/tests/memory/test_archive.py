@@ -128,10 +128,11 @@ def test_states_stay_within_a_limit_and_what_they_share_counts_once(where: str, 
     assert len(archive.ids()) == 8
     serving = archive.ids()[3]
     archive.promote(serving)
-    for number in (10, 11):
-        archive.save(state(number, rows=1000))
+    others = [state(number, rows=1000) for number in (10, 11)]
+    for made in others:
+        archive.save(made)
     archive.promote(serving)
-    assert archive.ids() == [serving, state(11).id]
+    assert archive.ids() == [serving, others[1].id]
     assert archive.bytes() < 100_000 and archive.load(serving).lam == 4.0
     archive.save(state(12, rows=5000))
     archive.promote(state(12, rows=5000).id)  # serves, though it is too large

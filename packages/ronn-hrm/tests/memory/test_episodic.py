@@ -168,6 +168,17 @@ def test_forgetting_removes_from_all_tables_and_from_what_waits(folder: Path | N
             store.forget()
 
 
+def test_requests_to_forget_are_known_even_where_their_episodes_gave_way(folder: Path | None) -> None:
+    with hrm.EpisodicStore(folder, hrm.Memory(episodes=10)) as store:
+        for n in range(1, 31):
+            store.append(episode(n))
+            store.log(decision(n), digest(n), at=1000.0 + n)
+        store.append(episode(40))
+        assert store.count() <= 10
+        assert store.requests_of(digest=digest(2)).tolist() == [2]
+        assert store.requests_of(before=5000.0).tolist() == [*range(1, 31), 40]
+
+
 def test_what_is_forgotten_is_not_in_the_files_any_more(tmp_path: Path) -> None:
     secret = np.frombuffer(b"a very secret input of somebody!" * 64, np.uint8)
     with hrm.EpisodicStore(tmp_path, hrm.Memory(store_inputs=True)) as store:

@@ -102,6 +102,9 @@ def test_forgetting_is_by_digest_by_namespace_or_both() -> None:
     assert cache.forget(digest=digest(3)) == 2 and cache.get(digest(3), "a") is None
     assert cache.forget(digest=digest(4), namespace="a") == 1 and cache.get(digest(4), "b") is not None
     assert cache.forget(namespace="a") == 8 and len(cache) == 9
+    for i in range(20, 24):
+        cache.put(digest(i), _outputs(i), at=float(i))
+    assert cache.forget(before=22.0) == 2 and cache.get(digest(22)) is not None
     with pytest.raises(OptionError, match="nothing to forget was named"):
         cache.forget()
 

@@ -190,12 +190,7 @@ class StateArchive:
 
     def holding(self, requests: np.ndarray) -> list[str]:
         """Ids of states that remember inputs of some requests."""
-        found = []
-        for id in self.ids():
-            neighbours = self.load(id).neighbours
-            if neighbours is not None and np.isin(neighbours.requests, requests).any():
-                found.append(id)
-        return found
+        return [id for id in self.ids() if np.isin(self._remembered(id), requests).any()]
 
     def forget(self, requests: np.ndarray) -> list[str]:
         """Removes the states that remember inputs of some requests, all but the one that serves; their ids. For where
@@ -208,6 +203,16 @@ class StateArchive:
         """What all states take; what several share is counted once."""
         seen: set[object] = set()
         return sum(self._size(id, seen) for id in self.ids())
+
+    def _remembered(self, id: str) -> np.ndarray:
+        """Requests whose inputs a state remembers."""
+        if self.folder is None:
+            neighbours = self._kept[id].neighbours
+            return np.empty(0, np.int64) if neighbours is None else neighbours.requests
+        try:
+            return from_bytes((self._home(id) / "neighbours.requests.npy").read_bytes())
+        except FileNotFoundError:
+            return np.empty(0, np.int64)
 
     def _remove_all(self, ids: Iterable[str]) -> list[str]:
         self._check_writable()

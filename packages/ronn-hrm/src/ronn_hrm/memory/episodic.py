@@ -276,10 +276,11 @@ class EpisodicStore:
     def requests_of(
         self, *, digest: bytes | None = None, namespace: str | None = None, before: float | None = None
     ) -> np.ndarray:
-        """Numbers of the requests whose episodes ``forget`` would remove: int64 [N], ascending."""
+        """Numbers of the requests that ``forget`` would remove all of: int64 [N], ascending. Those whose episodes are
+        gone already, for want of room, are among them as long as the log has them."""
         where, parameters = _condition(digest, namespace, before)
-        sql = f"SELECT request FROM episodes WHERE {where} ORDER BY request"
-        return np.array([row[0] for row in self._rows(sql, parameters)], np.int64)
+        sql = f"SELECT request FROM episodes WHERE {where} UNION SELECT id FROM requests WHERE {where} ORDER BY 1"
+        return np.array([row[0] for row in self._rows(sql, parameters * 2)], np.int64)
 
     def logged(
         self, *, ids: Sequence[int] | None = None, since: float | None = None, limit: int | None = None

@@ -97,15 +97,19 @@ class ExactCache:
             self._make_room(key)
         return True
 
-    def forget(self, *, digest: bytes | None = None, namespace: str | None = None) -> int:
-        """Drops the answers for which all that is given holds; their number."""
-        if digest is None and namespace is None:
-            raise OptionError("nothing to forget was named", hint="forget(digest=...) or namespace=, or clear()")
+    def forget(self, *, digest: bytes | None = None, namespace: str | None = None, before: float | None = None) -> int:
+        """Drops the answers for which all that is given holds (``before``: seconds since 1970); their number."""
+        if digest is None and namespace is None and before is None:
+            raise OptionError(
+                "nothing to forget was named", hint="forget(digest=...), namespace= or before=, or clear()"
+            )
         count = 0
         for shard in self._shards:
             with shard.lock:
                 found = [
-                    key for key in shard.entries if namespace in (None, key[0]) and (digest is None or digest == key[1])
+                    key
+                    for key, (at, _, _) in shard.entries.items()
+                    if namespace in (None, key[0]) and digest in (None, key[1]) and (before is None or at < before)
                 ]
                 for key in found:
                     self._remove(shard, key)
