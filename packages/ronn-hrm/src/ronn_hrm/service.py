@@ -87,7 +87,7 @@ class Service:
 
     def forget(self, requests: np.ndarray) -> None:
         """Drops states on disk that remember inputs of some requests, but not the one that serves."""
-        self._archive.forget(requests)
+        self.archive.forget(requests)
 
     def _write(self, state: State) -> None:
         self.archive.promote(state.id)
