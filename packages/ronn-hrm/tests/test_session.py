@@ -104,6 +104,25 @@ def test_namespaces_do_not_share_answers() -> None:
         assert session.run(x, explain=True, context={"tenant": "b"})[1].path == "cache"
 
 
+def test_audits_of_a_selective_guarantee_are_those_of_the_cheap_model() -> None:
+    """It speaks of no other answers; and a certificate counts the records that it tested."""
+    guarantee = hrm.Guarantee(alpha=ALPHA, kind="selective")
+    with made(guarantee=guarantee, audit=hrm.Audit(rate=0.5, max_rate=1.0)) as session:
+        warm(session)
+        guard = session._supervisor.guard
+        before, audits, asked = guard.audit.count, 0, 0
+        for x in stream(200, seed=5):
+            why = session.run(x, explain=True)[1]
+            audited = why.role in ("calibrate", "gate")
+            audits += audited
+            asked += audited and why.score is not None and why.score >= why.lam
+        assert session.drain(60)
+        assert guard.audit.count - before == asked
+        assert 0 < asked < audits
+        found = session.certificate()
+        assert found is not None and found.n == round(found.n * found.share) / found.share
+
+
 def test_an_alarm_voids_the_certificate_and_traffic_brings_a_new_one() -> None:
     with made(audit=hrm.Audit(rate=0.1)) as session:
         warm(session)

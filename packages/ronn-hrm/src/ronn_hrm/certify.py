@@ -76,12 +76,13 @@ def certified(
     found = calibrate(scores, records.losses, guarantee)
     lam = policy.threshold(scores[~np.isnan(scores)], found.lam)
     certificate = None
-    wrong, share, bound = found.wrong, found.share, found.bound
+    n, wrong, share, bound = found.n, found.wrong, found.share, found.bound
     if lam < found.lam:  # a policy that goes further than the guarantee: tell the risk that this has
+        n = len(records)
         wrong, share, bound = risk_at(scores, records.losses, lam, guarantee)
     if math.isfinite(lam):
         certificate = Certificate(
-            kind=guarantee.kind, alpha=guarantee.alpha, delta=guarantee.delta, lam=lam, n=len(records), wrong=wrong,
+            kind=guarantee.kind, alpha=guarantee.alpha, delta=guarantee.delta, lam=lam, n=n, wrong=wrong,
             share=share, bound=bound, since=at, epoch=epoch, scorer=state.scorer.kind, task=assessor.task.as_data(),
             fingerprints=state.fingerprints,
         )  # fmt: skip

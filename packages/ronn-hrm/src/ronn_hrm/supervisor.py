@@ -144,7 +144,9 @@ class Supervisor:
         if wrong:
             parts.metrics.add("disagreements", by=wrong)
         if not request.live.collecting:
-            if request.live.epoch == self.guard.epoch:
+            # A selective guarantee is about what the cheap model answers: other audits say nothing of it.
+            told = parts.guarantee.kind != "selective" or request.served_fast
+            if told and request.live.epoch == self.guard.epoch:
                 self._heed(self.guard.audited(wrong, now), request)
         elif request.role == "calibrate":
             with self._counting:

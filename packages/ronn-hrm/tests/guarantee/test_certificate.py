@@ -55,7 +55,7 @@ def test_on_disk_and_back(tmp_path):
     certificate(epoch=3).save(str(path))
     assert Certificate.load(path) == certificate(epoch=3)
     assert [p.name for p in tmp_path.iterdir()] == ["certificate.json"]
-    assert json.loads(path.read_text())["assumptions"] == list(ASSUMPTIONS)
+    assert json.loads(path.read_text())["assumptions"] == [*ASSUMPTIONS, certificate().assumptions[-1]]
 
 
 def test_a_certificate_that_cannot_be_written_leaves_the_old_one(tmp_path):
@@ -135,6 +135,16 @@ def test_fields_that_cannot_be(name, value, words):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(StateError, match=r"none\.json' cannot be read: No such file"):
         Certificate.load(tmp_path / "none.json")
+
+
+def test_what_has_to_hold_depends_on_the_kind():
+    last = {kind: certificate(kind=kind).assumptions[-1] for kind in ("ucb", "crc", "selective", "anytime")}
+    assert last["ucb"] == last["selective"] != last["anytime"]
+    assert "for this certificate" in last["ucb"]
+    assert "on average" in last["crc"]
+    assert "all certificates of this state" in last["anytime"]
+    assert all(certificate(kind=kind).assumptions[:4] == ASSUMPTIONS for kind in last)
+    assert certificate(assumptions=("A0: none",)).assumptions == ("A0: none",)
 
 
 def test_as_a_text():

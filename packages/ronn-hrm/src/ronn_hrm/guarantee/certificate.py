@@ -27,8 +27,12 @@ ASSUMPTIONS = (
     "A2: calibration records had no part in the training of either model, the scorer or the memory",
     "A3: the expensive model answers the same input the same way",
     "A4: models, options and versions are those of the fingerprints",
-    "A5: delta holds for this certificate; for all that are ever made, use kind='anytime'",
 )
+_TIMES = {
+    "crc": "A5: alpha holds on average over draws of the records, not for each of them; delta has no part in it",
+    "anytime": "A5: delta holds for all certificates of this state; another state has a delta of its own",
+}
+_ONCE = "A5: delta holds for this certificate; for all that are ever made, use kind='anytime'"
 
 _TRAFFIC = "At most {alpha} of all traffic gets an answer that the expensive model would not have given, {sure}."
 _HOLDS = {
@@ -48,7 +52,8 @@ class Certificate:
 
     kind, alpha, delta: as in ``Guarantee``. n: calibration records. wrong: the sum of losses of those at or above lam.
     share: of records at or above lam. bound: the upper bound on the risk that was found (at most alpha). since: seconds
-    since 1970. epoch: counts the alarms before it. scorer: its kind. fingerprints: as in ``State``.
+    since 1970. epoch: counts the alarms before it. scorer: its kind. fingerprints: as in ``State``. assumptions: what
+    has to hold, by default those of the kind.
     """
 
     kind: str
@@ -64,7 +69,11 @@ class Certificate:
     scorer: str
     task: dict[str, Any]
     fingerprints: dict[str, str]
-    assumptions: tuple[str, ...] = ASSUMPTIONS
+    assumptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.assumptions:
+            object.__setattr__(self, "assumptions", (*ASSUMPTIONS, _TIMES.get(self.kind, _ONCE)))
 
     @classmethod
     def of(
