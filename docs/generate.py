@@ -73,14 +73,28 @@ def hooks_page() -> str:
         "provider alone needs no hook: the entry point may name its class.) Hooks are called at discovery, load and compile",
         "time, never while a model runs.",
     ]
-    for name, spec in hook_specs().items():
+    for name, spec in {**hook_specs(), **routing_hooks()}.items():
+        if name == next(iter(routing_hooks())):
+            lines += ["", "## Hooks of ronn-hrm", "", ROUTING_HOOKS]
         arguments = ", ".join(f"{p.name}: {p.annotation}" for p in inspect.signature(spec).parameters.values())
         returns = inspect.signature(spec).return_annotation
         lines += ["", f"## {name}", "", NOT_RUN, "```python", f"def {name}({arguments}) -> {returns}", "```", "", _doc(spec)]
-        if getattr(spec, "ronn_spec", {}).get("firstresult"):
+        if {**getattr(spec, "ronn_spec", {}), **getattr(spec, "ronn_hrm_spec", {})}.get("firstresult"):
             lines.append("The first plugin that returns something decides.")
     assert hookspecs.__doc__
     return "\n".join(lines)
+
+
+ROUTING_HOOKS = """\
+They replace parts of the routing. A plugin has functions marked `@ronn_hrm.hookimpl` and is named by an entry
+point of group `ronn_hrm`. They are called while a session is put together, never while a request is answered."""
+
+
+def routing_hooks() -> dict[str, Callable[..., Any]]:
+    """Those of ronn-hrm, in the order of their file."""
+    from ronn_hrm import hookspecs
+
+    return hookspecs.specs()
 
 
 def hook_specs() -> dict[str, Callable[..., Any]]:

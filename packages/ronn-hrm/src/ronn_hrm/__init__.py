@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ronn_hrm.guarantee.kinds import Threshold as Threshold
     from ronn_hrm.guarantee.kinds import least_records as least_records
     from ronn_hrm.guarantee.settings import Guarantee as Guarantee
+    from ronn_hrm.hookspecs import hookimpl as hookimpl
     from ronn_hrm.memory.archive import StateArchive as StateArchive
     from ronn_hrm.memory.episode import Episode as Episode
     from ronn_hrm.memory.episode import Episodes as Episodes
@@ -75,7 +76,7 @@ _HOME = {
     "Decision": "decision", "EarlyExit": "early_exit", "DoesNotPayError": "errors", "from_model": "built",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
-    "SizeRule": "scorers", "Sleep": "sleep", "Distil": "sleep",
+    "SizeRule": "scorers", "Sleep": "sleep", "Distil": "sleep", "hookimpl": "hookspecs",
     "Guarantee": "guarantee.settings", "Certificate": "guarantee.certificate", "Threshold": "guarantee.kinds",
     "least_records": "guarantee.kinds", "Audit": "drift.settings",
     "Memory": "memory.settings", "ExactCache": "memory.working", "EpisodicStore": "memory.episodic",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ronn.debug import WARNING, tell
 from ronn.records import replace
-from ronn_hrm.assess.assessor import Assessor
+from ronn_hrm.assess.assessor import Assessor, own_groups
 from ronn_hrm.checks import check_embed, check_pair, check_scorer, check_settings
 from ronn_hrm.drift.guard import Guard
 from ronn_hrm.fast_path import CheapModel, FastPath
 from ronn_hrm.fingerprint import fingerprint
 from ronn_hrm.history import History
+from ronn_hrm.hooks import hooks
 from ronn_hrm.keeper import Keeper
 from ronn_hrm.learner import Learner
 from ronn_hrm.memory.archive import StateArchive
@@ -27,7 +28,7 @@ from ronn_hrm.parts import Parts
 from ronn_hrm.policies import Cascade
 from ronn_hrm.requests import Coin
 from ronn_hrm.router import Live, Router
-from ronn_hrm.scorers import ConfidenceScorer
+from ronn_hrm.scorers import unfitted
 from ronn_hrm.service import Service
 from ronn_hrm.state import State
 from ronn_hrm.supervisor import Supervisor
@@ -55,6 +56,8 @@ def assemble(
     task = Classification() if task is None else task
     cheap = CheapModel(opened(fast), task, embed)
     check_embed(embed, cheap.source)
+    found = hooks()
+    groups = [*own_groups(), *found.features(task)] if groups is None else groups
     assessor = Assessor(task, groups)
     check_scorer(scorer, assessor.names)
     expensive = ExpensiveModel(full, lambda session: check_pair(cheap, session, task))
@@ -66,7 +69,8 @@ def assemble(
     if memory.path is not None or expensive.is_open:
         fingerprints["full"] = expensive.fingerprint()
     if kept is None:
-        store = EpisodicStore(memory.path, memory)  # first: it makes sure that nobody else has the folder
+        other = found.store(memory)  # first: it makes sure that nobody else has the folder
+        store = EpisodicStore(memory.path, memory) if other is None else other
         kept = store, StateArchive(memory.path, fsync=memory.fsync != "never", limit=memory.state_bytes)
     store, archive = kept
     cache = ExactCache(memory.exact_bytes, memory.ttl_seconds, fingerprints.get("full", ""))
@@ -80,7 +84,7 @@ def assemble(
     )  # fmt: skip
     guard, state = _going_on(parts, archive, fingerprints)
     if state is None:
-        first = ConfidenceScorer.of(assessor.names) if scorer == "auto" else scorer
+        first = unfitted(assessor.names) if scorer == "auto" else scorer
         assert not isinstance(first, str)
         state = State(0, assessor.names, first, math.inf, None, None, None, None, fingerprints)
     archive.save(state)  # what it decides can be decided again
@@ -88,7 +92,10 @@ def assemble(
     router = Router(parts, Live(state, FastPath(cheap, state), parts.policy, guard.epoch, paused))
     keeper = Keeper("ronn-hrm")
     service = Service(parts, router, guard, archive, keeper, on_drift=on_drift)
-    learner = Learner(parts, service, fingerprints, scorer=scorer, sleep=sleep)
+    learner = Learner(
+        parts, service, fingerprints, scorer=scorer, sleep=sleep, fit=found.scorer(assessor.names, task),
+        consolidator=found.consolidator(sleep),
+    )  # fmt: skip
     supervisor = Supervisor(parts, router, service, keeper, learner, sleep)
     watch(parts, guard, keeper, lambda: router.live.state)
     keep_settings(parts)
@@ -99,8 +106,8 @@ def _going_on(parts: Parts, archive: StateArchive, fingerprints: dict[str, str])
     """The guard and the state that memory holds; void where they are of other models, or where an alarm came after the
     state."""
     store, alpha, run_length = parts.store, parts.guarantee.alpha, parts.audit.run_length
-    found = store.get("guard")
-    guard = Guard(alpha, run_length) if found is None else Guard.from_data(found, alpha, run_length)
+    audit, found = hooks().drift_detector(alpha, run_length), store.get("guard")
+    guard = Guard(alpha, run_length, audit) if found is None else Guard.from_data(found, alpha, run_length, audit)
     before = store.get("fingerprints")
     parts.valid_since = store.get("valid since", -math.inf)
     if before != fingerprints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.parts import Parts
     from ronn_hrm.service import Service
+    from ronn_hrm.sleep.consolidation import Outcome
     from ronn_hrm.sleep.report import Report
     from ronn_hrm.sleep.settings import Sleep
     from ronn_hrm.state import State
@@ -31,16 +33,20 @@ _LEAST_NOVEL = 50  # first occurrences from which on there is a novelty alarm
 
 
 class Learner:
-    """scorer: ``auto``, or one that is never changed. fingerprints: of what states are to hold for."""
+    """scorer: ``auto``, or one that is never changed. fingerprints: of what states are to hold for. fit, consolidator:
+    what plugins put in the place of ``choose`` and ``consolidate``."""
 
     def __init__(
-        self, parts: Parts, service: Service, fingerprints: dict[str, str], *, scorer: Scorer | str, sleep: Sleep
-    ) -> None:
+        self, parts: Parts, service: Service, fingerprints: dict[str, str], *, scorer: Scorer | str, sleep: Sleep,
+        fit: Callable[..., Scorer] | None = None, consolidator: Callable[..., Outcome] | None = None,
+    ) -> None:  # fmt: skip
         self._parts = parts
         self._service = service
         self._fingerprints = fingerprints
         self._scorer = None if isinstance(scorer, str) else scorer
         self._sleep = sleep
+        self._fit = fit
+        self._consolidator = consolidator
         self._changing = threading.RLock()
         self.reason = ""
         """Why the latest try certified nothing; empty where it did."""
@@ -64,15 +70,16 @@ class Learner:
         """As ``HRMSession.consolidate``. cancel: ends it soon after it is set, with the old state."""
         from ronn_hrm.sleep.consolidation import consolidate
 
+        consolidator = consolidate if self._consolidator is None else self._consolidator
         parts = self._parts
         with self._changing:
             parts.metrics.add("sleeps")
             epoch = self._service.guard.epoch
             state = replace(self._service.live.state, fingerprints=self.fingerprints(), id="")
-            found = consolidate(
+            found = consolidator(
                 state, self._undoubted(parts.episodes()), cheap=parts.cheap, assessor=parts.assessor,
                 guarantee=parts.guarantee, policy=parts.policy, sleep=self._sleep, epoch=epoch, at=time.time(),
-                scorer=self._scorer, strategy=strategy, budget_s=budget_s, cancel=cancel,
+                scorer=self._scorer, strategy=strategy, budget_s=budget_s, cancel=cancel, fit=self._fit,
             )  # fmt: skip
             report = found.report
             if report.promoted:
@@ -118,7 +125,8 @@ class Learner:
         state = remembering(state, episodes, parts.cheap, self._sleep, epoch)
         if self._scorer is not None:
             return state
-        return scoring(state, self._seen(state, Folds.of(episodes, epoch).fit), parts.guarantee.alpha)
+        records = self._seen(state, Folds.of(episodes, epoch).fit)
+        return scoring(state, records, parts.guarantee.alpha, self._fit)
 
     def _calibration(self, state: State, epoch: int) -> Records:
         """Calibration records since the last alarm, as a state sees them."""

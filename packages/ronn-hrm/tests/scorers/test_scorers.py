@@ -136,6 +136,14 @@ def test_memory_features_lose_where_they_say_nothing_and_win_where_they_do():
     assert "novelty" in chosen.names
 
 
+def test_before_there_are_records_what_is_known_ranks():
+    assert scorers.unfitted(NAMES).kind == "confidence"
+    scorer = scorers.unfitted(("size", "novelty", "agreement"))
+    assert scorer.names == ("novelty", "agreement")
+    assert scorer.score([9.0, 0.1, 2.0]) > scorer.score([9.0, 0.5, 2.0]) > scorer.score([9.0, 0.5, float("nan")])
+    assert scorers.unfitted(("size",)).score([3.0]) == 0.0
+
+
 def test_choosing_is_deterministic_and_few_records_are_not_chosen_by():
     features, losses = records(300, 7)
     assert scorers.choose(features, NAMES, losses) == scorers.choose(features, NAMES, losses)

@@ -16,6 +16,7 @@ from ronn.records import replace
 from ronn_hrm.certify import records_of
 from ronn_hrm.fast_path import FastPath
 from ronn_hrm.memory.episode import Episodes
+from ronn_hrm.scorers import MarginScorer
 from ronn_hrm.sleep import Distil, Outcome, Sleep, candidates, consolidate, consolidation
 from ronn_hrm.sleep.gate import Folds
 from ronn_hrm.sleep.lessons import lessons_of
@@ -24,7 +25,7 @@ from ronn_hrm.task import Classification, Regression
 
 
 def slept(state: State | None = None, of: Episodes | None = None, **other: Any) -> Outcome:
-    call = {k: other.pop(k) for k in ("strategy", "budget_s", "cancel", "scorer") if k in other}
+    call = {k: other.pop(k) for k in ("strategy", "budget_s", "cancel", "scorer", "fit") if k in other}
     return consolidate(
         first_state() if state is None else state, episodes() if of is None else of, **settings(**other), **call
     )
@@ -251,6 +252,14 @@ def test_students_see_the_input_where_it_is_kept_and_of_one_size(inputs, source)
     pace = consolidation.Pace(None, None)
     made = candidates.taught(first_state(), lessons_of(other, 1, 500), nights.cheap(), sleep, pace, 1)
     assert made.student.source == source
+
+
+def test_scorers_may_be_fitted_by_another_function():
+    def fit(features, names, losses, *, alpha):
+        assert features.shape == (180, len(names)) and len(losses) == 180 and alpha == 0.05
+        return MarginScorer.fit(features, names, losses)
+
+    assert slept(strategy="student", fit=fit).state.scorer.kind == "margin"
 
 
 def test_a_scorer_that_is_given_stays():

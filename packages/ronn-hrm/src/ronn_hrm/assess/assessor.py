@@ -16,6 +16,11 @@ from ronn_hrm.task import Task
 Features = tuple[float, ...]
 
 
+def own_groups() -> tuple[Group, ...]:
+    """What is computed where nothing else is asked for: confidence, and the neighbourhood in memory."""
+    return (Confidence(), Neighbourhood())
+
+
 class Assessor:
     """Computes features: ``names`` of them, in order, for a task.
 
@@ -24,7 +29,7 @@ class Assessor:
 
     def __init__(self, task: Task, groups: Sequence[Group] | None = None) -> None:
         self.task = task
-        self.groups = (Confidence(), Neighbourhood()) if groups is None else tuple(groups)
+        self.groups = own_groups() if groups is None else tuple(groups)
         self.names = tuple(n for g in self.groups for n in g.names)
         if len(set(self.names)) != len(self.names):
             raise OptionError(f"two feature groups have the same names: {', '.join(self.names)}")

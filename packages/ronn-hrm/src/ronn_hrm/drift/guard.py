@@ -8,6 +8,7 @@ from typing import Any
 from ronn.forks import renew_after_fork
 from ronn.records import dataclass
 from ronn_hrm.drift.audit import AuditDetector
+from ronn_hrm.drift.detector import Detector
 from ronn_hrm.drift.novelty import NoveltyAlarm
 from ronn_hrm.errors import StateError
 
@@ -47,8 +48,9 @@ class Guard:
     number of threads.
     """
 
-    def __init__(self, alpha: float, run_length: float) -> None:
-        self.audit = AuditDetector(alpha, run_length)
+    def __init__(self, alpha: float, run_length: float, audit: Detector | None = None) -> None:
+        """audit: instead of the e-detector."""
+        self.audit: Detector = AuditDetector(alpha, run_length) if audit is None else audit
         self.novelty: NoveltyAlarm | None = None
         self.phase = "cold"
         self.epoch = 0
@@ -127,18 +129,23 @@ class Guard:
             }
 
     @classmethod
-    def from_data(cls, data: dict[str, Any], alpha: float, run_length: float) -> Guard:
+    def from_data(
+        cls, data: dict[str, Any], alpha: float, run_length: float, audit: Detector | None = None
+    ) -> Guard:  # fmt: skip
         """Goes on where ``as_data`` was. Audits count on only where ``alpha`` and ``run_length`` are what they were.
         Raises ``StateError`` for data of another kind."""
-        found = cls(alpha, run_length)
+        found = cls(alpha, run_length, audit)
         try:
             if data["phase"] not in PHASES:
                 raise ValueError(f"there is no phase {data['phase']!r}")
             found.phase, found.epoch = data["phase"], int(data["epoch"])
             found.alarms = tuple(Alarm(**alarm) for alarm in data["alarms"])
-            audit = AuditDetector.from_data(data["audit"])
-            if (audit.alpha, audit.run_length) == (alpha, run_length):
-                found.audit = audit
+            if audit is not None:
+                getattr(audit, "restore", lambda kept: None)(data["audit"])
+            else:
+                kept = AuditDetector.from_data(data["audit"])
+                if (kept.alpha, kept.run_length) == (alpha, run_length):
+                    found.audit = kept
             if data["novelty"] is not None:
                 found.novelty = NoveltyAlarm.from_data(data["novelty"])
         except (KeyError, TypeError, ValueError) as e:

@@ -204,6 +204,15 @@ class SizeRule(LinearScorer):
         return cls(use, at, weight, none, [-cls.SHARES[n] for n in use], 0.5)
 
 
+def unfitted(names: Sequence[str]) -> LinearScorer:
+    """A scorer before there are records: by confidence, or, without it, by all features with a known direction."""
+    if "confidence" in names:
+        return ConfidenceScorer.of(names)
+    use = [name for name in names if name in DIRECTIONS]
+    none = [0.0] * len(use)
+    return LinearScorer(use, columns_of(names, use), [DIRECTIONS[n] for n in use], none, [-1e9] * len(use), 0.0)
+
+
 def columns_of(names: Sequence[str], use: Sequence[str] | None) -> list[int]:
     """Where the features ``use`` are among ``names`` (all, where it is None)."""
     if use is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,7 @@ def consolidate(
     epoch: int,
     at: float,
     scorer: Scorer | None = None,
+    fit: Callable[..., Scorer] | None = None,
     strategy: str | None = None,
     budget_s: float | None = None,
     cancel: threading.Event | None = None,
@@ -73,13 +75,14 @@ def consolidate(
     candidate, ``calibrate`` certifies it, once, and ``gate`` decides between it and the old state. Whether it forgets
     is asked of records held out before the last alarm.
     epoch: of now; what is older was before the last alarm, and may be replayed, but certifies nothing. at: seconds
-    since 1970. scorer: one that is not to be changed; None: chosen anew for each candidate.
+    since 1970. scorer: one that is not to be changed; None: made anew for each candidate, by ``fit``, or by
+    ``ronn_hrm.scorers.choose``.
     strategy, budget_s: instead of those of ``sleep``. cancel: ends it, between batches at the latest; the old state
     stays.
     """
     strategy = strategy_of(sleep.strategy if strategy is None else strategy)
     pace = Pace(cancel, sleep.budget_s if budget_s is None else budget_s)
-    job = _Job(state, episodes, cheap, assessor, guarantee, policy, sleep, epoch, at, scorer, pace)
+    job = _Job(state, episodes, cheap, assessor, guarantee, policy, sleep, epoch, at, scorer, fit, pace)
     try:
         return job.run(strategy)
     except Cancelled:
@@ -89,11 +92,12 @@ def consolidate(
 class _Job:
     def __init__(
         self, state: State, episodes: Episodes, cheap: CheapModel, assessor: Assessor, guarantee: Guarantee,
-        policy: Policy, sleep: Sleep, epoch: int, at: float, scorer: Scorer | None, pace: Pace,
+        policy: Policy, sleep: Sleep, epoch: int, at: float, scorer: Scorer | None,
+        fit: Callable[..., Scorer] | None, pace: Pace,
     ) -> None:  # fmt: skip
         self.state, self.episodes, self.cheap, self.assessor = state, episodes, cheap, assessor
         self.guarantee, self.policy, self.sleep, self.epoch, self.at = guarantee, policy, sleep, epoch, at
-        self.scorer, self.pace = scorer, pace
+        self.scorer, self.fit, self.pace = scorer, fit, pace
         self.tried: list[Tried] = []
         self._opened: dict[tuple[int, int], tuple[FastPath, State]] = {}
         self._searched: dict[int, Remembering] = {}
@@ -142,6 +146,9 @@ class _Job:
             alpha = self.guarantee.alpha
             if self.scorer is not None or not len(records):
                 best = state.scorer if self.scorer is None else self.scorer
+                share = folds.share(best, records, alpha)
+            elif self.fit is not None:
+                best = self.fit(records.features, state.names, records.losses, alpha=alpha)
                 share = folds.share(best, records, alpha)
             else:
                 best, share = chosen(records.features, state.names, records.losses, alpha=alpha)

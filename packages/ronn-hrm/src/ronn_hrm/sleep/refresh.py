@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ronn.records import replace
@@ -11,6 +12,7 @@ from ronn_hrm.sleep.lessons import lessons_of
 
 if TYPE_CHECKING:
     from ronn_hrm.certify import Records
+    from ronn_hrm.contracts import Scorer
     from ronn_hrm.fast_path import CheapModel
     from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.sleep.settings import Sleep
@@ -23,8 +25,10 @@ def remembering(state: State, episodes: Episodes, cheap: CheapModel, sleep: Slee
     return refreshed(state, lessons, cheap, sleep)
 
 
-def scoring(state: State, records: Records, alpha: float) -> State:
-    """The state with the scorer that does best on records of the fit role; as it is where there are none."""
+def scoring(state: State, records: Records, alpha: float, fit: Callable[..., Scorer] | None = None) -> State:
+    """The state with the scorer that does best on records of the fit role; as it is where there are none. fit: what
+    makes it, instead of ``ronn_hrm.scorers.choose``."""
     if not len(records):
         return state
-    return replace(state, scorer=choose(records.features, state.names, records.losses, alpha=alpha), id="")
+    fit = choose if fit is None else fit
+    return replace(state, scorer=fit(records.features, state.names, records.losses, alpha=alpha), id="")
