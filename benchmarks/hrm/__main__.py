@@ -52,7 +52,30 @@ def goals(seeds: int, draws: int) -> dict[str, Callable[[], Goal]]:
 
         return overhead.overhead()
 
-    return {"g1": bound, "g2": share, "g3": drift, "g5": mails, "g6": overhead}
+    def sleep() -> Goal:
+        from benchmarks.hrm import asleep
+
+        return asleep.consolidation(range(max(1, seeds // 2)))
+
+    def crashes() -> Goal:
+        from benchmarks.hrm import proved
+
+        return proved.crashes()
+
+    def replayed() -> Goal:
+        from benchmarks.hrm import proved
+
+        return proved.replayed()
+
+    def early_exits() -> Goal:
+        from benchmarks.hrm import proved
+
+        return proved.early_exits()
+
+    return {
+        "g1": bound, "g2": share, "g3": drift, "g4": sleep, "g5": mails, "g6": overhead, "g7": crashes, "g8": replayed,
+        "g9": early_exits,
+    }  # fmt: skip
 
 
 def say(text: str) -> None:

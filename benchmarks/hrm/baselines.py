@@ -19,12 +19,14 @@ LOOK_AT = 1500  # requests after the change in which bad answers are counted
 @dataclass(frozen=True)
 class Routed:
     """How each request of a stream was answered: path 0 the expensive model, 1 the cache, 2 the cheap model; called:
-    runs of the expensive model (audits too); wrong: answered otherwise than the expensive model does. All [N]."""
+    runs of the expensive model (audits too); wrong: answered otherwise than the expensive model does; served: the
+    class that was answered. All [N]."""
 
     name: str
     path: np.ndarray
     called: np.ndarray
     wrong: np.ndarray
+    served: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,9 @@ class Figures:
     warm_up: float
 
 
-def figures(routed: Routed, stream: Stream, fast: np.ndarray, full: np.ndarray) -> Figures:
-    """fast, full: classes int [M] that the models give to the items of a stream."""
+def figures(routed: Routed, stream: Stream) -> Figures:
+    """Of the requests that count."""
     counts = stream.counted
-    served = np.where(routed.path == 2, fast[stream.item], full[stream.item])
     change = stream.starts(1)
     return Figures(
         name=routed.name,
@@ -56,7 +57,7 @@ def figures(routed: Routed, stream: Stream, fast: np.ndarray, full: np.ndarray) 
         disagreement=[float(routed.wrong[stream.phase == p].mean()) for p in range(3)],
         overall=float(routed.wrong[counts].mean()),
         after=int(routed.wrong[change : change + LOOK_AT].sum()),
-        right=float((served == stream.labels[stream.item])[counts].mean()),
+        right=float((routed.served == stream.labels[stream.item])[counts].mean()),
         warm_up=float(routed.called[~counts].mean()) if (~counts).any() else 0.0,
     )
 
@@ -68,29 +69,30 @@ def first_times(item: np.ndarray) -> np.ndarray:
     return found
 
 
-def _by(name: str, stream: Stream, cheap: np.ndarray, disagree: np.ndarray, cached: bool) -> Routed:
+def _by(name: str, stream: Stream, cheap: np.ndarray, answers: tuple[np.ndarray, np.ndarray], cached: bool) -> Routed:
     """cheap: bool [M], items that the cheap model answers; the others go to the expensive one, with its answers
-    remembered where ``cached``."""
+    remembered where ``cached``. answers: classes [M] that the two give."""
     fast = cheap[stream.item]
     hit = ~fast & ~first_times(stream.item) if cached else np.zeros(len(stream), bool)
     path = np.where(fast, 2, np.where(hit, 1, 0))
-    return Routed(name, path, path == 0, fast & disagree[stream.item])
+    of_fast, of_full = (classes[stream.item] for classes in answers)
+    return Routed(name, path, path == 0, fast & (of_fast != of_full), np.where(fast, of_fast, of_full))
 
 
 def baselines(stream: Stream, fast_scores: np.ndarray, full_scores: np.ndarray, alpha: float) -> list[Routed]:
     """All of them. fast_scores, full_scores: float32 [M, classes] of the items; what is tuned is tuned on the warm-up,
     to a risk of ``alpha`` there."""
     fast, full = fast_scores.argmax(axis=1), full_scores.argmax(axis=1)
-    disagree = fast != full
+    disagree, answers = fast != full, (fast, full)
     names, features = _features(stream, fast_scores)
     warm = np.unique(stream.item[~stream.counted])
     confidence = features[:, names.index("confidence")]
     nothing, everything = np.zeros(len(full), bool), np.ones(len(full), bool)
     found = [
-        _by("always System 2", stream, nothing, disagree, cached=False),
-        _by("always System 1", stream, everything, disagree, cached=False),
-        _by("exact cache + System 2", stream, nothing, disagree, cached=True),
-        _by(f"confidence >= {STATIC}", stream, confidence >= np.log(STATIC / (1 - STATIC)), disagree, cached=False),
+        _by("always System 2", stream, nothing, answers, cached=False),
+        _by("always System 1", stream, everything, answers, cached=False),
+        _by("exact cache + System 2", stream, nothing, answers, cached=True),
+        _by(f"confidence >= {STATIC}", stream, confidence >= np.log(STATIC / (1 - STATIC)), answers, cached=False),
     ]
     guarantee = Guarantee(alpha=alpha)
     for title, kind, cached in (
@@ -106,8 +108,8 @@ def baselines(stream: Stream, fast_scores: np.ndarray, full_scores: np.ndarray, 
         lam = empirical(scores[warm[~half]], losses[~half], guarantee).lam
         for with_cache in cached:
             name = f"{title} + cache" if with_cache else title
-            found.append(_by(name, stream, scores >= lam, disagree, cached=with_cache))
-    found.append(_by("oracle + cache", stream, ~disagree, disagree, cached=True))
+            found.append(_by(name, stream, scores >= lam, answers, cached=with_cache))
+    found.append(_by("oracle + cache", stream, ~disagree, answers, cached=True))
     return found
 
 

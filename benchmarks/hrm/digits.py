@@ -108,11 +108,11 @@ def fast_layers(seed: int = 0) -> Layers:
 
 def fast_model(seed: int = 0) -> bytes:
     """x float32 [rows, 784] -> scores [rows, 10], hidden [rows, 64]."""
-    return networks.as_onnx(fast_layers(seed), "digits-fast")
+    return networks.as_onnx(fast_layers(seed), "digits-fast", hidden=True)
 
 
 def full_model(seed: int = 0) -> bytes:
-    """x float32 [rows, 784] -> scores [rows, 10], hidden [rows, 512]."""
+    """x float32 [rows, 784] -> scores [rows, 10]."""
     return networks.as_onnx(full_layers(seed), "digits-full")
 
 

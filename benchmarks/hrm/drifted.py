@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -23,46 +25,66 @@ PROTOTYPE = {
 Say = Callable[[str], None]
 
 
-def drift(seeds: Sequence[int] = (0, 1, 2, 3), say: Say = print, *, without_sleep: bool = True) -> Goal:
-    """G3: System 2 calls, disagreement by phase, and bad answers after the change, over streams of several seeds."""
-    goal = Goal("G3", f"drifting stream, 36,000 requests behind a warm-up of 6,000, alpha 1 %, {len(seeds)} seeds")
-    found: list[list[Figures]] = []
-    alarms: list[list[int]] = []
-    for seed in seeds:
-        data = digits.digits()
-        stream = drifting(data.x, data.labels, seed)
-        fast, full = (digits.scores(which, stream.x) for which in ("fast", "full"))
-        routed = baselines(stream, fast, full, ALPHA)
-        driven = []
-        for every in (0, None) if without_sleep else (None,):
-            driven.append(one(seed, stream, full.argmax(axis=1), sleep=every is None, say=say))
-            routed.append(driven[-1].routed)
-        found.append([figures(r, stream, fast.argmax(axis=1), full.argmax(axis=1)) for r in routed])
-        change = stream.starts(1)
-        alarms.append([at - change for at, what in driven[-1].events if what == "alarm"])
-        if seed == seeds[0]:
-            goal.figures["timeline"] = timeline(stream, driven[-1])
-            goal.figures["sizes"] = driven[-1].sizes
-        say(f"seed {seed}: {found[-1][-1]}")
-    goal.figures["policies"] = [[asdict(f) for f in seed] for seed in found]
-    goal.figures["alarms"] = alarms
-    for at, policy in enumerate(found[0]):
-        _row(goal, policy.name, [seed[at] for seed in found], ours=policy.name == "HRMSession")
-    goal.add("alarms, requests after the first change", "; ".join(" ".join(map(str, a)) for a in alarms))
-    return goal
+@dataclass
+class Seed:
+    """What is left of one stream: figures by policy, requests from the change to each alarm, and, of the session with
+    consolidation, its timeline and the bytes that it holds at the end."""
+
+    seed: int
+    figures: list[Figures]
+    alarms: list[int]
+    timeline: dict[str, Any]
+    sizes: dict[str, int]
 
 
-def one(seed: int, stream: Stream, full: np.ndarray, *, sleep: bool, say: Say) -> Driven:
-    """One session on one stream."""
+def one(seed: int, without_sleep: bool = True) -> Seed:
+    """All policies on one stream."""
+    data = digits.digits()
+    stream = drifting(data.x, data.labels, seed)
+    fast, full = (digits.scores(which, stream.x) for which in ("fast", "full"))
+    routed = baselines(stream, fast, full, ALPHA)
+    if without_sleep:
+        routed.append(_driven(seed, stream, full.argmax(axis=1), sleep=False).routed)
+    driven = _driven(seed, stream, full.argmax(axis=1), sleep=True)
+    routed.append(driven.routed)
+    change = stream.starts(1)
+    alarms = [at - change for at, what in driven.events if what == "alarm"]
+    return Seed(seed, [figures(r, stream) for r in routed], alarms, timeline(stream, driven), driven.sizes)
+
+
+def _driven(seed: int, stream: Stream, full: np.ndarray, *, sleep: bool) -> Driven:
     with known_coin(seed), on_digits(ALPHA) as session:
         if sleep:
-            driven = drive(session, stream, full, say=lambda text: say(f"seed {seed}: {text}"))
+            driven = drive(session, stream, full)
         else:
             driven = drive(session, stream, full, sleep_every=0, name="HRMSession without sleep")
         told = session.metrics.as_data()
-        for name in ("cache_bytes", "episode_bytes", "state_bytes"):
-            driven.sizes[name] = int(told.get(name, 0))
+        driven.sizes = {name: int(told.get(name, 0)) for name in ("cache_bytes", "episode_bytes", "state_bytes")}
         return driven
+
+
+def drift(seeds: Sequence[int] = (0, 1, 2, 3), say: Say = print, processes: int = 2) -> Goal:
+    """G3: System 2 calls, disagreement by phase, and bad answers after the change, over streams of several seeds.
+
+    The session without consolidation runs on the first half of the seeds. processes: streams that run at once; no time
+    is taken here.
+    """
+    goal = Goal("G3", f"drifting stream, 36,000 requests behind a warm-up of 6,000, alpha 1 %, {len(seeds)} seeds")
+    digits.fast_layers(), digits.full_layers()  # trained once, before there are several processes
+    found: list[Seed] = []
+    half = [at < (len(seeds) + 1) // 2 for at in range(len(seeds))]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for done in pool.map(one, seeds, half):
+            found.append(done)
+            ours = done.figures[-1]
+            say(f"seed {done.seed}: S2 {ours.calls:.3f}, disagreement {ours.overall:.2%}, bad after {ours.after}")
+    goal.figures |= {"timeline": found[0].timeline, "sizes": found[0].sizes, "alarms": [s.alarms for s in found]}
+    goal.figures["policies"] = [[asdict(f) for f in s.figures] for s in found]
+    for policy in found[0].figures:
+        rows = [f for s in found for f in s.figures if f.name == policy.name]
+        _row(goal, policy.name, rows, ours=policy.name == "HRMSession")
+    goal.add("alarms, requests after the first change", "; ".join(" ".join(map(str, s.alarms)) for s in found))
+    return goal
 
 
 def _row(goal: Goal, name: str, seeds: list[Figures], *, ours: bool) -> None:

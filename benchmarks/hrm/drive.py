@@ -77,13 +77,15 @@ def drive(
     count = len(stream)
     path, called = np.zeros(count, np.int8), np.zeros(count, np.int8)
     wrong, share = np.zeros(count, bool), np.zeros(count, np.float32)
+    served = np.zeros(count, np.int64)
     events: list[tuple[int, str]] = []
     alarms = certificates = runs = 0
     for i, item in enumerate(stream.item.tolist()):
         outputs, why = session.run({"x": stream.x[item : item + 1]}, explain=True)
         session.drain()
         path[i] = PATHS[why.answered_by]
-        wrong[i] = path[i] == 2 and int(outputs["scores"].argmax()) != full[item]
+        served[i] = outputs["scores"].argmax()
+        wrong[i] = path[i] == 2 and served[i] != full[item]
         now = int(session.metrics.count("full_runs"))
         called[i], runs = now - runs, now
         if (found := int(session.metrics.count("alarms"))) != alarms:
@@ -99,4 +101,4 @@ def drive(
             say(f"request {i}: {report}")
         held = session.certificate()
         share[i] = 0.0 if held is None else held.share
-    return Driven(Routed(name, path, called, wrong), events, share, seconds=time.perf_counter() - began)
+    return Driven(Routed(name, path, called, wrong, served), events, share, seconds=time.perf_counter() - began)

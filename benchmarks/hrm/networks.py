@@ -79,10 +79,10 @@ def train(
     return [(ternary(w), b) for w, b in layers] if few_bits else layers
 
 
-def as_onnx(layers: Layers, name: str, source: str = "x") -> bytes:
-    """Input x float32 [rows, D]; outputs ``scores`` [rows, C] and ``hidden``, what enters the last layer."""
+def as_onnx(layers: Layers, name: str, *, hidden: bool = False) -> bytes:
+    """Input x float32 [rows, D]; output ``scores`` [rows, C], with ``hidden`` also what enters the last layer."""
     nodes, initializers = [], []
-    value = source
+    value = "x"
     for at, (weight, bias) in enumerate(layers):
         last = at + 1 == len(layers)
         initializers += [numpy_helper.from_array(weight, f"w{at}"), numpy_helper.from_array(bias, f"b{at}")]
@@ -91,15 +91,12 @@ def as_onnx(layers: Layers, name: str, source: str = "x") -> bytes:
         if not last:
             value = "hidden" if at + 2 == len(layers) else f"h{at}"
             nodes.append(helper.make_node("Relu", [out], [value], name=f"relu{at}"))
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["rows", layers[0][0].shape[0]])],
-        [
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows", layers[-1][0].shape[1]]),
-            helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["rows", layers[-1][0].shape[0]]),
-        ],
-        initializers,
-    )
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", width])
+        for name, width in (
+            ("x", layers[0][0].shape[0]), ("scores", layers[-1][0].shape[1]), ("hidden", layers[-1][0].shape[0])
+        )
+    ]  # fmt: skip
+    graph = helper.make_graph(nodes, name, ends[:1], ends[1 : 3 if hidden else 2], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     return bytes(model.SerializeToString())

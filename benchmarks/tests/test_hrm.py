@@ -49,7 +49,7 @@ def test_networks_learn_and_are_the_same_as_onnx(images) -> None:
         assert (expected.argmax(axis=1) == labels[1200:]).mean() > 0.8
         if few_bits:
             assert all(len(np.unique(column)) <= 3 for weight, _ in layers for column in weight.T)
-        with ronn.Session(networks.as_onnx(layers, "g")) as session:
+        with ronn.Session(networks.as_onnx(layers, "g", hidden=True)) as session:
             found = session.run(x[1200:1210])
             assert np.allclose(found["scores"], expected[:10], atol=1e-4)
             assert found["hidden"].shape == (10, 32)
@@ -97,9 +97,7 @@ def test_baselines_on_a_stream(images) -> None:
     full = rng.normal(0, 1, (len(stream.x), 10)).astype(np.float32)
     full[np.arange(len(full)), stream.labels] += 6
     fast = full + rng.normal(0, 3, full.shape).astype(np.float32)
-    found = {
-        r.name: (r, figures(r, stream, fast.argmax(1), full.argmax(1))) for r in baselines(stream, fast, full, 0.02)
-    }
+    found = {r.name: (r, figures(r, stream)) for r in baselines(stream, fast, full, 0.02)}
     everything, nothing = found["always System 2"][1], found["always System 1"][1]
     assert (everything.calls, everything.overall, nothing.calls, nothing.fast) == (1.0, 0.0, 0.0, 1.0)
     disagree = (fast.argmax(1) != full.argmax(1))[stream.item]
@@ -177,7 +175,7 @@ def test_figures_count_what_came_after_the_change(images) -> None:
     stream = streams.drifting(*images, seed=0, phase=1000, warm_up=500, hot=40)
     routed = baselines(stream, *(np.eye(10, dtype=np.float32)[stream.labels] for _ in range(2)), 0.02)[1]
     routed.wrong[stream.starts(1) + 3] = True
-    found = figures(routed, stream, stream.labels, stream.labels)
+    found = figures(routed, stream)
     assert isinstance(found, Figures)
     assert (found.after, found.right) == (1, 1.0)
     assert found.disagreement == [0.0, 0.001, 0.0]
