@@ -33,13 +33,7 @@ def quantize(source, target, kind):
 class Served:
     def __init__(self, path, threads, room):
         self.model = ll.Llama(
-            path,
-            n_ctx=room,
-            n_batch=room,
-            n_ubatch=room,
-            n_threads=threads,
-            n_threads_batch=threads,
-            flash_attn=True,
+            path, n_ctx=room, n_batch=room, n_ubatch=room, n_threads=threads, n_threads_batch=threads, flash_attn=True,
             verbose=False,
         )
         self.context = self.model._ctx.ctx

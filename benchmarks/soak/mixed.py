@@ -49,7 +49,6 @@ def mixed(seconds: float, threads: int = 6, growth: float = 0.03) -> dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         return _Soak(Jobs(Path(folder)), threads).go(seconds, growth)
 
-
 WINDING_DOWN_S = 5.0  # that runs whose callers have gone are waited for
 
 
