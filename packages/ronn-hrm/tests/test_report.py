@@ -89,7 +89,7 @@ def test_a_folder_with_nothing_certified_has_a_page(cold):
         page = html(kept)
     data = data_of(page)
     assert data["certificate"] is None and data["mode"] == "cold"
-    assert "at least 45 calibration records are needed" in data["why_not"]
+    assert "45 records are needed at alpha=0.05, delta=0.1" in data["why_not"]
     assert "<script>alert" not in page and data["name"].startswith("cold <script>")
 
 

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 
 import folders
-import numpy as np
 import pytest
 
 import ronn_hrm as hrm
 from ronn_hrm.errors import StateError
+from ronn_hrm.guarantee import calibrate
 from ronn_hrm.history import read_history
 from ronn_hrm.kept import Kept, groups_from, task_from
 from ronn_hrm.supervisor import WINDOW
@@ -43,22 +43,21 @@ def test_a_folder_has_the_history_and_the_settings(tmp_path, monkeypatch):
         assert kept.certificate == certificate and kept.phase == "certified" and kept.epoch == 0
         assert kept.guarantee == hrm.Guarantee(alpha=folders.ALPHA) and kept.audit_rate == 0.08
         assert kept.task == hrm.Classification()
-        assert kept.settings["policy"] == {"kind": "cascade"} and kept.settings["full"] == "<bytes>"
+        assert kept.settings["policy"] == {"kind": "cascade"} and kept.settings["full"] is None
         assert kept.windows == windows and kept.events == events
 
 
-def test_records_of_a_folder_are_those_of_the_session(tmp_path, monkeypatch):
+def test_records_of_a_folder_certify_what_its_session_certified(tmp_path, monkeypatch):
     folders.known_coin(monkeypatch)
     with folders.session(tmp_path) as session:
         folders.serve(session, folders.stream(850))
-        state = session.state
-        made = session._learner.records(state, "calibrate", 0)
+        state, certificate = session.state, session.calibrate()
+    assert certificate is not None and state.neighbours is not None
     with Kept(tmp_path) as kept:
-        assert kept.needed_state().id == state.id
         found = kept.records(kept.store.episodes(roles=("calibrate",), epoch=0))
-    assert found is not None and len(found) == len(made) > 45
-    np.testing.assert_array_equal(found.features, made.features)
-    np.testing.assert_array_equal(found.losses, made.losses)
+        assert found is not None and len(found) == certificate.n > 45
+        again = calibrate(kept.needed_state().scorer.score_many(found.features), found.losses, kept.guarantee)
+    assert (again.lam, again.wrong, again.share) == (certificate.lam, certificate.wrong, certificate.share)
 
 
 def test_an_alarm_is_an_event_and_a_restart_goes_on(tmp_path, monkeypatch):

@@ -132,6 +132,33 @@ class Kept:
         return records_of(FastPath(CheapModel(_Absent(), task, None), state), state, assessor, episodes)
 
 
+def session_settings(kept: Kept) -> dict[str, Any]:
+    """The arguments of an ``HRMSession`` on a folder, beside models and memory. StateError where the folder does not
+    tell all of them: what is of the user's own, a program has to give."""
+    from ronn_hrm.drift.settings import Audit
+    from ronn_hrm.embed import FromInput, FromOutput
+
+    said = kept.settings
+    if not said:
+        raise StateError(f"{kept.folder} does not say how its session was made", hint="use it with a session first")
+    groups, task, given = groups_from(said["assessor"]["groups"]), kept.task, said["embed"]
+    embed: Any = None
+    if given is not None and given["kind"] in ("output", "input"):
+        embed = (FromOutput if given["kind"] == "output" else FromInput)(given["name"])
+    known = {"task": task, "groups": groups, "embed": embed}
+    own = [n for n, v in known.items() if v is None and (n != "embed" or given is not None)]
+    if embed is not None and embed.as_data() != given:
+        own.append("embed")
+    if said["policy"]["kind"] != "cascade":
+        own.append("policy")
+    if own:
+        raise StateError(
+            f"{kept.folder} cannot be opened without the program that made it: {', '.join(own)} of its own",
+            hint="call the method of the session there, for instance session.sleep()",
+        )
+    return {**known, "guarantee": kept.guarantee, "audit": Audit(**said["audit"])}
+
+
 class _Absent:
     """Stands for the cheap model where nothing is run: what it said is in the episodes."""
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 
 @hookimpl
+def ronn_cli(app: Any) -> None:
+    from ronn_hrm.cli import group
+
+    app.add_typer(group(), name="hrm")
+
+
+@hookimpl
 def ronn_routers() -> Mapping[str, Callable[[Model, SessionOptions, Mapping[str, Any]], Any]]:
     """``hrm``: the model is the expensive one, the configuration names the cheap one."""
     return {"hrm": _route}

@@ -102,6 +102,16 @@ def stream_of(
     )
 
 
+def stream_of_records(records: Records, names: Sequence[str]) -> Stream:
+    """Records as if they were the traffic, for folders without a log."""
+    count, every = len(records), np.ones(len(records), bool)
+    return Stream(
+        keys=list(zip(records.episodes.namespace, records.episodes.digest, strict=True)),
+        features=records.features, known=every, loss=records.losses, audited=every, collecting=np.zeros(count, bool),
+        recent=every, names=tuple(names), seconds={},
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """A way to route: which requests the cheap model may answer, by the rows of a stream (bool [N]); whether answers of

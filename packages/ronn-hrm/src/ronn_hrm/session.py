@@ -211,16 +211,17 @@ class HRMSession:
         """The certificate in force; None while everything goes to the expensive model."""
         return self.state.certificate
 
-    def calibrate(self, inputs: Sequence[Any] | None = None) -> Certificate | None:
+    def calibrate(self, inputs: Sequence[Any] | None = None, *, learn: bool = False) -> Certificate | None:
         """Certifies now, with the records that there are; first runs both models on ``inputs`` (requests that neither
-        model, scorer nor memory was made from, drawn as the traffic is), if there are any.
+        model, scorer nor memory was made from, drawn as the traffic is), if there are any. learn: half of the inputs
+        certify, chosen by the coin, and memory and scorer learn from most of the others: for sessions without traffic.
 
         Raises CalibrationError for inputs that memory was made from. Warns (CalibrationWarning) where nothing could be
         certified, and where the models agree on the inputs so much more than on audited traffic that one of them must
         have been trained on such: then the inputs are left out.
         """
         self._check_open()
-        return self._upkeep.calibrate(inputs)
+        return self._upkeep.calibrate(inputs, learn)
 
     def advise(self, inputs: Sequence[Any] | None = None) -> Advice:
         """Whether the cascade pays, by the times and shares measured here; see ``ronn_hrm.advise``.

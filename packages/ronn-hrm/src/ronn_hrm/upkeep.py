@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ronn.errors import OptionError
 from ronn_hrm.certify import GIVEN
 from ronn_hrm.errors import CalibrationError, CalibrationWarning, StateError
+from ronn_hrm.memory.episode import AUDITED
 from ronn_hrm.requests import Feeds, digest_of, feeds_of
 from ronn_hrm.router import Request
 
@@ -27,6 +28,10 @@ _TIMED = 20  # inputs that times are taken on
 _SETTLE = 60.0  # seconds that closing waits for audits
 
 
+_LEARN = (("calibrate", 0.5), ("gate", 0.6), ("fit", 0.75), ("train", 1.0))
+"""What given inputs are for, by their toss, where some of them are to be learnt from."""
+
+
 class Upkeep:
     """Of the pieces of one session."""
 
@@ -36,10 +41,10 @@ class Upkeep:
         self._supervisor = supervisor
         self._learner = learner
 
-    def calibrate(self, inputs: Sequence[Any] | None) -> Certificate | None:
+    def calibrate(self, inputs: Sequence[Any] | None, learn: bool = False) -> Certificate | None:
         """As ``HRMSession.calibrate``."""
         if inputs is not None:
-            self.take_calibration(inputs)
+            self.take_calibration(self._teach(inputs) if learn else inputs)
         found = self._learner.certify()
         if found is None:
             warnings.warn(f"nothing is certified: {self._learner.reason}", CalibrationWarning, stacklevel=3)
@@ -68,6 +73,17 @@ class Upkeep:
             )
         self._take(feeds, digests, "calibrate")
 
+    def _teach(self, inputs: Sequence[Any]) -> list[Any]:
+        """Runs both models on those inputs that the coin gives to learning and judging; the others, to calibrate on."""
+        feeds = [feeds_of(given, self._parts.input_names) for given in inputs]
+        digests = [digest_of(f, b"") for f in feeds]
+        tosses = [self._parts.coin.of(d, 0, 0)[0] for d in digests]
+        roles = [next(role for role, below in _LEARN if toss < below) for toss in tosses]
+        for wanted in ("train", "fit", "gate"):
+            chosen = [i for i, role in enumerate(roles) if role == wanted]
+            self._take([feeds[i] for i in chosen], [digests[i] for i in chosen], wanted)
+        return [one for one, role in zip(feeds, roles, strict=True) if role == "calibrate"]
+
     def take_made_from(self, inputs: Sequence[Any], role: str = "train") -> None:
         """Runs both models on inputs and keeps what comes out for ``role`` (``train``, ``fit``): what the cheap model
         itself was made from, so that nobody calibrates on it, and what a scorer may be fitted on."""
@@ -78,8 +94,8 @@ class Upkeep:
         live = self._router.live
         for one, digest in zip(feeds, digests, strict=True):
             request = Request(self._parts.store.number(), one, digest, "", "", live)
-            request.path = GIVEN if role == "calibrate" else f"full:{role}"
-            request.role, request.asked, request.first = role, role if role == "calibrate" else "", True
+            request.path = GIVEN if role in AUDITED else f"full:{role}"
+            request.role, request.asked, request.first = role, role if role in AUDITED else "", True
             request.began = time.perf_counter()
             self._supervisor.audit(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ronn_hrm.kept import SETTINGS
@@ -51,6 +52,7 @@ def keep_settings(parts: Parts) -> None:
         {
             "task": parts.task.as_data(),
             "assessor": parts.assessor.as_data(),
+            "embed": None if parts.cheap.embed is None else parts.cheap.embed.as_data(),
             "guarantee": parts.guarantee.as_data(),
             "audit": parts.audit.as_data(),
             "policy": parts.policy.as_data(),
@@ -61,6 +63,6 @@ def keep_settings(parts: Parts) -> None:
 
 
 def source_of(session: Any) -> str | None:
-    """The path of a session's model, where it has one."""
+    """The path of a session's model, where it came from a file."""
     source = getattr(getattr(getattr(session, "model", None), "ir", None), "source", None)
-    return None if source is None else str(source)
+    return None if source is None or not Path(source).is_file() else str(Path(source).absolute())

@@ -14,11 +14,12 @@ from ronn_hrm._version import __version__
 from ronn_hrm.advise import Advice, advise
 from ronn_hrm.contenders import BASELINES, contender
 from ronn_hrm.errors import StateError
-from ronn_hrm.replay import Stream, check, replay, stream_of
+from ronn_hrm.replay import Stream, check, replay, stream_of, stream_of_records
 
 if TYPE_CHECKING:
     from ronn_hrm.guarantee.settings import Guarantee
     from ronn_hrm.kept import Kept
+    from ronn_hrm.memory.episode import Episodes
     from ronn_hrm.memory.rows import Logged
     from ronn_hrm.state import State
 
@@ -48,7 +49,7 @@ def report_data(kept: Kept) -> dict[str, Any]:
         "state": None if state is None else {"id": state.id, "number": state.number, "scorer": state.scorer.kind},
         "certificate": None if certificate is None else {**certificate.as_data(), "lam": certificate.lam},
         "statement": None if certificate is None else str(certificate).partition("\n")[0],
-        "why_not": _why_not(kept, state) if certificate is None else None,
+        "why_not": why_not(kept) if certificate is None else None,
         "curve": curve,
         "windows": [w.as_data() for w in kept.windows],
         "events": [e.as_data() for e in kept.events],
@@ -75,9 +76,13 @@ class StatesById:
 
 
 def stream_for(kept: Kept, logged: list[Logged], state: State) -> Stream:
-    """The log with the losses of audited requests, features as the state sees them where the folder says enough."""
+    """The log with the losses of audited requests, features as the state sees them where the folder says enough; where
+    there is no log, the audited requests."""
     episodes = kept.audited()
-    return stream_of(logged, episodes, state.names, kept.records(episodes))
+    records = kept.records(episodes)
+    if not logged and records is not None:
+        return stream_of_records(records, state.names)
+    return stream_of(logged, episodes, state.names, records)
 
 
 def curve(
@@ -101,17 +106,13 @@ def curve(
 
 def _curve_of(kept: Kept, state: State) -> dict[str, Any] | None:
     episodes = kept.store.episodes(roles=("calibrate",), epoch=kept.epoch)
-    episodes = episodes.where(~np.isnan(episodes.loss)) if len(episodes) else episodes
-    if not len(episodes):
-        return None
     certificate, guarantee = state.certificate, kept.guarantee
     if certificate is not None:  # later records are of the next certificate
         guarantee = replace(guarantee, alpha=certificate.alpha, delta=certificate.delta, kind=certificate.kind)
         episodes = episodes.where(episodes.at <= certificate.since)
-    records = kept.records(episodes)
-    features = episodes.features if records is None else records.features
-    losses = episodes.loss if records is None else records.losses
-    scores = state.scorer.score_many(features)
+    scores, losses = _scored(kept, state, episodes)
+    if not len(scores):
+        return None
     points = curve(scores, losses, guarantee, state.lam)
     return {"alpha": guarantee.alpha, "delta": guarantee.delta, "n": len(scores), "points": points}
 
@@ -124,16 +125,28 @@ def _task_text(kept: Kept) -> str:
     return str(said.get("kind", "task unknown")) + (f" of {output}" if output else "")
 
 
-def _why_not(kept: Kept, state: State | None) -> str:
+def why_not(kept: Kept) -> str:
+    """Why nothing is certified."""
+    from ronn_hrm.guarantee import calibrate
+
     if kept.phase == "guard":
         return "An alarm voided the certificate: every request goes to the expensive model until there is a new one."
-    from ronn_hrm.guarantee import least_records
+    head = "Nothing is certified: every request goes to the expensive model."
+    scores, losses = np.empty(0), np.empty(0)
+    if kept.state is not None:
+        scores, losses = _scored(kept, kept.state, kept.store.episodes(roles=("calibrate",), epoch=kept.epoch))
+    found = calibrate(scores, losses, kept.guarantee)
+    return f"{head} {found.reason}" if found.reason else f"{head} The records since would certify: calibrate again."
 
-    least, have = least_records(kept.guarantee), kept.store.count("calibrate")
-    return (
-        f"Nothing is certified: every request goes to the expensive model. At alpha={kept.guarantee.alpha:g} and "
-        f"delta={kept.guarantee.delta:g} at least {least} calibration records are needed; there are {have}."
-    )
+
+def _scored(kept: Kept, state: State, episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and losses of episodes as the state sees them, as far as the folder says enough."""
+    episodes = episodes.where(~np.isnan(episodes.loss)) if len(episodes) else episodes
+    if not len(episodes):
+        return np.empty(0), np.empty(0)
+    records = kept.records(episodes)
+    features = episodes.features if records is None else records.features
+    return state.scorer.score_many(features), episodes.loss if records is None else records.losses
 
 
 def _decision(entry: Logged, states: Callable[[str], State | None]) -> dict[str, Any]:
