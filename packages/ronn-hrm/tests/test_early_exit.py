@@ -13,6 +13,7 @@ import ronn
 import ronn_hrm as hrm
 from ronn.errors import InputError, OptionError
 from ronn.provider import KernelProvider, kernel
+from ronn_hrm.advise import advise, measure
 from ronn_hrm.early_exit import EarlyExit
 from ronn_hrm.errors import RoutingError
 from ronn_hrm.fingerprint import fingerprint
@@ -230,3 +231,27 @@ def test_a_session_escalates_from_the_exit():
             assert outputs["logits"].tobytes() == early.full.run(x)["logits"].tobytes()
     session.close()
     assert runs["resume"] > 0
+
+
+def test_advice_knows_that_an_exit_is_gone_on_from():
+    early = EarlyExit(network(), "r2").fit(feeds(50))
+    measured = measure(early.fast, early.full, feeds(5), budget=0.05)
+    assert measured.resume is not None and measured.rest == measured.resume
+    assert measure(early.prefix, early.full, feeds(5), budget=0.05).resume is None
+    # The prefix takes 60 of the model's 100 ms, the head 1: what is not escalated saves 40.
+    exit = advise(0.061, 0.0, 0.1, 0.9, 0.05, runs=9, certified=True, resume=0.04)
+    assert exit.pays and exit.saved == pytest.approx(1 - (0.061 + 0.15 * 0.04) / 0.1)
+    assert exit.mean == pytest.approx(0.061 + 0.1 * 0.04) and exit.worst == pytest.approx(0.101)
+    anew = advise(0.061, 0.0, 0.1, 0.9, 0.05, runs=9, certified=True)
+    assert anew.saved == pytest.approx(0.9 - 0.05 - 0.61) and anew.worst == pytest.approx(0.161)
+    assert anew == advise(0.061, 0.0, 0.1, 0.9, 0.05, runs=9, certified=True, resume=None)
+    assert "40 ms of it behind the exit" in str(exit).replace(".0", "") and "behind the exit" not in str(anew)
+    for share in np.linspace(0.0, 0.5, 11):
+        less = advise(0.061, 0.0, 0.1, float(share), 0.05, runs=9, certified=True, resume=0.04)
+        if not less.pays:
+            enough = less.needs["share"]
+            assert advise(0.061, 0.0, 0.1, enough + 1e-6, 0.05, runs=9, certified=True, resume=0.04).pays
+            assert not advise(0.061, 0.0, 0.1, enough - 1e-6, 0.05, runs=9, certified=True, resume=0.04).pays
+            cheaper = less.needs["fast_and_router"]
+            if cheaper is not None:
+                assert advise(cheaper - 1e-6, 0.0, 0.1, float(share), 0.05, runs=9, resume=0.04).pays

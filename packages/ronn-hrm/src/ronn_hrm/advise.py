@@ -29,15 +29,28 @@ ROUTER_SECONDS = 20e-6
 @dataclass(frozen=True, slots=True)
 class Costs:
     """Median seconds of a request's parts: the cheap model, the router, the expensive model; of ``runs`` runs each (0:
-    not measured)."""
+    not measured). resume: of the expensive model where it goes on from what the cheap one did (an early exit); None:
+    it begins anew."""
 
     fast: float
     router: float
     full: float
     runs: int = 0
+    resume: float | None = None
+
+    @property
+    def rest(self) -> float:
+        """What the expensive model takes behind the cheap one."""
+        return self.full if self.resume is None else self.resume
+
+    def spared(self, gain: float) -> float:
+        """The share of the expensive model's time that is not spent, where it runs for ``1 - gain`` of requests."""
+        part = self.rest / self.full if self.full > 0 else 1.0
+        return gain * part + (1.0 - part)
 
     def __post_init__(self) -> None:
-        for name, value in (("fast", self.fast), ("router", self.router), ("full", self.full)):
+        parts = (("fast", self.fast), ("router", self.router), ("full", self.full), ("resume", self.rest))
+        for name, value in parts:
             if not math.isfinite(value) or value < 0:
                 raise OptionError(f"costs: {name}={value!r} is no time in seconds", hint="a finite number, 0 or more")
 
@@ -70,7 +83,8 @@ class Advice:
 
     def as_data(self) -> dict[str, Any]:
         """Plain values, as JSON has them."""
-        costs = {"fast": self.costs.fast, "router": self.costs.router, "full": self.costs.full, "runs": self.costs.runs}
+        names = ("fast", "router", "full", "runs", "resume")
+        costs = {name: getattr(self.costs, name) for name in names}
         return {
             "pays": self.pays,
             "why": self.why,
@@ -89,9 +103,10 @@ class Advice:
     def __str__(self) -> str:
         t, c, kind = time_text, self.costs, "certified" if self.certified else "not certified"
         timed = f"medians of {c.runs} runs in turn" if c.runs else "as given, not measured"
+        rest = "" if c.resume is None else f", {t(c.resume)} of it behind the exit"
         lines = [
             f"{'cascade' if self.pays else 'do not cascade'}: {self.why}",
-            f"  cheap model {t(c.fast)}, router {t(c.router)}, expensive model {t(c.full)} ({timed})",
+            f"  cheap model {t(c.fast)}, router {t(c.router)}, expensive model {t(c.full)}{rest} ({timed})",
             f"  the cheap model answers {self.share:.1%} of requests ({kind}), {self.audit:.1%} are audited",
             f"  mean {t(self.mean)} instead of {t(c.full)} a request, audits behind the answers not counted; "
             f"{self.executions:.2f} runs of the expensive model a request, audits counted",
@@ -128,24 +143,27 @@ def advise(
     runs: int = 0,
     certified: bool = False,
     memory: int | None = None,
+    resume: float | None = None,
 ) -> Advice:
-    """Says whether a cascade pays: where ``c2 * (share - audit_rate) > c1 + c_router``.
+    """Says whether a cascade pays: where ``c2 * (share - audit_rate) > c1 + c_router``; in general, where
+    ``c2 > c1 + c_router + (1 - share + audit_rate) * resume``.
 
     c1, c_router, c2: seconds of the cheap model, of assessment and scoring, of the expensive model. share: of requests
     that the cheap model answers (of those that no cache answers). audit_rate: of requests that the expensive model
     answers only for comparison; counted as if each were a run more. runs: how often the times were measured, 0 where
-    they are guesses. certified: whether ``share`` is a certificate's. memory: bytes that the cheap model holds.
+    they are guesses. certified: whether ``share`` is a certificate's. memory: bytes that the cheap model holds. resume:
+    seconds of an expensive model that goes on from where the cheap one stopped (default: ``c2``, it begins anew).
 
     Raises OptionError for negative times, and shares that are not between 0 and 1.
     """
-    costs = Costs(c1, c_router, c2, runs)
+    costs = Costs(c1, c_router, c2, runs, resume)
     for name, value in (("share", share), ("audit_rate", audit_rate)):
         if not 0.0 <= value <= 1.0:
             raise OptionError(f"{name}={value!r} is not between 0 and 1")
     cheap = c1 + c_router
     small = c2 < SMALL_FULL
     margin = LEAST_SAVED if small else 0.0
-    saved = share - audit_rate - (cheap / c2 if c2 > 0 else math.inf)
+    saved = costs.spared(share - audit_rate) - (cheap / c2 if c2 > 0 else math.inf)
     enough = saved > margin
     known = runs > 0 and certified
     pays = enough and (not small or known)
@@ -157,8 +175,8 @@ def advise(
         certified=certified,
         audit=audit_rate,
         saved=saved,
-        mean=cheap + (1.0 - share) * c2,
-        worst=cheap + c2,
+        mean=cheap + (1.0 - share) * costs.rest,
+        worst=cheap + costs.rest,
         executions=1.0 - share + audit_rate,
         needs={} if pays else _needs(costs, share, audit_rate, margin, enough, known),
         memory=memory,
@@ -166,7 +184,7 @@ def advise(
 
 
 def _why(pays: bool, enough: bool, saved: float, costs: Costs, share: float, audit: float) -> str:
-    gain, price = costs.full * (share - audit), costs.fast + costs.router
+    gain, price = costs.full * costs.spared(share - audit), costs.fast + costs.router
     sides = f"{time_text(gain)} saved a request, {time_text(price)} spent on cheap model and router"
     if pays:
         return f"saves {saved:.0%} of the expensive model's time ({sides})"
@@ -190,14 +208,20 @@ def _needs(
 ) -> dict[str, float | None]:
     """The value of each figure from which (``share``, ``full``) or up to which the cascade pays, the others as they
     are."""
-    cheap, full, gain = costs.fast + costs.router, costs.full, share - audit
+    cheap, full, rest, gain = costs.fast + costs.router, costs.full, costs.rest, share - audit
     ratio = cheap / full if full > 0 else math.inf
     least_full = max(cheap / gain, SMALL_FULL) if gain > 0 else None
     if known and gain > LEAST_SAVED:
         least_full = min(cheap / (gain - LEAST_SAVED), max(cheap / gain, SMALL_FULL))
+    if costs.resume is not None:
+        least_full = None  # the cheap model is a part of it: one does not change without the other
     if enough:  # only the evidence is lacking
         return {"full": least_full}
-    least_share, most_cheap, most_audit = audit + margin + ratio, full * (gain - margin), share - margin - ratio
+    # In shares of requests; what the cheap model did is no loss where the expensive one goes on from it.
+    part = rest / full if full > 0 else 1.0
+    lacking = (ratio + margin - (1.0 - part)) / part if part > 0 else -math.inf
+    least_share, most_audit = audit + lacking, share - lacking
+    most_cheap = full * (costs.spared(gain) - margin)
     return {
         "share": least_share if least_share < 1.0 else None,
         "full": least_full,
@@ -218,6 +242,8 @@ def measure(
     """Times the parts of a request in turn (cheap model, router, expensive model, and again), so that what else the
     machine does hits all alike; medians.
 
+    Where ``full`` goes on from what ``fast`` carries over (an early exit), that is timed as well.
+
     inputs: feeds by name, one mapping a request; all are used in turn. route: what is done between the models, a
     function of the inputs and the cheap model's outputs; without it ``ROUTER_SECONDS`` stands for it. budget: seconds,
     after which no further round begins; at least ``least`` rounds are made, behind one that is not counted.
@@ -227,27 +253,42 @@ def measure(
             "there are no inputs to measure with", hint="give at least one mapping of input names to arrays"
         )
     times: tuple[list[float], list[float], list[float]] = ([], [], [])
+    resumed: list[float] = []
+    goes_on: Any = getattr(full, "resume", None)
     clock = time.perf_counter
     began, rounds = clock(), 0
     for x in _forever(inputs):
         if rounds > least and clock() - began > budget:
             break
         t0 = clock()
-        outputs = fast.run(x)
+        outputs, carry = _begun(fast, x)
         t1 = clock()
         if route is not None:
             route(x, outputs)
         t2 = clock()
         full.run(x)
         t3 = clock()
+        if carry is not None and goes_on is not None:
+            goes_on(carry)
+            resumed.append(clock() - t3)
         rounds += 1
         if rounds == 1:  # plans are made, pages are touched
             began = clock()
+            resumed.clear()
             continue
         for column, spent in zip(times, (t1 - t0, t2 - t1, t3 - t2), strict=True):
             column.append(spent)
     router = ROUTER_SECONDS if route is None else median(times[1])
-    return Costs(median(times[0]), router, median(times[2]), len(times[0]))
+    return Costs(median(times[0]), router, median(times[2]), len(times[0]), median(resumed) if resumed else None)
+
+
+def _begun(fast: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What the cheap model gives, and what the expensive one could go on from, or None."""
+    if hasattr(fast, "begin"):
+        found: tuple[Any, Any] = fast.begin(inputs)
+        return found
+    outputs = fast.run(inputs)
+    return outputs, getattr(outputs, "carry", None)
 
 
 def _forever(inputs: Sequence[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:

@@ -109,7 +109,7 @@ class EarlyExit:
         kind: str = "linear",
         pool: str = "auto",
         probabilities: bool = False,
-        ridge: float = 1e-3,
+        ridge: float = 0.1,
     ) -> EarlyExit:
         """Makes the head: linear, from the values at the exit to what the model itself says of ``inputs``. Gives self.
 

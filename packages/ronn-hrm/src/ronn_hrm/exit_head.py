@@ -29,8 +29,8 @@ def fit_head(
     """A model from ``value`` to ``output`` (float32 [rows, classes]) and ``hidden`` (its features, [rows, dims]).
 
     seen: pairs of the value and of what the whole model gave. The weights match its logits by ridge regression
-    (Ba and Caruana, arXiv 1312.6184); ternary ones are rounded by class as in ternary weight networks (arXiv
-    1605.04711). Raises OptionError.
+    (Ba and Caruana, arXiv 1312.6184); ternary ones, of features that are brought to one spread before, are rounded by
+    class as in ternary weight networks (arXiv 1605.04711). Raises OptionError.
     """
     for name, given, known in (("kind", kind, KINDS), ("pool", pool, POOLS)):
         if given not in known:
@@ -53,11 +53,15 @@ def fit_head(
             f"{len(features)} rows are too few to fit a head of {logits.shape[1]} classes",
             hint=f"give {2 * logits.shape[1]} at least, better some hundreds",
         )
-    weight, bias = _ridge(features, logits, ridge)
+    scale, weight, bias = _ridge(features, logits, ridge)
     if kind == "ternary":
         weight = _ternary(weight)
-        bias = (logits - features @ weight).mean(axis=0)
-    return _model(value, output, like, flat, weight.astype(np.float32), bias.astype(np.float32), probabilities)
+        bias = (logits - (features * scale) @ weight).mean(axis=0)
+        found = {"weight": weight, "bias": bias, "scale": scale}
+    else:
+        found = {"weight": weight * scale[:, None], "bias": bias}
+    numbers = {f"head.{name}": a.astype(np.float32) for name, a in found.items()}
+    return _model(value, output, like, flat, numbers, probabilities)
 
 
 def _features(value: np.ndarray, flat: bool) -> np.ndarray:
@@ -81,22 +85,22 @@ def _logits(found: np.ndarray, output: str, probabilities: bool) -> np.ndarray:
     return logits
 
 
-def _ridge(features: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [dims, classes] and bias [classes] of least squares on standardised features; ``ridge`` a row."""
+def _ridge(features: np.ndarray, targets: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares on features of one spread: scale [dims] of the features, weights [dims, classes] of scaled ones,
+    bias [classes]. ``ridge``: a row."""
     centre, spread = features.mean(axis=0), features.std(axis=0)
-    spread = np.where(spread > 1e-8, spread, np.inf)  # a feature that never changes says nothing
-    x = (features - centre) / spread
+    scale = np.where(spread > 1e-8, 1.0 / np.maximum(spread, 1e-8), 0.0)  # one that never changes says nothing
+    x = (features - centre) * scale
     mean = targets.mean(axis=0)
     if x.shape[1] <= len(x):
         gram = x.T @ x
         gram[np.diag_indices_from(gram)] += ridge * len(x)
-        solved = np.linalg.solve(gram, x.T @ (targets - mean))
+        weight = np.linalg.solve(gram, x.T @ (targets - mean))
     else:  # fewer rows than features: the same by the rows
         gram = x @ x.T
         gram[np.diag_indices_from(gram)] += ridge * len(x)
-        solved = x.T @ np.linalg.solve(gram, targets - mean)
-    weight = solved / spread[:, None]
-    return weight, mean - centre @ weight
+        weight = x.T @ np.linalg.solve(gram, targets - mean)
+    return scale, weight, mean - (centre * scale) @ weight
 
 
 def _ternary(weight: np.ndarray) -> np.ndarray:
@@ -112,8 +116,7 @@ def _model(
     output: str,
     like: np.ndarray,
     flat: bool,
-    weight: np.ndarray,
-    bias: np.ndarray,
+    numbers: dict[str, np.ndarray],
     probabilities: bool,
 ) -> onnx.ModelProto:
     from onnx import TensorProto, helper, numpy_helper
@@ -122,7 +125,8 @@ def _model(
     from ronn_hrm.early_exit import HIDDEN
 
     taken_names = (value, output)
-    hidden, logits, cast = (n if n not in taken_names else f"{n}.head" for n in (HIDDEN, "logits", "as_float32"))
+    own = (HIDDEN, "logits", "as_float32", "scaled")
+    hidden, logits, cast, scaled = (n if n not in taken_names else f"{n}.head" for n in own)
     node = helper.make_node
     floats = value if like.dtype == np.float32 else cast
     nodes = [] if floats == value else [node("Cast", [value], [floats], to=TensorProto.FLOAT)]
@@ -131,15 +135,19 @@ def _model(
     else:
         nodes.append(node("ReduceMean", [floats], [hidden], axes=list(range(2, like.ndim)), keepdims=0))
     logits = logits if probabilities else output
-    nodes.append(node("Gemm", [hidden, "head.weight", "head.bias"], [logits]))
+    if "head.scale" in numbers:
+        nodes.append(node("Mul", [hidden, "head.scale"], [scaled]))
+    features = scaled if "head.scale" in numbers else hidden
+    nodes.append(node("Gemm", [features, "head.weight", "head.bias"], [logits]))
     if probabilities:
         nodes.append(node("Softmax", [logits], [output]))
     sizes = like.shape[1:] if flat else (like.shape[1], *(f"size{i}" for i in range(2, like.ndim)))
     taken = helper.make_tensor_value_info(value, DType.of(like.dtype).code, ["rows", *sizes])
+    dims, classes = numbers["head.weight"].shape
     given = [
-        helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", weight.shape[1]]),
-        helper.make_tensor_value_info(hidden, TensorProto.FLOAT, ["rows", weight.shape[0]]),
+        helper.make_tensor_value_info(output, TensorProto.FLOAT, ["rows", classes]),
+        helper.make_tensor_value_info(hidden, TensorProto.FLOAT, ["rows", dims]),
     ]
-    constants = [numpy_helper.from_array(weight, "head.weight"), numpy_helper.from_array(bias, "head.bias")]
+    constants = [numpy_helper.from_array(a, name) for name, a in numbers.items()]
     graph = helper.make_graph(nodes, "head", [taken], given, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="ronn-hrm")

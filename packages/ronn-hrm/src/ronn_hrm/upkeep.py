@@ -122,6 +122,7 @@ class Upkeep:
         return advise(
             costs.fast, costs.router, costs.full, 0.0 if found is None else found.share, parts.audit.rate,
             runs=costs.runs, certified=found is not None, memory=held_bytes(parts.cheap.session),
+            resume=costs.resume,
         )  # fmt: skip
 
     def forget(self, inputs: Any, *, namespace: str | None, before: float | None) -> int:
