@@ -157,7 +157,7 @@ def demo(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def examples(session: nox.Session) -> None:
     """Runs the examples on small inputs of their own: all, or those behind --, with arguments for a single one."""
-    session.install("-q", *closure(["ronn", "ronn-provider-bitnet"]), *group("examples"))
+    session.install("-q", *closure(["ronn", "ronn-provider-bitnet", "ronn-hrm"]), *group("examples"))
     found = sorted(path.parent.name for path in ROOT.glob("examples/*/__main__.py"))
     named = [word for word in session.posargs if word in found]
     rest = [word for word in session.posargs if word not in found]
