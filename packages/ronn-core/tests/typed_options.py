@@ -21,7 +21,14 @@ def right() -> None:
     )
     options = options.replace(threads=3, memory_limit=None, providers="cpu")
     ronn.Session("model.onnx", options=options, sha256="0" * 64)
-    ronn.load("model.onnx", {"max_model_bytes": "1GB"}, sha256={"model.onnx": "0" * 64})
+    loaded = ronn.load("model.onnx", {"max_model_bytes": "1GB"}, sha256={"model.onnx": "0" * 64})
+    ronn.Session("model.onnx", options="deploy.toml")
+    options = SessionOptions.from_file("deploy.toml").replace(router=("hrm", {"fast": "small.onnx"}))
+    options = SessionOptions.builder().router("hrm").router({"hrm": {"alpha": 0.01}}).router(None).build()
+    session: ronn.Session = loaded.create_session(options)
+    session.run(timeout=1.0)
+    loaded.create_session("deploy.toml", providers=["cpu"]).close()
+    loaded.create_session(router="hrm").whatever_the_router_has()
 
 
 def wrong() -> None:
@@ -33,5 +40,7 @@ def wrong() -> None:
     options.replace(thread=3)  # type: ignore[call-arg]
     options.replace(threads="three")  # type: ignore[arg-type]
     options.threads = 3  # type: ignore[misc]
+    builder.router(3)  # type: ignore[arg-type]
+    ronn.load("model.onnx").create_session(options).whatever()  # type: ignore[attr-defined]
     SessionOptions(thread=3)  # type: ignore[call-arg]
     SessionOptions(optimization=3)  # type: ignore[arg-type]
