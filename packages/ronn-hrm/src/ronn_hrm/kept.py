@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ronn.cached import cached_property
 from ronn_hrm.errors import StateError
 from ronn_hrm.history import read_history
 from ronn_hrm.memory.archive import StateArchive
