@@ -1,5 +1,7 @@
 """Processes that write memory and are killed: a server that forks one for each line it reads, told where and when.
 
+``killed.py memory`` for parts of memory by themselves, ``killed.py session`` for whole sessions of two models.
+
 A line: ``FOLDER RUN SEED at POINT`` (the process kills itself at that many events: files opened and renamed, disks
 synced, statements of SQLite and steps within them) or ``FOLDER RUN SEED after SECONDS`` (it is killed from outside,
 so long after memory was opened).
@@ -13,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +103,7 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def serve() -> None:
+def serve(write: Callable[..., None]) -> None:
     for line in sys.stdin:
         folder, run, seed, kind, value = line.split("\t")
         reads, opened = os.pipe()
@@ -110,6 +113,7 @@ def serve() -> None:
                 write(Path(folder), int(run), int(seed), int(value) if kind == "at" else None, opened)
             except BaseException as e:
                 say(f"error {e!r}")
+            finally:
                 os._exit(1)
         os.close(opened)
         os.read(reads, 1)  # ends when the child closes its end, or is gone
@@ -122,4 +126,9 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    if sys.argv[1] == "memory":
+        serve(write)
+    else:
+        from memory.sessions import Models
+
+        serve(Models().met().write)

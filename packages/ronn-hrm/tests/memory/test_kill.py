@@ -2,6 +2,7 @@
 rest, and serves the old state or the new one, with the same decisions to the bit."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,24 +13,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from memory.killed import decisions_of, ordinal
+from memory.sessions import Models
 from remembered import episode
 
 import ronn_hrm as hrm
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked, and killed by signal 9")
 
-_POINTS = 200
+_POINTS = 150  # of parts of memory by themselves
+_SESSIONS = 50  # of whole sessions
 _RUNS = 20  # in one folder, each going on from where the one before was killed
 
 
 class _Killed:
-    """A server of processes to be killed."""
+    """A server of processes to be killed. kind: as ``killed.py`` takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         tests = Path(__file__).parents[1]
         paths = [str(tests), *sys.path, os.environ.get("PYTHONPATH", "")]
         self._server = subprocess.Popen(
-            [sys.executable, str(tests / "memory" / "killed.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, str(tests / "memory" / "killed.py"), kind], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"},
         )  # fmt: skip
 
@@ -67,7 +70,7 @@ def folders(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_process_may_be_killed_at_any_point(folders: Path) -> None:
     rng = np.random.default_rng(7)
-    server = _Killed()
+    server = _Killed("memory")
     promoted, lost, flushed_any, starts = 0, 0, 0, 0
     try:
         for at in range(_POINTS):
@@ -118,4 +121,66 @@ def test_a_process_may_be_killed_at_any_point(folders: Path) -> None:
     finally:
         server.close()
     # The points were where something is going on.
-    assert starts > 150 and promoted > 100 and flushed_any > 50 and lost > 5, (starts, promoted, flushed_any, lost)
+    assert starts > 90 and promoted > 60 and flushed_any > 30 and lost > 3, (starts, promoted, flushed_any, lost)
+
+
+def test_a_session_may_be_killed_at_any_point_in_consolidation_too(folders: Path) -> None:
+    models = Models()
+    rng = np.random.default_rng(11)
+    with models.open(folders / "template") as session:
+        for _ in range(400):
+            session.run(models.request(rng))
+        assert session.drain(60)
+        session.consolidate(strategy="adapter")
+        assert session.mode == "certified" and session.state.neighbours is not None
+        template = {session.state.id: models.decisions_of(session, session.state)}
+        serving_first = session.state.id
+    server = _Killed("session")
+    promoted, answered, certified = 0, 0, 0
+    try:
+        for at in range(_SESSIONS):
+            run, folder = at % _RUNS, folders / str(at // _RUNS)
+            if run == 0:
+                shutil.copytree(folders / "template", folder)
+                decided, serving = dict(template), serving_first
+            when = ("at", int(rng.integers(1, 1000))) if at % 2 else ("after", float(rng.uniform(0.0, 0.15)))
+            said = server.run(folder, run, int(rng.integers(1 << 30)), *when)
+            first = flushed = 0
+            allowed = {serving}
+            for word, *rest in said:
+                if word == "first":
+                    first = int(rest[0])
+                elif word == "flushed":
+                    flushed = int(rest[0])
+                elif word == "state":
+                    decided[rest[0]] = rest[1]
+                elif word == "promoting":
+                    allowed.add(rest[0])
+                elif word == "promoted":
+                    allowed = {rest[0]}
+                    promoted += 1
+                else:
+                    assert word == "open", said
+            with models.open(folder) as session:
+                archive, store = hrm.StateArchive(folder, readonly=True), session._parts.store
+                serving = archive.current()
+                assert serving in allowed
+                states = {id: archive.load(id) for id in archive.ids()}
+                for id in states.keys() - decided.keys():  # made before the process began to tell
+                    decided[id] = models.decisions_of(session, states[id])
+                assert serving == session.state.id or session.mode != "certified"
+                assert models.decisions_of(session, session.state) == decided[session.state.id]
+                certified += session.mode == "certified"
+                if first:
+                    log = store.logged(ids=range(first, first + 5000))
+                    numbers = [entry.decision.id for entry in log]
+                    assert numbers == list(range(first, first + len(log))), "not a first part of what was answered"
+                    assert not log or numbers[-1] >= flushed
+                    assert len(log) >= flushed - first + 1
+                    for entry in log:
+                        entry.explained(states[entry.decision.state])  # raises where a bit is different
+                    answered += len(log)
+                    assert store.number() > max([flushed, *numbers])
+    finally:
+        server.close()
+    assert promoted > 5 and answered > 300 and certified > _SESSIONS // 2, (promoted, answered, certified)
