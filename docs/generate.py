@@ -267,6 +267,7 @@ def _wrapped(line: str) -> list[str]:
 
 def cli_page() -> str:
     from ronn.cli.app import COMMANDS, EPILOG
+    from ronn_hrm.cli import COMMANDS as ROUTING
 
     lines = [
         "# Command line",
@@ -275,8 +276,9 @@ def cli_page() -> str:
         "",
         'Comes with the extra `cli` (`pip install "ronn-core[cli]"`; `pip install ronn` has it). `python -m ronn` is the same.',
         f"{EPILOG} With `RONN_DEBUG=1` or higher an error shows its traceback.",
+        "`ronn hrm` comes with the package `ronn-hrm`.",
     ]
-    for name, command in COMMANDS.items():
+    for name, command in {**COMMANDS, **{f"hrm {name}": command for name, command in ROUTING.items()}}.items():
         text, _, examples = inspect.cleandoc(command.__doc__ or "").partition("Example")
         lines += ["", f"## ronn {name}", "", text.strip()]
         shown = [line.strip() for line in examples.splitlines()[1:] if line.strip()]

@@ -63,6 +63,27 @@ def command_line() -> None:
         np.savez(f"photos/{name}.npz", **sample)
     np.save("ids.npy", np.arange(64)[None])
     _quantised("quantised.onnx", "w")
+    routed()
+
+
+def routed() -> None:
+    """fast.onnx, a linear model that comes near to full.onnx: both `x` (batch, 16) -> `scores` (batch, 4); and
+    requests.npz, 600 rows of x."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(16, 64)) / 4, rng.normal(size=(64, 4)) / 8
+    x = rng.normal(size=(2000, 16))
+    linear = np.linalg.lstsq(x, np.tanh(x @ first) @ second, rcond=None)[0]
+    np.savez("requests.npz", x=x[:600].astype(np.float32))
+    for name, weights in (("fast.onnx", [linear]), ("full.onnx", [first, second])):
+        nodes, current = [], "x"
+        for i in range(len(weights)):
+            out = "scores" if i == len(weights) - 1 else f"sum{i}"
+            nodes.append(helper.make_node("MatMul", [current, f"w{i}"], [out]))
+            if out != "scores":
+                current = f"bent{i}"
+                nodes.append(helper.make_node("Tanh", [out], [current]))
+        constants = {f"w{i}": w for i, w in enumerate(weights)}
+        _save(name, nodes, {"x": ("batch", 16)}, {"scores": ("batch", 4)}, constants)
 
 
 def _quantised(name: str, weight: str) -> None:

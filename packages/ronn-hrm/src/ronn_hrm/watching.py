@@ -29,7 +29,17 @@ def watch(parts: Parts, guard: Guard, keeper: Keeper, state: Callable[[], State]
     metrics.watch("epoch", lambda: guard.epoch)
     metrics.watch("queue", lambda: keeper.waiting + store.waiting)
     metrics.watch("lam", lambda: state().lam)
-    metrics.watch("state_bytes", lambda: state_bytes(state()))
+    sizes: dict[str, int] = {}
+
+    def size() -> int:
+        """Of the state in service; looked at once, for an index may take its time."""
+        now = state()
+        if now.id not in sizes:
+            sizes.clear()
+            sizes[now.id] = state_bytes(now)
+        return sizes[now.id]
+
+    metrics.watch("state_bytes", size)
 
 
 def state_bytes(state: State) -> int:

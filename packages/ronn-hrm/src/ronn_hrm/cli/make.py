@@ -78,9 +78,9 @@ def advise(
 
     Examples:
 
-        ronn hrm advise small.onnx large.onnx --data requests.npz
+        ronn hrm advise fast.onnx full.onnx --data requests.npz
 
-        ronn hrm advise small.onnx large.onnx --data requests.npz --share 0.7
+        ronn hrm advise fast.onnx full.onnx --data requests.npz --share 0.7
     """
     from ronn_hrm.advise import advise as judge
     from ronn_hrm.errors import CalibrationWarning
@@ -133,7 +133,7 @@ def calibrate(
 
     Examples:
 
-        ronn hrm calibrate small.onnx large.onnx state/ --data requests.npz --alpha 0.02
+        ronn hrm calibrate fast.onnx full.onnx state/ --data requests.npz --alpha 0.02
     """
     from ronn_hrm.errors import CalibrationWarning
     from ronn_hrm.guarantee.settings import Guarantee

@@ -116,13 +116,13 @@ const ticks = n => steps(n - first, 8, v => count(Math.round(v + first))).map(([
     const hover = make("rect", { x, y: box.t, width: width + .3, height: box.h - box.t - box.b, fill: "transparent" }, bars);
     tipped(hover, told.join("\n"));
   }
-  let right = -99;
-  for (const e of E) {
+  const labels = [], urgent = e => ["alarm", "sleep"].includes(e.kind) ? 0 : 1;
+  for (const e of [...E].sort((a, b) => urgent(a) - urgent(b))) {  // where there is no room, certificates go without a label
     if (e.request < first - 1) continue;
     const x = X(Math.min(Math.max(e.request, first), last) + .5), line = make("line", { class: `event ${tone(e)}`, x1: x, x2: x, y1: box.t - 6, y2: box.h - box.b }, svg);
     const hover = make("rect", { x: x - 4, y: box.t - 18, width: 8, height: box.h - box.t - box.b + 18, fill: "transparent" }, svg);
     tipped(hover, `${e.kind} behind request ${e.request}\n${said(e)}`);
-    if (x - right > 58) { make("text", { x: x, y: box.t - 10, "text-anchor": x > box.w - 60 ? "end" : "middle" }, svg, e.kind); right = x; }
+    if (labels.every(v => Math.abs(v - x) > 58)) { make("text", { x: x, y: box.t - 10, "text-anchor": x > box.w - 60 ? "end" : "middle" }, svg, e.kind); labels.push(x); }
     line.setAttribute("aria-hidden", "true");
   }
   $("streamsaid").textContent = `${total} requests: ` + present.map(([k, , text]) => `${text} ${share(by[k] / total)}`).join(", ") + `. ${many(E.length, "event")}.`;
@@ -133,6 +133,11 @@ const ticks = n => steps(n - first, 8, v => count(Math.round(v + first))).map(([
 
 // --- events
 function said(e) {
+  if (e.kind === "sleep") {
+    const s = e.about, gain = s.before && s.after ? `; certified share ${share(s.before.share)} before, ${share(s.after.share)} after; agreement ${share(s.before.agreement)}, ${share(s.after.agreement)}` : "";
+    const spent = Object.values(s.seconds || {}).reduce((a, b) => a + b, 0);
+    return `${s.promoted ? "promoted" : "not promoted"}: ${s.why}${gain}${spent ? `; ${time(spent)}` : ""}${s.tried && s.tried.length ? `; tried ${s.tried.map(t => t.kind).join(", ")}` : ""}`;
+  }
   const a = Object.fromEntries(Object.entries(e.about).filter(([k]) => !["at", "text", "kind"].includes(k)));
   const head = [e.about.kind, e.about.text].filter(x => typeof x === "string").join(": ");
   return (head ? head + "; " : "") + Object.keys(a).filter(k => a[k] !== null && typeof a[k] !== "object").map(k => `${k} ${typeof a[k] === "number" && a[k] % 1 ? a[k].toPrecision(3) : a[k]}`).join(", ")
@@ -161,7 +166,7 @@ fill($("events"), "Alarms, certificates, consolidations; the latest first", ["ev
 // --- replay
 (function () {
   const R = P.replay.rows, most = Math.max(...R.map(r => r.runs), 1);
-  $("replaynote").textContent = R.length ? `${count(R[0].requests)} requests of the log in order; risk by ${count(R[0].audited)} audited ones` : "";
+  $("replaynote").textContent = R.length ? `${count(R[0].requests)} ${P.logged ? "requests of the log in order" : "audited requests"}; risk by ${count(R[0].audited)} audited ones, with the cheap model of this state` : "";
   fill($("replay"), "Runs of the expensive model are counted with audits; the bound is on the risk, of this sample",
     ["policy", "expensive runs a request", "", "cache", "cheap", "expensive", "risk", "bound", "mean time"], R.map(r => {
       const bar = el("span", { class: "bar", style: `width:${(r.runs / most * 140).toFixed(1)}px;background:var(--full)`, "aria-hidden": "true" });
