@@ -412,13 +412,24 @@ def reference_page(module: str, title: str, about: str, more: dict[str, Sequence
 
 
 def soak_page() -> str:
+    return _beside("soak")
+
+
+def hrm_page() -> str:
+    return _beside("promises")
+
+
+def _beside(module: str) -> str:
+    """The page that a module of this folder makes."""
     sys.path.insert(0, str(DOCS))
     try:
-        return str(importlib.import_module("soak").page())
+        return str(importlib.import_module(module).page())
     finally:
         sys.path.remove(str(DOCS))
 
 
+IN_PART = {"hrm.md"}
+"""Pages of which only a table is written."""
 PAGES: dict[str, Callable[[], str]] = {
     "knobs.md": knobs_page,
     "passes.md": passes_page,
@@ -429,6 +440,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "options.md": options_page,
     "cli.md": cli_page,
     "adr/index.md": decisions_page,
+    "hrm.md": hrm_page,
     "reference/ronn.md": reference_page(
         "ronn",
         "Module ronn",
@@ -465,7 +477,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 def render(name: str) -> str:
     """The text that a page should have."""
-    return ("" if name.endswith(".py") else MARK) + PAGES[name]().rstrip() + "\n"
+    return ("" if name.endswith(".py") or name in IN_PART else MARK) + PAGES[name]().rstrip() + "\n"
 
 
 def stale() -> list[str]:

@@ -150,6 +150,49 @@ def own_cache() -> None:
     os.environ["RONN_CACHE_DIR"] = str(Path("cache").resolve())
 
 
+def two_models() -> dict[str, Any]:
+    """small.onnx and large.onnx: `x` float32 (rows, 64) -> `scores` (rows, 10), a linear model and a network for
+    scikit-learn's handwritten digits, each trained on images of its own; `traffic` is a list of 8,000 requests, noisy
+    images that neither has seen, and `turned` one of 3,000 that are turned by 90 degrees."""
+    import warnings
+
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+
+    digits = load_digits()
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(digits.target))
+    x, labels = (digits.data[order] / 16).astype(np.float32), digits.target[order]
+    small = LogisticRegression(max_iter=200).fit(x[:150], labels[:150])
+    _save_layers("small.onnx", [(small.coef_.T, small.intercept_)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it could learn on
+        large = MLPClassifier((96,), random_state=0, max_iter=60, learning_rate_init=0.005).fit(x[150:750], labels[150:750])
+    _save_layers("large.onnx", list(zip(large.coefs_, large.intercepts_, strict=True)))
+    unseen = x[750:]
+
+    def drawn(count: int, turns: int) -> list[np.ndarray]:
+        rows = unseen[rng.integers(len(unseen), size=count)]
+        rows = np.rot90(rows.reshape(-1, 8, 8), turns, axes=(1, 2)).reshape(-1, 64)
+        return list((rows + rng.normal(0, 0.05, rows.shape)).astype(np.float32)[:, None])
+
+    return {"traffic": drawn(8000, 0), "turned": drawn(3000, 1)}
+
+
+def _save_layers(name: str, layers: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Products with a bias, Relu between them."""
+    nodes, weights, value = [], {}, "x"
+    for i, (weight, bias) in enumerate(layers):
+        out = "scores" if i == len(layers) - 1 else f"sum{i}"
+        weights |= {f"w{i}": weight, f"b{i}": bias}
+        nodes.append(helper.make_node("Gemm", [value, f"w{i}", f"b{i}"], [out]))
+        if out != "scores":
+            value = f"hidden{i}"
+            nodes.append(helper.make_node("Relu", [out], [value]))
+    _save(name, nodes, {"x": ("rows", 64)}, {"scores": ("rows", 10)}, weights)
+
+
 def _archive(key: str) -> None:
     import shutil
     import sys
