@@ -96,7 +96,7 @@ def drive(
             certificates = found
             events.append((i, "certificate"))
         if sleep_every and (i + 1) % sleep_every == 0 and session.certificate() is not None:
-            report = session.sleep(budget_s=5)
+            report = session.sleep()
             events.append((i, "sleep"))
             say(f"request {i}: {report}")
         held = session.certificate()

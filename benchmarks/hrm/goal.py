@@ -28,7 +28,7 @@ class Goal:
     seconds: float = 0.0
 
     def add(self, what: str, measured: str, *, target: str = "", prototype: str = "", met: bool | None = None) -> None:
-        self.rows.append(Row(what, measured, target, prototype, met))
+        self.rows.append(Row(what, measured, target, prototype, None if met is None else bool(met)))
 
     def as_data(self) -> dict[str, Any]:
         return asdict(self)
