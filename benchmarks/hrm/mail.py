@@ -159,7 +159,7 @@ def fast_model(weight: np.ndarray | None = None, bias: np.ndarray | None = None)
 
 
 def full_model(weight: np.ndarray | None = None, bias: np.ndarray | None = None) -> bytes:
-    """MiniLM's inputs int64 [1, tokens] -> scores float32 [1, 2]; without a head hidden [1, 384] (mean of tokens, of unit
+    """MiniLM's inputs int64 [1, tokens] -> scores float32 [1, 2]; without head hidden [1, 384] (mean of tokens, of unit
     length)."""
     model: ModelProto = load_from_string(model_path(MINILM).read_bytes())
     nodes, parts, outputs = _head(weight, bias)

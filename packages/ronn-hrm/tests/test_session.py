@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import ronn_hrm as hrm
 from ronn.errors import InputError, OptionError, RonnError
 from ronn.records import replace
 from ronn_hrm.errors import CalibrationError, RoutingError, StateError
+from ronn_hrm.state import Student
 
 ALPHA = 0.05
 
@@ -372,3 +374,50 @@ def test_it_sleeps_in_idle_time() -> None:
                 break
             threading.Event().wait(0.05)
         assert session.metrics.count("sleeps") >= 1
+
+
+class Wide:
+    """A model with one output more than it has."""
+
+    def __init__(self, session: ronn.Session) -> None:
+        self.session = session
+        self.inputs = session.inputs
+        self.outputs = [*session.outputs, SimpleNamespace(name="more")]
+
+    def fingerprint(self) -> str:
+        return "wide"
+
+    def run(self, inputs: Any = None, **options: Any) -> dict[str, Any]:
+        return {"scores": self.session.run(inputs)["scores"], "more": np.zeros(1, np.float32)}
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_first_answer_after_a_restart_may_be_the_cheap_models(tmp_path: Path, lazy: bool) -> None:
+
+    def session() -> hrm.HRMSession:
+        return hrm.HRMSession(
+            Wide(opened(pair.fast_model())),
+            (lambda: opened(pair.full_model())) if lazy else opened(pair.full_model()), embed=hrm.FromInput("x"),
+            guarantee=hrm.Guarantee(alpha=ALPHA), memory=hrm.Memory(path=tmp_path),
+        )  # fmt: skip
+
+    with session() as first:
+        warm(first)
+    with session() as again:
+        answers = [again.run(x, explain=True) for x in stream(60, seed=3)]
+        assert {why.answered_by for _, why in answers} == {"fast", "full"}
+        assert all(tuple(outputs.keys()) == ("scores",) for outputs, _ in answers)
+
+
+def test_outputs_that_a_student_lacks_come_from_the_expensive_model() -> None:
+    with hrm.HRMSession(
+        Wide(opened(pair.fast_model())), Wide(opened(pair.full_model())), embed=hrm.FromInput("x"),
+        guarantee=hrm.Guarantee(alpha=ALPHA), memory=hrm.Memory(store_inputs=True),
+    ) as session:  # fmt: skip
+        warm(session)
+        state = replace(session.state, student=Student(pair.fast_model(), "x"), id="")
+        assert session._learner._service.take(state, 0)
+        outputs, why = session.run(next(stream(1, seed=9)), explain=True)
+        assert (tuple(outputs.keys()), why.path) == (("scores", "more"), "full:outputs")
+        paths = {session.run(x, outputs=["scores"], explain=True)[1].answered_by for x in stream(40, seed=4)}
+        assert "fast" in paths

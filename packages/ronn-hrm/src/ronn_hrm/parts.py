@@ -56,11 +56,20 @@ class Parts:
         """What the store holds of these models, for which ``conditions`` hold."""
         return self.store.episodes(since=self.valid_since, **conditions)
 
-    def output_names(self, found: Mapping[str, Any]) -> tuple[str, ...]:
-        """The outputs that are served where none are asked for by name."""
-        if self.names is None:
-            self.names = self._common(found)
-        return self.names
+    def output_names(self, found: Mapping[str, Any], *, of_full: bool) -> tuple[str, ...]:
+        """The outputs that are served where none are asked for by name. found: what a model gave, the expensive one
+        where ``of_full``."""
+        if self.names is not None:
+            return self.names
+        names = self._common(found)
+        if not of_full:  # the first answer of all, after a restart
+            declared = getattr(self.full.session(), "outputs", None) if self.full.is_open else None
+            if declared is None:
+                return names
+            of = [v.name for v in declared]
+            names = tuple(n for n in names if n in of)
+        self.names = names
+        return names
 
     def _common(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         cheap = self.cheap.output_names

@@ -135,7 +135,7 @@ class Router:
             if request.path == "fast":
                 assert request.fast is not None
                 request.role = request.asked
-                request.outputs = self._selected(request.fast.outputs, outputs)
+                request.outputs = self._selected(request.fast.outputs, outputs, of_full=False)
             else:
                 request.role = otherwise
                 self._ask_full(request, outputs, options)
@@ -152,7 +152,8 @@ class Router:
             if gate.refuses(request.feeds):
                 request.path = f"full:gate({gate.name})"
                 return
-        if outputs is not None and live.outputs is not None and not set(outputs) <= set(live.outputs):
+        wanted = parts.names if outputs is None else outputs
+        if wanted is not None and live.outputs is not None and not set(wanted) <= set(live.outputs):
             request.path = "full:outputs"
             return
         if not parts.policy.asks_fast:
@@ -216,8 +217,10 @@ class Router:
         parts.cache.put(request.digest, found, request.space)
         return found
 
-    def _selected(self, found: Mapping[str, Any], outputs: Sequence[str] | None) -> Outputs:
-        names = self._parts.output_names(found) if outputs is None else outputs
+    def _selected(
+        self, found: Mapping[str, Any], outputs: Sequence[str] | None, *, of_full: bool = True
+    ) -> Outputs:  # fmt: skip
+        names = self._parts.output_names(found, of_full=of_full) if outputs is None else outputs
         if isinstance(found, Outputs) and tuple(found.keys()) == tuple(names):
             return found
         try:
