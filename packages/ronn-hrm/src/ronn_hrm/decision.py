@@ -17,7 +17,8 @@ class Decision:
     id: number of the request in its session (from 1 on; goes on after a restart).
     path: ``cache`` (an answer that the expensive model gave before), ``fast``, or ``full`` with the reason behind a
         colon: ``full`` alone means that the score is below ``lam``; ``full:cold-start`` and ``full:guard``: nothing is
-        certified yet, or no more; ``full:gate(NAME)``: a hard gate; ``full:outputs``: the cheap model lacks an output.
+        certified yet, or no more; ``full:gate(NAME)``: a hard gate; ``full:outputs``: the cheap model lacks an output;
+        ``full:shape``: the state's cheap model takes no inputs of such shapes.
     score: log-odds that the cheap model answers as the expensive one would; None where it was not asked.
     lam: the certified threshold; infinite where nothing is certified.
     reasons: additive parts of the score by name, which with ``bias`` sum up to it (to rounding).

@@ -16,6 +16,10 @@ class FromOutput:
 
     name: str
 
+    def fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether there is an embedding of such inputs."""
+        return True
+
     def as_data(self) -> dict[str, Any]:
         return {"kind": "output", "name": self.name}
 
@@ -35,6 +39,10 @@ class FromInput:
         values, vectors = np.linalg.eigh(rows.T @ rows)
         best = np.argsort(values)[::-1][:dims]
         return cls(name, np.ascontiguousarray(vectors[:, best], np.float32))
+
+    def fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the input has the size that the projection takes."""
+        return self.projection is None or np.size(inputs[self.name]) == len(self.projection)
 
     def of(self, inputs: Mapping[str, Any]) -> np.ndarray:
         row = np.asarray(inputs[self.name], np.float32).reshape(-1)

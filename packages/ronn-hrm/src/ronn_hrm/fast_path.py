@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ronn.records import dataclass
-from ronn_hrm.embed import FromOutput, rounded
+from ronn_hrm.embed import FromFunction, FromOutput, rounded
 from ronn_hrm.errors import RoutingError
 from ronn_hrm.tap import tapped
 
@@ -26,8 +26,9 @@ class FastRun:
     """What the cheap model made of one request.
 
     outputs: by name, as they are served. answer: as this state gives it; raw: as the original cheap model does (None
-    where it was not run). embedding: float32 [dims], rounded as memory keeps it, or None. carry: where the expensive
-    model can go on from, or None.
+    where it was not run). embedding: float32 [dims], rounded as memory keeps it, or None: there is one for requests of
+    one row only. carry: where the expensive model can go on from, or None. known: whether this state's model can
+    answer such a request; if not, answer is that of the original, for which nothing is certified.
     """
 
     outputs: Mapping[str, Any]
@@ -35,6 +36,7 @@ class FastRun:
     raw: np.ndarray | None
     embedding: np.ndarray | None
     carry: Any = None
+    known: bool = True
 
 
 class CheapModel:
@@ -46,6 +48,8 @@ class CheapModel:
         self.embed = embed
         self.tap = embed.name if isinstance(embed, FromOutput) else None
         self.session: Any = session
+        self.dims: int | None = None
+        """Numbers of an embedding: of the first request, or of what a state remembers."""
         self.begins = hasattr(session, "begin")
         if self.tap is not None and hasattr(session, "model") and not self.begins:
             self.session = tapped(session, self.tap)  # type: ignore[arg-type]
@@ -71,13 +75,28 @@ class CheapModel:
         if self.session is not self.source:
             self.session.close()
 
-    def embedding(self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None) -> np.ndarray | None:
-        """float32 [dims], rounded; None where there is no embedding, or it needs outputs and there are none."""
-        if self.embed is None:
+    def embedding(
+        self, feeds: Mapping[str, Any], outputs: Mapping[str, Any] | None, answer: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """float32 [dims], rounded; None where there is none, where it needs outputs and there are none, where the
+        answer has several rows, and where it would be longer or shorter than others."""
+        embed = self.embed
+        if embed is None:
             return None
-        if not isinstance(self.embed, FromOutput):
-            return rounded(self.embed.of(feeds))
-        return None if outputs is None else rounded(np.asarray(outputs[self.embed.name], np.float32).reshape(-1))
+        if not isinstance(embed, FromFunction):
+            if answer is not None and self.task.kind == "classification" and len(answer) != 1:
+                return None
+            if not embed.fits(feeds):
+                return None
+        if isinstance(embed, FromOutput):
+            found = None if outputs is None else np.asarray(outputs[embed.name], np.float32).reshape(-1)
+        else:
+            found = embed.of(feeds)
+        if found is None:
+            return None
+        if self.dims is None:
+            self.dims = len(found)
+        return rounded(found) if len(found) == self.dims else None
 
 
 class FastPath:
@@ -86,6 +105,8 @@ class FastPath:
     def __init__(self, model: CheapModel, state: State) -> None:
         self._model = model
         self._task = model.task
+        if model.dims is None and state.neighbours is not None:
+            model.dims = getattr(state.neighbours, "dims", None)
         self._correction = state.correction
         self._student = None if state.student is None else _StudentRun(state.student)
         self._plain = self._correction is None and self._student is None and model.embed is None
@@ -102,17 +123,17 @@ class FastPath:
         model, task = self._model, self._task
         if not self._needs_model:
             assert self._student is not None
-            answer = self._student.of_feeds(feeds)
-            return FastRun({_name(task): answer}, answer, None, model.embedding(feeds, None))
+            own = self._student.of_feeds(feeds)
+            if own is not None:
+                return FastRun({_name(task): own}, own, None, model.embedding(feeds, None, own))
         outputs, carry = model.run(feeds, **options)
         raw = task.answer(outputs)
         if self._plain:
             return FastRun(outputs, raw, raw, None, carry)
-        embedding = model.embedding(feeds, outputs)
-        changed = self._changed(raw, embedding, feeds)
-        if changed is None:
-            raise RoutingError("the state's cheap model takes an embedding, and this request has none")
-        answer = changed
+        embedding = model.embedding(feeds, outputs, raw)
+        answer = self._changed(raw, embedding, feeds)
+        if answer is None:
+            return FastRun(outputs, raw, raw, embedding, carry, known=False)
         if answer is not raw:
             name = task.output if task.output is not None else next(iter(outputs.keys()))
             served = dict(outputs.items())
@@ -150,24 +171,35 @@ def _name(task: Task) -> str:
 
 
 class _StudentRun:
-    """A student's session."""
+    """A student's session, on kernels for few bits where they are installed."""
 
     def __init__(self, student: Student) -> None:
+        from ronn.plugins import registry
         from ronn.session import Session
 
+        few_bits = any(r.name == "bitnet" and r.ok and r.devices() for r in registry().records)
         self._source = student.source
-        self._session: Session = Session(student.model)
+        self._session: Session = Session(
+            student.model, providers=["bitnet", "reference"] if few_bits else None, options={"threads": 1}
+        )
+        shape = self._session.inputs[0].shape
+        assert shape is not None and isinstance(shape[1], int)
+        self._dims = shape[1]
 
     def of(self, embedding: np.ndarray | None, feeds: Mapping[str, Any] | None) -> np.ndarray | None:
         if self._source == "embedding":
-            return None if embedding is None else self._row(embedding)
-        return None if feeds is None or self._source not in feeds else self.of_feeds(feeds)
+            return None if embedding is None else self._rows(embedding)
+        return None if feeds is None else self.of_feeds(feeds)
 
-    def of_feeds(self, feeds: Mapping[str, Any]) -> np.ndarray:
-        return self._row(np.asarray(feeds[self._source], np.float32).reshape(-1))
+    def of_feeds(self, feeds: Mapping[str, Any]) -> np.ndarray | None:
+        """None where the input is missing, or has no whole number of rows."""
+        given = feeds.get(self._source)
+        return None if given is None else self._rows(np.asarray(given, np.float32))
 
-    def _row(self, row: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self._session.run({"x": row[None]})[0]
+    def _rows(self, given: np.ndarray) -> np.ndarray | None:
+        if given.size == 0 or given.size % self._dims:
+            return None
+        found: np.ndarray = self._session.run({"x": given.reshape(-1, self._dims)})[0]
         return found
 
 

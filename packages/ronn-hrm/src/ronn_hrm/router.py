@@ -164,6 +164,8 @@ class Router:
         assert request.score is not None
         if live.collecting:
             request.path = f"full:{live.paused}"
+        elif request.fast is not None and not request.fast.known and parts.policy.certified:
+            request.path = "full:shape"
         elif parts.policy.fast(request.score, state.lam, request.features):
             request.path = "full:audit" if request.asked and parts.audit.mode == "inline" else "fast"
         else:

@@ -95,7 +95,7 @@ def test_no_time_means_one_epoch():
     x, logits = problem()
     calls = []
     teach(x, targets_of(logits, 0.5), Distil(epochs=500), until=time.monotonic(), check=lambda: calls.append(1))
-    assert len(calls) == 6  # 600 rows in batches of 100
+    assert len(calls) == 5  # 600 rows in batches of 128
 
 
 def test_targets_lie_between_what_is_soft_and_what_is_hard():

@@ -78,7 +78,7 @@ def taught(state: State, lessons: Lessons, cheap: CheapModel, sleep: Sleep, pace
     left = pace.left
     layers = teach(
         x, targets_of(goal, settings.hard, probabilities=_probabilities(task)), settings,
-        weights=_balanced(lessons, epoch), seed=state.number, check=pace.check,
+        weights=_balanced(lessons, epoch), seed=epoch, check=pace.check,
         until=None if left is None else time.monotonic() + (1.0 - _JUDGING) * left,
     )  # fmt: skip
     model = as_onnx(layers, probabilities=_probabilities(task))

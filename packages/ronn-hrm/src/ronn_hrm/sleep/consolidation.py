@@ -10,7 +10,7 @@ import numpy as np
 
 from ronn.records import dataclass, replace
 from ronn_hrm.certify import Records, certified, records_of
-from ronn_hrm.fast_path import FastPath
+from ronn_hrm.fast_path import FastPath, losses_of
 from ronn_hrm.scorers.choose import chosen
 from ronn_hrm.sleep.candidates import CHANGES, Unfit, refreshed
 from ronn_hrm.sleep.gate import Folds, allowed, fall, judged, verdict
@@ -69,6 +69,7 @@ def consolidate(
 ) -> Outcome:
     """Makes candidates of a state and episodes, and promotes the best if records that had no part in it say so.
 
+    The same episodes give the same candidates: another night without anything new finds nothing better by chance.
     Changes nothing: it is for the caller to take the outcome's state into service.
 
     episodes: of all roles, oldest first. Roles never mix: ``train`` teaches, ``fit`` fits scorers and picks the
@@ -105,10 +106,8 @@ class _Job:
 
     def run(self, strategy: str) -> Outcome:
         with self.pace.stage("lessons"):
-            lessons = lessons_of(
-                self.episodes, self.epoch, self.sleep.rows, replay=self.sleep.replay, seed=self.state.number
-            )
-            folds = Folds.of(self.episodes, self.epoch, seed=self.state.number)
+            lessons = lessons_of(self.episodes, self.epoch, self.sleep.rows, replay=self.sleep.replay, seed=self.epoch)
+            folds = Folds.of(self.episodes, self.epoch, seed=self.epoch)
         now = int((lessons.episodes.epoch == self.epoch).sum())
         self.counts = {"train": now, "replayed": len(lessons) - now, **folds.counts()}
         if not len(lessons):
@@ -160,9 +159,9 @@ class _Job:
         """Takes the most promising candidate that forgets too little to matter, certifies it, and holds it against the
         old state."""
         with self.pace.stage("gate"):
-            old = self._records(self.state, folds.old)
-            kept = [(c, self._records(c.state, folds.old)) for c in candidates]
-            falls = [fall(old, records) for _, records in kept]
+            old = self._losses(self.state, folds.old)
+            kept = [self._losses(c.state, folds.old) for c in candidates]
+            falls = [fall(old, losses) for losses in kept]
             fit = [i for i, value in enumerate(falls) if value <= allowed(len(old), self.sleep.forget)]
             at = fit[0] if fit else 0
             candidate = candidates[at]
@@ -172,7 +171,7 @@ class _Job:
             of_now = self._certified(self.state, self._records(self.state, folds.calibrate))
             alpha = self.guarantee.alpha
             before = judged(self.state, of_now, self._records(self.state, folds.gate), old, alpha)
-            after = judged(made, made, self._records(candidate.state, folds.gate), kept[at][1], alpha)
+            after = judged(made, made, self._records(candidate.state, folds.gate), kept[at], alpha)
         if not fit:
             better, why = False, f"agreement on what was before the last alarm falls by {100 * falls[at]:.2f} points"
         else:
@@ -194,14 +193,23 @@ class _Job:
 
     def _records(self, state: State, episodes: Episodes) -> Records:
         self.pace.check()
-        # Candidates share cheap models and memories: one is opened once, the other searched once.
-        model = (id(state.student), id(state.correction))
-        if model not in self._opened:
-            self._opened[model] = FastPath(self.cheap, state), state
         near = state.neighbours
         if near is not None:
             near = self._searched.setdefault(id(near), Remembering(near))
-        return records_of(self._opened[model][0], replace(state, neighbours=near), self.assessor, episodes)
+        return records_of(self._path(state), replace(state, neighbours=near), self.assessor, episodes)
+
+    def _losses(self, state: State, episodes: Episodes) -> np.ndarray:
+        """Losses of those episodes that the state can answer from what was kept, float64 [M]."""
+        self.pace.check()
+        answers, known = self._path(state).again(episodes)
+        return losses_of(self.assessor.task, answers, episodes.where(known).full)
+
+    def _path(self, state: State) -> FastPath:
+        """The cheap model of a state, opened once for all that share it."""
+        model = (id(state.student), id(state.correction))
+        if model not in self._opened:
+            self._opened[model] = FastPath(self.cheap, state), state
+        return self._opened[model][0]
 
     def stays(
         self, why: str, kind: str = "", before: Judged | None = None, after: Judged | None = None, *,

@@ -69,8 +69,9 @@ class Folds:
         return share_about(scorer.score_many(records.features), records.losses, alpha) if len(records) else 0.0
 
 
-def judged(state: State, certified: State, gate: Records, old: Records, alpha: float) -> Judged:
-    """What held-out records say of a state; ``certified`` is it with what calibration records certify."""
+def judged(state: State, certified: State, gate: Records, old: np.ndarray, alpha: float) -> Judged:
+    """What held-out records say of a state; ``certified`` is it with what calibration records certify. old: losses on
+    what was before the last alarm."""
     scorer, found, lam = state.scorer, certified.certificate, certified.lam
     scores = scorer.score_many(gate.features)
     served = scores >= lam
@@ -78,7 +79,7 @@ def judged(state: State, certified: State, gate: Records, old: Records, alpha: f
         state=state.id,
         scorer=f"{scorer.kind}({', '.join(scorer.names)})",
         agreement=_mean(1.0 - gate.losses),
-        old=_mean(1.0 - old.losses),
+        old=_mean(1.0 - old),
         gate=_mean(served.astype(np.float64)),
         risk=_mean(gate.losses * served),
         promise=Folds.share(scorer, gate, alpha),
@@ -88,9 +89,9 @@ def judged(state: State, certified: State, gate: Records, old: Records, alpha: f
     )
 
 
-def fall(before: Records, after: Records) -> float:
-    """By how much agreement falls; 0 without records."""
-    return float(after.losses.mean() - before.losses.mean()) if len(before) and len(after) else 0.0
+def fall(before: np.ndarray, after: np.ndarray) -> float:
+    """By how much agreement falls, from losses; 0 without any."""
+    return float(after.mean() - before.mean()) if len(before) and len(after) else 0.0
 
 
 def allowed(count: int, forget: float) -> float:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def remembering(state: State, episodes: Episodes, cheap: CheapModel, sleep: Sleep, epoch: int) -> State:
     """The state with a memory of episodes (all roles, oldest first)."""
-    lessons = lessons_of(episodes, epoch, sleep.rows, replay=sleep.replay, seed=state.number)
+    lessons = lessons_of(episodes, epoch, sleep.rows, replay=sleep.replay, seed=epoch)
     return refreshed(state, lessons, cheap, sleep)
 
 

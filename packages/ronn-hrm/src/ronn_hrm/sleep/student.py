@@ -35,8 +35,8 @@ class Distil:
     hidden: tuple[int, ...] = (64,)
     source: str = "auto"
     epochs: int = 16
-    batch: int = 100
-    rate: float = 3e-3
+    batch: int = 128
+    rate: float = 6e-3
     hard: float = 0.5
 
     def __post_init__(self) -> None:
@@ -193,9 +193,17 @@ def _step(
             below = below @ seen[at]
             below *= values[at] > 0
         for p, g, m, v in zip(layers[at], gradients, moments[2 * at], moments[2 * at + 1], strict=True):
-            m += np.float32(0.1) * (g - m)
-            v += np.float32(0.001) * (g * g - v)
-            p -= speed * m / (np.sqrt(v) + _LEAST)
+            m *= np.float32(0.9)
+            m += g * np.float32(0.1)
+            np.multiply(g, g, out=g)
+            g *= np.float32(0.001)
+            v *= np.float32(0.999)
+            v += g
+            np.sqrt(v, out=g)
+            g += _LEAST
+            np.divide(m, g, out=g)
+            g *= speed
+            p -= g
 
 
 def _folded(layers: Weights, middle: np.ndarray, spread: float) -> list[Ternary]:
