@@ -105,6 +105,44 @@ def test_export_formats_and_levels(ronn, classifier):
     assert "no dim 'bacth'" in ronn("export", classifier, "--dim", "bacth=1").err
 
 
+def test_split_writes_both_halves(ronn, classifier, tmp_path):
+    result = ronn("split", classifier, "--at", "r")
+    assert result.code == 0 and "equal" in result.out
+    first, second = (tmp_path / f"classifier.{half}.onnx" for half in ("prefix", "suffix"))
+    assert [n.op_type for n in onnx.load(first).graph.node] == ["Conv", "BatchNormalization", "Relu"]
+    assert [i.name for i in onnx.load(second).graph.input] == ["r"]
+    data = ronn("split", classifier, "--at", "r", "--at", "pixels_", "--json")
+    assert data.code == 1 and "there already" in data.err
+    data = ronn("split", classifier, "--at", "p", "--force", "--dim", "batch=3", "--json").data
+    assert data["prefix"]["outputs"] == data["suffix"]["inputs"] == {"p": "f32[batch,4,1,1]"}
+    assert data["prefix"]["nodes"] + data["suffix"]["nodes"] == 6
+    assert [row["equal"] for row in data["outputs"]] == [True]
+
+
+def test_split_at_what_cannot_be(ronn, classifier, tmp_path):
+    result = ronn("split", classifier, "--at", "scores")
+    assert result.code == 1 and "no output lies behind it" in result.err
+    result = ronn("split", classifier, "--at", "r", "--prefix", tmp_path / "a.onnx", "--suffix", tmp_path / "a.onnx")
+    assert result.code == 1 and "cannot be both halves" in result.err
+    assert not list(tmp_path.glob("*.prefix.onnx"))
+
+
+def test_halves_that_differ_end_with_their_code(ronn, classifier, monkeypatch):
+    from ronn.frontend import proto
+
+    written = proto.save_model
+
+    def spoilt(ir, path, **options):
+        if "suffix" in str(path):
+            value = ir.graph.initializers["g"]
+            value.data = value.data * 2
+        return written(ir, path, **options)
+
+    monkeypatch.setattr(proto, "save_model", spoilt)
+    result = ronn("split", classifier, "--at", "r")
+    assert result.code == 4 and "equal" not in result.out.splitlines()[-2]
+
+
 def test_check_tells_the_lowest_versions(ronn, classifier):
     result = ronn("check", classifier, "--min-version")
     assert result.code == 0

@@ -27,6 +27,7 @@ from ronn.cli.passes import passes
 from ronn.cli.profile import profile
 from ronn.cli.providers import providers
 from ronn.cli.run import run as run_model
+from ronn.cli.split import split
 from ronn.cli.warmup import warmup
 from ronn.errors import RonnError
 
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bisect": bisect,
     "convert": convert,
     "export": export,
+    "split": split,
     "warmup": warmup,
     "cache": cache,
     "doctor": doctor,
@@ -50,7 +52,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 NEED_ARGUMENTS = (
-    "run", "inspect", "check", "explain", "profile", "bench", "compare", "bisect", "convert", "export", "new-provider",
+    "run", "inspect", "check", "explain", "profile", "bench", "compare", "bisect", "convert", "export", "split",
+    "new-provider",
 )  # fmt: skip
 
 EPILOG = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,23 +43,73 @@ def verify(
     Inputs are cast to what the second model takes, its floats may be narrower. A model that cannot be run is an output
     that differs, with the error as the reason.
     """
-    sizes = {} if dimensions is None else dict(dimensions)
-    tolerance = Tolerance() if tolerance is None else tolerance
-    reading = Reading(sizes, tuple(shapes), seed)
-    inputs = [ValueInfo.of(v) for v in before.graph.inputs]
-    rows: list[Row] = []
-    with Session(Model(before)) as first:
-        samples = read_samples(data, inputs, reading)
-        expected = [_expected(first, sample) for sample in samples]
+    reading = Reading({} if dimensions is None else dict(dimensions), tuple(shapes), seed)
+    samples, expected = _before(before, data, reading)
     try:
         with Session(Model(after) if isinstance(after, IRModel) else after) as second:
             types = {i.name: i.type for i in second.inputs}
-            for sample, outputs in zip(samples, expected, strict=True):
-                found = second.run({n: _cast(v, types.get(n)) for n, v in sample.feed.items() if n in types})
-                rows += [Row(sample.name, name, d) for name, d in each(outputs, found, tolerance)]
+            return _rows(
+                samples,
+                expected,
+                lambda feed: second.run({n: _cast(v, types.get(n)) for n, v in feed.items() if n in types}),
+                tolerance,
+            )
     except RonnError as e:
-        rows.append(Row("", "", Difference(False, f"cannot be run: {e}")))
+        return [_not_run(e)]
+
+
+def verify_halves(
+    before: IRModel,
+    halves: tuple[str | os.PathLike[str], str | os.PathLike[str]],
+    data: Data = None,
+    *,
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+    tolerance: Tolerance | None = None,
+) -> list[Row]:
+    """As ``verify``, for a model that was cut in two: the second half runs on what the first gives, and on inputs."""
+    reading = Reading({} if dimensions is None else dict(dimensions), tuple(shapes), seed)
+    samples, expected = _before(before, data, reading)
+    try:
+        with Session(halves[0]) as prefix, Session(halves[1]) as suffix:
+
+            def run(feed: Mapping[str, Any]) -> Mapping[str, Any]:
+                first = prefix.run({i.name: feed[i.name] for i in prefix.inputs if i.name in feed})
+                there = {**feed, **dict(first.items())}
+                second = suffix.run({i.name: there[i.name] for i in suffix.inputs if i.name in there})
+                return {**there, **dict(second.items())}
+
+            return _rows(samples, expected, run, tolerance)
+    except RonnError as e:
+        return [_not_run(e)]
+
+
+def _before(model: IRModel, data: Data, reading: Reading) -> tuple[list[Sample], list[Mapping[str, Any]]]:
+    """The inputs, and what the model gives for each."""
+    with Session(Model(model)) as session:
+        samples = read_samples(data, [ValueInfo.of(v) for v in model.graph.inputs], reading)
+        return samples, [_expected(session, sample) for sample in samples]
+
+
+def _rows(
+    samples: Sequence[Sample],
+    expected: Sequence[Mapping[str, Any]],
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    tolerance: Tolerance | None,
+) -> list[Row]:
+    within = Tolerance() if tolerance is None else tolerance
+    rows: list[Row] = []
+    try:
+        for sample, outputs in zip(samples, expected, strict=True):
+            rows += [Row(sample.name, name, d) for name, d in each(outputs, run(sample.feed), within)]
+    except RonnError as e:
+        rows.append(_not_run(e))
     return rows
+
+
+def _not_run(error: RonnError) -> Row:
+    return Row("", "", Difference(False, f"cannot be run: {error}"))
 
 
 @dataclass(frozen=True, slots=True)
