@@ -63,9 +63,9 @@ def split(
 
     Examples:
 
-        ronn split model.onnx --at relu1_out
+        ronn split resnet.onnx --at relu1_out
 
-        ronn split model.onnx --at relu2_out --prefix edge.onnx --suffix server.onnx
+        ronn split resnet.onnx --at relu2_out --prefix edge.onnx --suffix server.onnx
     """
     from ronn.model import Model
     from ronn.tools.split import split_model
