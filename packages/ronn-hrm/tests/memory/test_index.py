@@ -1,5 +1,8 @@
+import os
+import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +100,46 @@ def test_a_query_without_direction_is_as_far_from_everything(kind: str, value: f
     query[2] = value
     distances, rows = _index(kind, _random(20, 8)).search(query, 3)
     assert distances.tolist() == [1.0] * 3 and rows.tolist() == [0, 1, 2]
+
+
+def test_many_equal_ones_are_found_quickly_and_the_oldest_first() -> None:
+    vectors = np.ones((50_000, 4), np.float32)
+    vectors[:10] = [1, 0, 0, 0]
+    index = _index("flat", vectors)
+    for query in (np.ones(4), np.zeros(4)):
+        began = time.process_time()
+        distances, rows = index.search(query.astype(np.float32), 5)
+        assert time.process_time() - began < 1.0  # seconds; one by one it would be a minute
+        assert rows.tolist() == ([10, 11, 12, 13, 14] if query.any() else [0, 1, 2, 3, 4])
+        assert len(set(distances.tolist())) == 1
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 200), st.integers(0, 10))
+def test_a_distance_does_not_depend_on_what_else_is_there(rows: int, dims: int, seed: int) -> None:
+    vectors, query = _random(rows, dims, seed), _random(1, dims, seed + 50)[0]
+    distances, order = _index("flat", vectors).search(query, rows)
+    for at in {0, rows // 2, rows - 1}:
+        alone, _ = _index("flat", vectors[order[at] :][:1]).search(query, 1)
+        assert alone[0] == distances[at]
+
+
+def test_the_number_of_threads_of_blas_does_not_matter() -> None:
+    program = (
+        "import numpy as np, ronn_hrm as hrm; rng = np.random.default_rng(0)\n"
+        "for m, d in ((5001, 64), (12345, 17), (777, 384)):\n"
+        "    index = hrm.FlatIndex(rng.standard_normal((m, d)), np.zeros(m), np.zeros(m))\n"
+        "    queries = rng.standard_normal((20, d)).astype(np.float32)\n"
+        "    print(*(part.tobytes().hex() for part in index.search_many(queries, 8)))\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads)},
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for threads in (1, 2)
+    }  # fmt: skip
+    assert len(said) == 1 and len(said.pop()) > 10_000
 
 
 def test_very_long_and_very_short_vectors_have_a_direction() -> None:
