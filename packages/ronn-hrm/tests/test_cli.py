@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import time
@@ -93,7 +92,7 @@ def test_nothing_certified_is_told_with_exit_code_4(files, tmp_path):
 
 
 def test_advise_says_what_would_have_to_change(files, monkeypatch):
-    monkeypatch.setattr("ronn_hrm.advise.measure", functools.partial(measure, budget=0.1))
+    monkeypatch.setattr("ronn_hrm.advise.measure", lambda *given, budget: measure(*given, budget=0.1))
     found = ronn("advise", *files.models, "--data", files.data, "--share", "0.7")
     assert found.exit_code == 0 and "do not cascade: " in found.stdout and "it would pay with" in found.stdout
     data = ronn_json("advise", *files.models, "--data", files.data, "--alpha", "0.05", "--audit", "0.02")

@@ -29,6 +29,10 @@ def test_a_folder_has_the_history_and_the_settings(tmp_path, monkeypatch):
         assert gauges["state_bytes"] == state_bytes(session.state) > 64 * 2
         assert gauges["queue"] == gauges["guard"] == gauges["epoch"] == 0
         certificate = session.certificate()
+        with Kept(tmp_path) as looked_at:  # by another program, while the session has it open
+            assert looked_at.certificate == certificate and len(looked_at.events) > 0
+            assert [w.last for w in looked_at.windows] == [w.last for w in session._parts.history.windows]
+            assert looked_at.store.count() == session._parts.store.count()
         runs = session.metrics.count("full_runs")
     assert certificate is not None
     windows, events = read_history(tmp_path)
@@ -72,6 +76,15 @@ def test_an_alarm_is_an_event_and_a_restart_goes_on(tmp_path, monkeypatch):
     with folders.session(tmp_path) as again:
         folders.serve(again, folders.stream(10, seed=3))
     assert read_history(tmp_path)[0][-1].first == 1501
+
+
+def test_jobs_that_fail_behind_answers_are_counted(tmp_path, monkeypatch):
+    with folders.session(tmp_path) as session:
+        monkeypatch.setattr(session._parts.history, "tick", lambda number: 1 / 0)
+        folders.serve(session, folders.stream(WINDOW))
+        assert session.metrics.count("failures", "job") == 1
+        assert session.metrics.as_data()["failures"] == {"job": 1}
+        monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

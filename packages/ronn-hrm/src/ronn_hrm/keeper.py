@@ -24,6 +24,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self.failures: list[BaseException] = []
         """What jobs raised, the latest few."""
+        self.failed: Callable[[BaseException], object] = lambda error: None
+        """Called with what a job raised."""
 
     def submit(self, job: Job) -> bool:
         """Takes a job, unless too many wait, or the keeper is closed: False."""
@@ -72,6 +74,7 @@ class Keeper:
                 job()
             except Exception as e:
                 self.failures = [*self.failures[-9:], e]
+                self.failed(e)
                 tell(ERROR, "hrm", f"a job in the background failed: {e}", error=e)
             finally:
                 del job

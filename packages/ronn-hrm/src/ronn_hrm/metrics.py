@@ -28,9 +28,7 @@ COUNTERS = {
     "certificates": ("", "Certificates that were made"),
     "sleeps": ("", "Consolidations that were begun"),
     "promotions": ("", "Consolidations whose state took over"),
-    "cache_hits": ("", "Requests that the exact cache answered"),
-    "cache_misses": ("", "Requests that were looked for in the exact cache and not found"),
-    "failures": ("in", "Errors that no request saw, by where: audit, sleep, memory"),
+    "failures": ("of", "Work behind answers that was not done: audit (too many waited), job (it raised an error)"),
 }
 """Names of counters: the name of their label (empty: none), and what they count."""
 

@@ -27,6 +27,7 @@ def watch(parts: Parts, guard: Guard, keeper: Keeper, state: Callable[[], State]
     metrics.watch("novelty", lambda: float("nan") if guard.novelty is None else guard.novelty.value)
     metrics.watch("guard", lambda: guard.phase == "guard")
     metrics.watch("epoch", lambda: guard.epoch)
+    keeper.failed = lambda error: metrics.add("failures", "job")
     metrics.watch("queue", lambda: keeper.waiting + store.waiting)
     metrics.watch("lam", lambda: state().lam)
     sizes: dict[str, int] = {}
