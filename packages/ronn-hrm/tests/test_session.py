@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -274,6 +275,18 @@ def test_forgetting_one_input() -> None:
         assert session.forget(x) == 1
         requests = session._parts.store.requests_of(digest=b"\0" * 16)
         assert len(requests) == 0 and session.mode == "certified"
+
+
+def test_an_adapter_that_was_taught_by_what_is_forgotten_is_made_anew() -> None:
+    with made() as session:
+        warm(session)
+        assert session.sleep(strategy="adapter").promoted
+        former = session.state
+        assert session.forget(before=time.time()) > 0
+        report = session.sleep(strategy="adapter")
+        assert report.promoted and report.kind == "original"
+        assert session.state.correction is None and session.state.id != former.id
+        assert not session.sleep(strategy="adapter").promoted
 
 
 def test_advice_is_measured() -> None:

@@ -51,6 +51,7 @@ class Learner:
         self.reason = ""
         """Why the latest try certified nothing; empty where it did."""
         self._doubted = False
+        self._stale = bool(parts.store.get("stale", False))
 
     def certify(self) -> Certificate | None:
         """Makes a certificate of the calibration records since the last alarm, for the state in service; while nothing
@@ -80,17 +81,34 @@ class Learner:
                 state, self._undoubted(parts.episodes()), cheap=parts.cheap, assessor=parts.assessor,
                 guarantee=parts.guarantee, policy=parts.policy, sleep=self._sleep, epoch=epoch, at=time.time(),
                 scorer=self._scorer, strategy=strategy, budget_s=budget_s, cancel=cancel, fit=self._fit,
+                stale=self._stale,
             )  # fmt: skip
             report = found.report
             if report.promoted:
                 novelty = None if found.records is None else self._novelty(found.records)
                 if self._service.take(found.state, epoch, novelty):
                     parts.metrics.add("promotions")
+                    self._note_stale(False)
                     self._note_certificate(found.state)
                 else:
                     report = replace(report, promoted=False, why="there was an alarm meanwhile")
             parts.history.event("sleep", parts.latest, **report.as_data())
             return report
+
+    def teacher_forgotten(self, requests: np.ndarray) -> None:
+        """Some requests are to be forgotten: what adapter or student learnt from them is stale."""
+        with self._changing:
+            state = self._service.live.state
+            if state.correction is None and state.student is None:
+                return
+            lessons = self._parts.store.episodes(roles=("train",), answers=False)
+            if np.isin(lessons.request, requests).any():
+                self._note_stale(True)
+
+    def _note_stale(self, stale: bool) -> None:
+        if stale != self._stale:
+            self._stale = stale
+            self._parts.store.put("stale", stale)
 
     @property
     def archive(self) -> StateArchive:

@@ -132,6 +132,7 @@ class Upkeep:
         parts = self._parts
         digest = None if inputs is None else digest_of(feeds_of(inputs, parts.input_names), b"")
         gone = parts.store.requests_of(digest=digest, namespace=namespace, before=before)
+        self._learner.teacher_forgotten(gone)
         count = parts.store.forget(digest=digest, namespace=namespace, before=before)
         parts.cache.forget(digest=digest, namespace=namespace, before=before)
         found = self._router.live.state.neighbours

@@ -25,7 +25,7 @@ from ronn_hrm.task import Classification, Regression
 
 
 def slept(state: State | None = None, of: Episodes | None = None, **other: Any) -> Outcome:
-    call = {k: other.pop(k) for k in ("strategy", "budget_s", "cancel", "scorer", "fit") if k in other}
+    call = {k: other.pop(k) for k in ("strategy", "budget_s", "cancel", "scorer", "fit", "stale") if k in other}
     return consolidate(
         first_state() if state is None else state, episodes() if of is None else of, **settings(**other), **call
     )
@@ -134,6 +134,22 @@ def test_without_time_nothing_more_is_begun():
     found = slept(budget_s=1e-9)
     assert [t.why for t in found.report.tried] == ["", "no time was left", "no time was left"]
     assert found.report.kind == "memory"
+
+
+def test_what_was_taught_from_what_is_forgotten_goes_whatever_it_is_worth():
+    taught = slept(strategy="adapter").state
+    assert taught.correction is not None
+    # Too little is left to make anything better: the original comes out, certified by itself.
+    left = slept(state=taught, of=episodes().of_role("fit", "calibrate", "gate"), stale=True)
+    assert left.report.promoted and left.report.kind == "original" and "nothing to learn from" in left.report.why
+    assert left.state.correction is None and left.state.student is None
+    assert left.state.lam != taught.lam and left.records is not None and len(left.records) == 300
+    # Where there is enough, another is made, and the stale one is not what it is held against.
+    again = slept(state=taught, strategy="adapter", stale=True)
+    assert again.report.promoted and again.report.kind == "adapter"
+    cancel = threading.Event()
+    cancel.set()
+    assert slept(state=taught, stale=True, cancel=cancel).state is taught
 
 
 def test_calibration_records_only_certify():

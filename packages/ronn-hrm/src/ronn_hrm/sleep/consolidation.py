@@ -63,6 +63,7 @@ def consolidate(
     at: float,
     scorer: Scorer | None = None,
     fit: Callable[..., Scorer] | None = None,
+    stale: bool = False,
     strategy: str | None = None,
     budget_s: float | None = None,
     cancel: threading.Event | None = None,
@@ -78,15 +79,21 @@ def consolidate(
     epoch: of now; what is older was before the last alarm, and may be replayed, but certifies nothing. at: seconds
     since 1970. scorer: one that is not to be changed; None: made anew for each candidate, by ``fit``, or by
     ``ronn_hrm.scorers.choose``.
+    stale: whether something that adapter or student were taught from is to be forgotten: both are left out, and a state
+    without them comes out where no better one is found.
     strategy, budget_s: instead of those of ``sleep``. cancel: ends it, between batches at the latest; the old state
     stays.
     """
     strategy = strategy_of(sleep.strategy if strategy is None else strategy)
     pace = Pace(cancel, sleep.budget_s if budget_s is None else budget_s)
     job = _Job(state, episodes, cheap, assessor, guarantee, policy, sleep, epoch, at, scorer, fit, pace)
+    if stale:
+        job.state = replace(state, correction=None, student=None, id="")
     try:
-        return job.run(strategy)
+        found = job.run(strategy)
+        return job.without_what_is_stale(found) if stale and not found.report.promoted else found
     except Cancelled:
+        job.state = state
         return job.stays("cancelled", cancelled=True)
 
 
@@ -185,6 +192,17 @@ class _Job:
             True, why, candidate.kind, before, after, tuple(self.tried), self.counts, dict(self.pace.seconds)
         )  # fmt: skip
         return Outcome(made, records, report)
+
+    def without_what_is_stale(self, found: Outcome) -> Outcome:
+        """The original cheap model comes out, though it may be worse."""
+        records = self._records(self.state, self.episodes.where(self._calibrates()))
+        why = f"what was forgotten is not in it any more ({found.report.why})"
+        report = replace(found.report, promoted=True, kind="original", why=why, seconds=dict(self.pace.seconds))
+        return Outcome(self._certified(self.state, records), records, report)
+
+    def _calibrates(self) -> np.ndarray:
+        roles = np.array([role == "calibrate" for role in self.episodes.role], bool)
+        return np.asarray(roles & (self.episodes.epoch == self.epoch))
 
     def _certified(self, state: State, records: Records) -> State:
         return certified(
