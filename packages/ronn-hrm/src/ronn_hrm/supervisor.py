@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ronn.debug import WARNING, tell
+from ronn.debug import ERROR, WARNING, tell
 from ronn_hrm.checks import FirstAnswers
 from ronn_hrm.decision import Decision
+from ronn_hrm.errors import StateError
 from ronn_hrm.guarantee.kinds import least_records
 from ronn_hrm.memory.episode import Episode
 from ronn_hrm.router import Request, Router
@@ -81,7 +83,7 @@ class Supervisor:
             request.number, request.path, request.score, state.lam, (),
             tuple(zip(state.names, request.features, strict=False)), state.id, request.role, request.near, seconds,
         )  # fmt: skip
-        parts.store.log(entry, request.digest, request.space)
+        self._remember(parts.store.log, entry, request.digest, request.space)
         self._latest, parts.latest = request.ended, request.number
         self._sleeper.met()
         self._ticks += 1  # counts that are lost to another thread put a window, or a certificate, off by one request
@@ -121,7 +123,8 @@ class Supervisor:
         self._first.look(None if fast is None else fast.answer, full)
         loss = float("nan") if fast is None else parts.task.loss(fast.answer, full)
         now = time.time()
-        parts.store.append(
+        self._remember(
+            parts.store.append,
             Episode(
                 request=request.number, digest=request.digest, at=now, role=request.role, path=request.path,
                 features=np.array(request.features, np.float32), namespace=request.space, client=request.client,
@@ -130,12 +133,20 @@ class Supervisor:
                 fast=None if fast is None else fast.raw, full=full, loss=loss,
                 score=float("nan") if request.score is None else request.score, lam=state.lam,
                 inputs=request.feeds if parts.memory.store_inputs else None,
-            )
+            ),
         )  # fmt: skip
         if request.role in _AUDITED:
             self._audited(request, loss, now)
         elif request.role == "train":
             self._lessons += 1
+
+    def _remember(self, keep: Callable[..., None], *what: Any) -> None:
+        """Keeps something. A request that is answered stays answered where memory cannot be written; that is told."""
+        try:
+            keep(*what)
+        except StateError as e:
+            self._parts.metrics.add("failures", "memory")
+            tell(ERROR, "hrm", f"not everything can be kept: {e}", error=e)
 
     def _audited(self, request: Request, loss: float, now: float) -> None:
         parts = self._parts

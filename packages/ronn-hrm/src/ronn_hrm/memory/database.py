@@ -254,6 +254,13 @@ class Database:
         row = self.connection.execute("SELECT value FROM entries WHERE name = ?", (name,)).fetchone()
         return None if row is None else json.loads(row[0])
 
+    def last_request(self) -> int:
+        """The largest number of a request that is kept."""
+        row = self.connection.execute(
+            "SELECT MAX(IFNULL((SELECT MAX(id) FROM requests), 0), IFNULL((SELECT MAX(request) FROM episodes), 0))"
+        ).fetchone()
+        return int(row[0])
+
     def forget(self, where: str, parameters: list[Any]) -> int:
         """Deletes the rows of all tables for which a condition holds, and overwrites them on disk; the number of
         episodes and answers. Within a transaction."""

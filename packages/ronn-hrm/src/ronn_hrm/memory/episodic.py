@@ -100,8 +100,8 @@ class EpisodicStore:
         database = self._database
         try:
             with database.lock:
-                key, following = database.entry("key"), database.entry("next request")
-                following = 1 if following is None else int(following)
+                key, following = database.entry("key"), int(database.entry("next request") or 1)
+                following = max(following, database.last_request() + 1)
                 key = os.urandom(KEY_BYTES).hex() if key is None else key
                 self.starts = int(database.entry("starts") or 0) + 1
                 self._reserved = following + _BLOCK
@@ -159,12 +159,16 @@ class EpisodicStore:
 
     def _reserve(self, number: int) -> None:
         with self._reserving:
-            if number >= self._reserved - _BLOCK // 2:
-                reserved = number + 2 * _BLOCK
+            if number < self._reserved - _BLOCK // 2:
+                return
+            reserved = number + 2 * _BLOCK
+            try:
                 self.put("next request", reserved)
                 if number >= self._reserved:
                     self._write().flush()  # the writer is behind: this number may not be given before it is reserved
                 self._reserved = reserved
+            except StateError:
+                pass  # nothing can be written now, so nothing will be found under this number either
 
     def append(self, episode: Episode) -> None:
         """Keeps an episode, in place of one with the same request number. Its inputs are kept only where the settings
