@@ -252,6 +252,9 @@ def _unfit_scorer() -> hrm.HRMSession:
         (lambda: made().calibrate(np.zeros((9, 64), np.float32)), OptionError, r"not one ndarray(.|\n)*batch\[i : i"),
         (lambda: made().run(next(digits(1)), context="me"), OptionError, r"context=(.|\n)*namespace=lambda"),
         (lambda: made(namespace=lambda c: 3).run(next(digits(1))), OptionError, "namespace gave 3, and must give text"),
+        (lambda: made(sleep=True), OptionError, r"sleep=True(.|\n)*Sleep\(auto=True\)"),
+        (lambda: made().sleep(strategy="dream"), OptionError, "no strategy 'dream'(.|\n)*memory, adapter, student"),
+        (lambda: made(gates=[hrm.Gate.max_tokens("ids", 9)]).run(next(digits(1))), OptionError, "'ids'.*holds x"),
         (lambda: made().forget(), OptionError, "nothing to forget was named"),
     ],
 )  # fmt: skip
@@ -278,6 +281,36 @@ def test_one_folder_serves_one_session_and_has_to_be_a_folder(tmp_path: Path) ->
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StateError, match=r"memory folder .*file(.|\n)*name a folder that this user may write to"):
             made(memory=hrm.Memory(path=path))
+
+
+def test_a_snapshot_of_other_models_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    with made(memory=hrm.Memory(path=tmp_path / "memory")) as session:
+        warm(session)
+        session.snapshot(tmp_path / "snapshot")
+        with pytest.raises(StateError, match="is there already"):
+            session.snapshot(tmp_path / "snapshot")
+    with made(full=opened(pair.full_model(48))) as session:
+        requests = list(digits(20))
+        for x in requests:
+            session.run(x)
+        for folder, words in ((tmp_path / "snapshot", "full differ"), (tmp_path / "nothing", "holds no memory")):
+            with pytest.raises(StateError, match=words):
+                session.restore(folder)
+        assert session.run(requests[0], explain=True)[1].path == "cache"
+
+
+def test_features_of_inputs_that_are_not_kept_certify_as_they_decide() -> None:
+    groups = [hrm.Confidence(), hrm.InputShape()]
+    names = [n for g in groups for n in g.names]
+    scorer = hrm.LogisticScorer(("variance",), (names.index("variance"),), [1.0], [0.0], [1e9], 0.0)
+    with made(groups=groups, scorer=scorer, guarantee=hrm.Guarantee(alpha=0.05)) as session:
+        for x in digits(1500, noise=0.3):
+            session.run(x)
+        assert session.drain(60)
+        found = session.calibrate()
+        assert found is not None and 0.05 < found.share < 1.0 and found.lam < 1e6
+        fast = [session.run(x, explain=True)[1].answered_by == "fast" for x in digits(600, seed=1, noise=0.3)]
+        assert np.mean(fast) == pytest.approx(found.share, abs=0.1)
 
 
 # --- what only the first answers show

@@ -51,7 +51,7 @@ def assemble(
     that ``memory`` names, or nothing."""
     check_settings(
         {"task": task, "embed": embed, "policy": policy, "guarantee": guarantee, "audit": audit, "memory": memory,
-         "scorer": scorer, "groups": groups, "gates": gates, "escalations": escalations}
+         "scorer": scorer, "groups": groups, "gates": gates, "escalations": escalations, "sleep": sleep}
     )  # fmt: skip
     task = Classification() if task is None else task
     cheap = CheapModel(opened(fast), task, embed)

@@ -50,7 +50,19 @@ def records_of(path: FastPath, state: State, assessor: Assessor, episodes: Episo
     episodes = episodes.where(known)
     losses = losses_of(assessor.task, answers, episodes.full)
     features = assessor.many(answers, episodes.embedding, state.neighbours, episodes.inputs)
+    _of_inputs(features, assessor, episodes)
     return Records(features, losses, answers, episodes)
+
+
+def _of_inputs(features: np.ndarray, assessor: Assessor, episodes: Episodes) -> None:
+    """Features of the inputs themselves, where these were not kept: as they were when the request came. No state
+    changes them."""
+    columns = assessor.of_inputs
+    if not columns or episodes.features.shape[1] != len(assessor.names):
+        return
+    rows = [i for i, inputs in enumerate(episodes.inputs) if inputs is None]
+    at = np.ix_(rows, columns)
+    features[at] = episodes.features[at]
 
 
 def believable(records: Records) -> tuple[Records, str]:

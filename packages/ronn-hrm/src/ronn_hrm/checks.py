@@ -26,6 +26,7 @@ _SETTINGS = {  # by argument: what it has to have, and how one is made
     "memory": ("exact_mb", 'Memory(path="folder")'),
     "scorer": ("score_many", '"auto", or a scorer such as ConfidenceScorer.of(names)'),
     "escalations": ("take", "Escalations(most=100, seconds=60)"),
+    "sleep": ("idle_s", "Sleep(auto=True)"),
 }
 _WITH_CLASSES = ("classification", "token-labels")
 

@@ -26,7 +26,15 @@ class Gate:
     @classmethod
     def max_tokens(cls, input: str, most: int) -> Gate:
         """Refuses what has more than ``most`` elements of ``input`` other than zero (padding)."""
-        return cls("max_tokens", lambda feeds: int(np.count_nonzero(feeds[input])) > most)
+
+        def refuses(feeds: Mapping[str, Any]) -> bool:
+            if input not in feeds:
+                raise OptionError(
+                    f"Gate.max_tokens({input!r}): the request holds {', '.join(feeds)}", hint="name one of its inputs"
+                )
+            return int(np.count_nonzero(feeds[input])) > most
+
+        return cls("max_tokens", refuses)
 
     @classmethod
     def max_elements(cls, most: int) -> Gate:

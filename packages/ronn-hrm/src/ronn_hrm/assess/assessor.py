@@ -34,6 +34,9 @@ class Assessor:
         if len(set(self.names)) != len(self.names):
             raise OptionError(f"two feature groups have the same names: {', '.join(self.names)}")
         self.uses_inputs = any(g.uses_inputs for g in self.groups)
+        looking = [g.uses_inputs for g in self.groups for _ in g.names]
+        self.of_inputs = [i for i, looks in enumerate(looking) if looks]
+        """Which features are those of groups that look at the inputs."""
         self.k = max((g.k for g in self.groups if isinstance(g, Neighbourhood)), default=0)
         self._functions = [g.of for g in self.groups]
 
