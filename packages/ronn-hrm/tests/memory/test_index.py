@@ -17,8 +17,6 @@ from ronn.errors import OptionError, UnsupportedError
 from ronn_hrm.errors import StateError
 from ronn_hrm.memory.index import index_from, neighbours_of
 
-pytest.importorskip("usearch", reason="the extra `ann` is not installed")
-
 
 def _random(rows: int, dims: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, dims)).astype(np.float32)
