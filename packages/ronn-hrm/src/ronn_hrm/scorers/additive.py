@@ -121,7 +121,7 @@ class AdditiveScorer:
         *,
         use: Sequence[str] | None = None,
         knots: int = KNOTS,
-        smooth: float = 3.0,
+        smooth: float = 30.0,
         ridge: float = 0.3,
     ) -> Self:
         """From records: features [N, F] in the order of ``names``, losses [N] in [0, 1].
