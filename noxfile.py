@@ -243,7 +243,8 @@ def browser(session: nox.Session) -> None:
 @nox.session(python=CURRENT)
 def screenshots(session: nox.Session) -> None:
     """Takes the pictures of the pages in docs/images anew, in Chromium; ``-- inspect profile`` for some of them."""
-    session.install(*closure(["ronn"]), *group("browser"), "-r", "benchmarks/requirements.txt", "pip")
+    packages = closure(["ronn", "ronn-hrm", "ronn-provider-bitnet"])
+    session.install(*packages, *group("browser"), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "docs.screenshots", *session.posargs)
 
 

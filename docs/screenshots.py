@@ -30,8 +30,8 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """model: in the zoo. page: writes the page of the model's file. act: what is done on it first. part: of the page, a
-    selector; all that the window shows without."""
+    """model: in the zoo; empty where the page needs none. page: writes the page of the model's file. act: what is done
+    on it first. part: of the page, a selector; all that the window shows without."""
 
     model: str
     page: Callable[[Path, Path], None]
@@ -55,6 +55,26 @@ def profiled(model: Path, page: Path) -> None:
 
     session = ronn.Session(model, options={"threads": 1})
     session.profile(np.random.default_rng(0).random((1, 3, 224, 224), np.float32), runs=30).save(page)
+
+
+def routed(model: Path, page: Path) -> None:
+    """Digits that begin to be turned, answered by a ternary network in front of one of float32."""
+    import ronn_hrm as hrm
+    from benchmarks.hrm import digits, drive, streams
+    from ronn_hrm.kept import Kept
+    from ronn_hrm.report import save
+
+    data = digits.digits()
+    stream = streams.drifting(data.x, data.labels, 0, phase=5000, warm_up=2000)
+    with drive.on_digits(memory=hrm.Memory(path="digits")) as session:
+        for at, item in enumerate(stream.item):
+            session.run({"x": stream.x[item][None]})
+            if at % 50 == 0:
+                session.drain(60)
+            if at == 9000:
+                session.sleep()
+    with Kept("digits") as kept:
+        save(kept, page)
 
 
 def choose(page: Any, op: str, nth: int = 0) -> None:
@@ -101,6 +121,7 @@ PICTURES = {
     "inspect-branches": Picture("silero-vad-16k-op15", inspected(batch=1, sequence=512), show_branch),
     "inspect-memory": Picture("light-resnet50", inspected(), part="#memorypanel"),
     "profile": Picture("efficientnet-lite0", profiled),
+    "hrm-report": Picture("", routed, lambda page: page.evaluate("document.body.style.zoom = 0.74")),
 }
 
 
@@ -112,14 +133,14 @@ def take(names: list[str]) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise SystemExit(f"none of {', '.join(BROWSERS)} is installed")
-    models = {name: model_path(name) for name in dict.fromkeys(PICTURES[n].model for n in names)}
+    models = {name: model_path(name) for name in dict.fromkeys(PICTURES[n].model for n in names) if name}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         os.chdir(folder)  # pages name the model's file as it was given: without a folder
         opened = driver.chromium.launch(executable_path=browser, args=["--headless=new", "--no-sandbox"])
         for name in names:
             picture = PICTURES[name]
-            model, page_file = Path(MODELS[picture.model]), Path(f"{name}.html")
-            if not model.exists():
+            model, page_file = Path(MODELS.get(picture.model, "")), Path(f"{name}.html")
+            if picture.model and not model.exists():
                 shutil.copy(models[picture.model], model)
             picture.page(model, page_file)
             page = opened.new_page(viewport=SIZE, color_scheme=picture.scheme)

@@ -122,7 +122,8 @@ const ticks = n => steps(n - first, 8, v => count(Math.round(v + first))).map(([
     const x = X(Math.min(Math.max(e.request, first), last) + .5), line = make("line", { class: `event ${tone(e)}`, x1: x, x2: x, y1: box.t - 6, y2: box.h - box.b }, svg);
     const hover = make("rect", { x: x - 4, y: box.t - 18, width: 8, height: box.h - box.t - box.b + 18, fill: "transparent" }, svg);
     tipped(hover, `${e.kind} behind request ${e.request}\n${said(e)}`);
-    if (labels.every(v => Math.abs(v - x) > 58)) { make("text", { x: x, y: box.t - 10, "text-anchor": x > box.w - 60 ? "end" : "middle" }, svg, e.kind); labels.push(x); }
+    const place = Math.min(x, box.w - 34);
+    if (labels.every(v => Math.abs(v - place) > 58)) { make("text", { x: place, y: box.t - 10, "text-anchor": "middle" }, svg, e.kind); labels.push(place); }
     line.setAttribute("aria-hidden", "true");
   }
   $("streamsaid").textContent = `${total} requests: ` + present.map(([k, , text]) => `${text} ${share(by[k] / total)}`).join(", ") + `. ${many(E.length, "event")}.`;
