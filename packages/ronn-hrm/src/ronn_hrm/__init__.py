@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ronn_hrm.memory.index import FlatIndex as FlatIndex
     from ronn_hrm.memory.settings import Memory as Memory
     from ronn_hrm.memory.working import ExactCache as ExactCache
+    from ronn_hrm.metrics import Metrics as Metrics
     from ronn_hrm.models import Prepared as Prepared
     from ronn_hrm.policies import AlwaysFast as AlwaysFast
     from ronn_hrm.policies import AlwaysFull as AlwaysFull
@@ -72,7 +73,7 @@ _HOME = {
     "Gate": "gates", "Escalations": "gates", "EscalationLimitError": "gates",
     "Confidence": "assess.groups", "Neighbourhood": "assess.groups", "InputShape": "assess.groups",
     "Tokens": "assess.groups",
-    "Advice": "advise",
+    "Advice": "advise", "Metrics": "metrics",
     "Decision": "decision", "EarlyExit": "early_exit", "DoesNotPayError": "errors", "from_model": "built",
     "Classification": "task", "Regression": "task", "TokenLabels": "task", "Custom": "task",
     "LogisticScorer": "scorers", "AdditiveScorer": "scorers", "ConfidenceScorer": "scorers", "MarginScorer": "scorers",
