@@ -40,7 +40,7 @@ def logistic(x: np.ndarray, y: np.ndarray, penalty: np.ndarray, expected: np.nda
             size /= 2.0
         else:
             break
-        done = loss - found < 1e-9 * (1.0 + abs(loss))
+        done = loss - found < 1e-7 * (1.0 + abs(loss))
         beta, loss = tried, found
         if done:
             break
