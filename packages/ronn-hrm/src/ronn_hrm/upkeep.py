@@ -148,7 +148,7 @@ class Upkeep:
             raise OptionError(
                 f"there is no request {request} in the log", hint="Decision.id is the number of a request"
             )
-        self._parts.store.put(f"feedback {request}", label.tolist() if hasattr(label, "tolist") else label)
+        self._parts.store.feedback(request, label.tolist() if hasattr(label, "tolist") else label)
 
     def drain(self, timeout: float | None) -> bool:
         return self._supervisor.keeper.drain(timeout)

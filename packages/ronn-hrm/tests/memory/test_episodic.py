@@ -121,6 +121,22 @@ def test_decisions_are_logged_and_explained_by_the_state_that_decided(folder: Pa
         assert store.occurrences() == {digest(0): 1, digest(1): 3}
 
 
+def test_what_people_say_is_kept_as_long_as_the_request_is(folder: Path | None) -> None:
+    with hrm.EpisodicStore(folder) as store:
+        for n in (1, 2, 3):
+            store.log(decision(n), digest(n))
+            store.feedback(n, n * 10)
+        store.feedback(2, [4, "x"])
+        store.feedback(9, "there is no such request")
+        assert [entry.feedback for entry in store.logged()] == [10, [4, "x"], 30]
+        with pytest.raises(OptionError, match=r"feedback on request 1.* has no form in JSON"):
+            store.feedback(1, object())
+        store.forget(digest=digest(2))
+        store.log(decision(2), digest(2))
+        assert [entry.feedback for entry in store.logged()] == [10, None, 30]
+        assert store._rows("SELECT COUNT(*) FROM feedback", ()) == [(2,)]
+
+
 def test_all_goes_on_after_a_restart(tmp_path: Path) -> None:
     with hrm.EpisodicStore(tmp_path) as store:
         key, first = store.key, [store.number() for _ in range(10)]

@@ -36,6 +36,8 @@ CREATE TABLE requests (
     id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, at REAL NOT NULL, digest BLOB NOT NULL, namespace TEXT NOT NULL,
     path TEXT NOT NULL, role TEXT NOT NULL, score REAL, lam REAL, state TEXT NOT NULL, names INTEGER NOT NULL,
     features BLOB NOT NULL, neighbours BLOB NOT NULL, seconds REAL NOT NULL);
+CREATE TABLE feedback (request INTEGER PRIMARY KEY, value TEXT NOT NULL);
+CREATE TRIGGER feedback_goes AFTER DELETE ON requests BEGIN DELETE FROM feedback WHERE request = OLD.id; END;
 CREATE TABLE exact (
     namespace TEXT NOT NULL, digest BLOB NOT NULL, at REAL NOT NULL, outputs BLOB NOT NULL,
     PRIMARY KEY (namespace, digest)) WITHOUT ROWID;

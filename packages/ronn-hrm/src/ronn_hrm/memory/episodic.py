@@ -23,7 +23,7 @@ from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.codec import pack, unpack
 from ronn_hrm.memory.database import Database, Job, check_kind, connect, explain, make_private, rows_of
 from ronn_hrm.memory.episode import ROLES, Episode, Episodes
-from ronn_hrm.memory.rows import COLUMNS, LOGGED, Logged, decode, logged_of
+from ronn_hrm.memory.rows import COLUMNS, LOGGED, LOGS, Logged, condition_of, decode, json_of, logged_of, size_of
 from ronn_hrm.memory.settings import Memory
 from ronn_hrm.memory.writer import Writer
 
@@ -190,11 +190,14 @@ class EpisodicStore:
 
     def put(self, name: str, value: Any) -> None:
         """Keeps a value that JSON can hold under a name, in turn with episodes: counters, the state of detectors."""
-        try:
-            text = json.dumps(value)
-        except (TypeError, ValueError) as e:
-            raise OptionError(f"what is kept as {name!r} has no form in JSON: {e}") from e
+        text = json_of(name, value)
         self._write().put(Job(lambda database: database.put_text(name, text), []), _LOG_SIZE + len(text))
+
+    def feedback(self, request: int, value: Any) -> None:
+        """Keeps what a person said about the answer to a request, as long as the log has that; JSON can hold it."""
+        text = json_of(f"feedback on request {request}", value)
+        sql = "INSERT OR REPLACE INTO feedback SELECT id, ? FROM requests WHERE id = ?"
+        self._write().put(Job(lambda database: database.connection.execute(sql, (text, request)), []), _LOG_SIZE)
 
     def flush(self, *, durable: bool = True) -> None:
         """Waits until all that was appended before is written; ``durable``: so that it survives a loss of power, unless
@@ -205,7 +208,7 @@ class EpisodicStore:
         """Removes episodes, log entries and kept answers for which all that is given holds (``before``: seconds since
         1970), those that wait for the writer too, and overwrites their place in the file. The number of episodes and
         answers. Who holds a state with them in its memory has to make it anew (see ``requests_of``)."""
-        where, parameters = _condition(digest, namespace, before)
+        where, parameters = condition_of(digest, namespace, before)
         return int(self._do(lambda database: database.forget(where, parameters)))
 
     def close(self) -> None:
@@ -282,7 +285,7 @@ class EpisodicStore:
     ) -> np.ndarray:
         """Numbers of the requests that ``forget`` would remove all of: int64 [N], ascending. Those whose episodes are
         gone already, for want of room, are among them as long as the log has them."""
-        where, parameters = _condition(digest, namespace, before)
+        where, parameters = condition_of(digest, namespace, before)
         sql = f"SELECT request FROM episodes WHERE {where} UNION SELECT id FROM requests WHERE {where} ORDER BY 1"
         return np.array([row[0] for row in self._rows(sql, parameters * 2)], np.int64)
 
@@ -297,10 +300,7 @@ class EpisodicStore:
         if since is not None:
             conditions.append("at >= ?")
             parameters.append(since)
-        sql = (
-            f"SELECT {LOGGED} FROM requests LEFT JOIN names ON names.id = requests.names WHERE "
-            f"{' AND '.join(conditions)} ORDER BY requests.id DESC LIMIT ?"
-        )
+        sql = f"SELECT {LOGGED} FROM {LOGS} WHERE {' AND '.join(conditions)} ORDER BY requests.id DESC LIMIT ?"
         rows = self._rows(sql, [*parameters, -1 if limit is None else max(limit, 0)])
         return [logged_of(row, self.path) for row in reversed(rows)]
 
@@ -319,7 +319,7 @@ class EpisodicStore:
             "SELECT (SELECT COUNT(*) FROM episodes), (SELECT IFNULL(SUM(bytes), 0) FROM episodes), "
             "(SELECT COUNT(*) FROM requests), (SELECT IFNULL(SUM(bytes), 0) FROM requests)", (),
         )[0]  # fmt: skip
-        return dict(zip(names, row, strict=True)) | {"file_bytes": _size_of(self.path)}
+        return dict(zip(names, row, strict=True)) | {"file_bytes": size_of(self.path)}
 
     def backup(self, path: Path) -> None:
         """Copies the whole file, as it is now, to a new one (mode 0600), while others go on."""
@@ -384,14 +384,6 @@ class EpisodicStore:
             return rows_of(self._reader, sql, parameters, self.path)
 
 
-def _condition(digest: bytes | None, namespace: str | None, before: float | None) -> tuple[str, list[Any]]:
-    given = [("digest = ?", digest), ("namespace = ?", namespace), ("at < ?", before)]
-    given = [(condition, value) for condition, value in given if value is not None]
-    if not given:
-        raise OptionError("nothing to forget was named", hint="forget(digest=...), namespace= or before=")
-    return " AND ".join(condition for condition, _ in given), [value for _, value in given]
-
-
 def _readonly(folder: Path | None) -> StateError:
     return StateError(f"memory folder {folder} was opened to be read only", hint="open it without readonly=True")
 
@@ -400,12 +392,6 @@ def _none(folder: Path | None) -> Iterator[int]:
     """No numbers of requests."""
     raise _readonly(folder)
     yield
-
-
-def _size_of(path: Path | None) -> int:
-    if path is None:
-        return 0
-    return sum(p.stat().st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())
 
 
 def _close(writer: Writer, database: Database, lock: folders.FolderLock | None) -> None:

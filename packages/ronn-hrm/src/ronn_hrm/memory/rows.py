@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ronn.errors import OptionError
 from ronn.records import dataclass
 from ronn_hrm.decision import Decision
 from ronn_hrm.errors import StateError
@@ -20,20 +21,26 @@ COLUMNS = [
     "request", "digest", "at", "role", "path", "features", "namespace", "epoch", "state", "embedding", "loss", "score",
     "fast", "full", "inputs",
 ]  # fmt: skip
-LOGGED = "requests.id, digest, at, namespace, path, role, score, lam, state, names.names, features, neighbours, seconds"
+LOGGED = (
+    "requests.id, digest, at, namespace, path, role, score, lam, state, names.names, features, neighbours, seconds, "
+    "feedback.value"
+)
+LOGS = "requests LEFT JOIN names ON names.id = requests.names LEFT JOIN feedback ON feedback.request = requests.id"
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
     """How one request was answered, as the log has it.
 
-    decision: as it was, with features; ``reasons`` are empty, and come back with the state: ``explained``.
+    decision: as it was, with features; ``reasons`` are empty, and come back with the state: ``explained``. feedback:
+    what a person said that the answer should have been, or None.
     """
 
     decision: Decision
     digest: bytes
     namespace: str
     at: float
+    feedback: Any = None
 
     def explained(self, state: State) -> Decision:
         """The decision with the parts of its score, computed on the state that decided. StateError where it is another
@@ -93,16 +100,17 @@ def decode(rows: list[tuple[Any, ...]], where: Path | None) -> Episodes:
 
 def logged_of(row: tuple[Any, ...], where: Path | None) -> Logged:
     """The log entry of a row of ``LOGGED``."""
-    number, digest, at, namespace, path, role, score, lam, state, names, features, neighbours, seconds = row
+    number, digest, at, namespace, path, role, score, lam, state, names, features, neighbours, seconds, said = row
     try:
         values = np.frombuffer(features, "<f8").tolist()
         pairs = tuple(zip(json.loads(names), values, strict=True))
         near = tuple(np.frombuffer(neighbours, "<i8").tolist())
         lam = math.nan if lam is None else lam
+        feedback = None if said is None else json.loads(said)
         decision = Decision(number, path, score, lam, (), pairs, state, role, near, seconds)
     except (ValueError, TypeError) as e:
         raise StateError(f"{where}: a log entry cannot be read: {e}", hint="the file is damaged") from e
-    return Logged(decision, digest, namespace, at)
+    return Logged(decision, digest, namespace, at, feedback)
 
 
 def _table(blobs: tuple[bytes | None, ...], dtype: str) -> np.ndarray:
@@ -116,3 +124,27 @@ def _table(blobs: tuple[bytes | None, ...], dtype: str) -> np.ndarray:
             values = np.frombuffer(blob, dtype)
             row[: len(values)] = values
     return table
+
+
+def condition_of(digest: bytes | None, namespace: str | None, before: float | None) -> tuple[str, list[Any]]:
+    """The SQL for what is to be forgotten, and its parameters. OptionError where nothing is named."""
+    given = [("digest = ?", digest), ("namespace = ?", namespace), ("at < ?", before)]
+    given = [(condition, value) for condition, value in given if value is not None]
+    if not given:
+        raise OptionError("nothing to forget was named", hint="forget(digest=...), namespace= or before=")
+    return " AND ".join(condition for condition, _ in given), [value for _, value in given]
+
+
+def json_of(name: str, value: Any) -> str:
+    """What is kept under a name as JSON. OptionError where it has no form there."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"what is kept as {name!r} has no form in JSON: {e}") from e
+
+
+def size_of(path: Path | None) -> int:
+    """Bytes of a SQLite file and its journal."""
+    if path is None:
+        return 0
+    return sum(p.stat().st_size for p in (path, path.with_name(path.name + "-wal")) if p.exists())
