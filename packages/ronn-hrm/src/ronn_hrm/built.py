@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,8 @@ _PROVIDERS = ("bitnet", "reference")
 class Report:
     """What was made of the expensive model, and what it is worth.
 
-    bits: of weights; bytes_before, bytes_after: of all constants. rounded, fitted, calibrated: distinct inputs by what
+    bits: that were asked for; layers: how many have which, in words (the first and the last keep more, small ones all);
+    bytes_before, bytes_after: of all constants. rounded, fitted, calibrated: distinct inputs by what
     they were used for; repeated: inputs that were there before. agreement: 1 - mean loss between the two models on the
     calibration inputs. least: calibration inputs below which nothing can be certified. reason: why nothing was, where
     that is so. notes: of the rounding.
@@ -40,6 +42,7 @@ class Report:
 
     model: str
     bits: str
+    layers: str
     bytes_before: int
     bytes_after: int
     rounded: int
@@ -60,7 +63,7 @@ class Report:
     def __str__(self) -> str:
         again = f"; {self.repeated} repeated, used once" if self.repeated else ""
         lines = [
-            f"{self.model} in {self.bits} bits: {size_text(self.bytes_before)} -> {size_text(self.bytes_after)}",
+            f"{self.model}, layers {self.layers}: {size_text(self.bytes_before)} -> {size_text(self.bytes_after)}",
             f"inputs: {self.rounded} to round by, {self.fitted} for the scorer, {self.calibrated} to calibrate{again}",
             f"agreement with the expensive model: {self.agreement:.1%} of calibration inputs",
         ]
@@ -158,12 +161,22 @@ def _tried(session: HRMSession, given: Split, made: Any, name: str, bits: str) -
     session.drain()
     losses = parts.store.episodes(roles=("calibrate",), answers=False).loss
     return Report(
-        model=name, bits=bits, bytes_before=made.report.bytes_before, bytes_after=made.report.bytes_after,
+        model=name, bits=bits, layers=_layers(made.report),
+        bytes_before=made.report.bytes_before, bytes_after=made.report.bytes_after,
         rounded=len(given.rounding), fitted=len(given.fitting), calibrated=len(given.calibration),
         repeated=given.repeated, agreement=1.0 - float(np.nanmean(losses)) if len(losses) else float("nan"),
         least=least_records(parts.guarantee), certificate=certificate, reason=session._learner.reason,
         advice=upkeep.advise(given.calibration[:_TIMED], _SECONDS), notes=tuple(made.report.faults),
     )  # fmt: skip
+
+
+def _layers(rounding: Any) -> str:
+    """How many layers have which bits, the fewest first."""
+    counts = Counter(row.bits for row in rounding.rows)
+    found = [f"{counts[bits]} in {bits} bits" for bits in sorted(counts, key=float)]
+    if rounding.skipped:
+        found.append(f"{len(rounding.skipped)} as before")
+    return ", ".join(found)
 
 
 def _refusal(report: Report) -> DoesNotPayError:
