@@ -437,3 +437,17 @@ def test_outputs_that_a_student_lacks_come_from_the_expensive_model() -> None:
         assert (tuple(outputs.keys()), why.path) == (("scores", "more"), "full:outputs")
         paths = {session.run(x, outputs=["scores"], explain=True)[1].answered_by for x in stream(40, seed=4)}
         assert "fast" in paths
+
+
+def test_states_whose_decisions_left_the_log_go(tmp_path: Path) -> None:
+    with made(memory=hrm.Memory(path=tmp_path)) as session:
+        warm(session)
+        archive = session._learner.archive
+        for _ in range(3):
+            session.calibrate()
+        known = session._parts.store.states()
+        assert known <= set(archive.ids()), "every decision of the log can be decided again"
+        session._parts.store.forget(before=1e12)
+        for seed in range(8):
+            session.calibrate(list(stream(20, seed=50 + seed)))
+        assert len(archive.ids()) <= 8 and session.state.id in archive.ids()

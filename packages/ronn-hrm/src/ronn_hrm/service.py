@@ -93,6 +93,8 @@ class Service:
         self.archive.promote(state.id)
         self._parts.store.put("guard", self.guard.as_data())
         self._tell_gauges(state)
+        # Of states that serve no more those stay whose decisions are in the log: they can be decided again.
+        self.archive.prune(needed=self._parts.store.states())
 
     def _tell_gauges(self, state: State) -> None:
         metrics, found = self._parts.metrics, state.certificate
