@@ -439,6 +439,18 @@ def test_outputs_that_a_student_lacks_come_from_the_expensive_model() -> None:
         assert "fast" in paths
 
 
+def test_steady_traffic_puts_sleep_off_until_it_is_overdue() -> None:
+    for overdue, slept in ((None, False), (60, True)):
+        settings = hrm.Sleep(auto=True, idle_s=3600.0, min_new=50, overdue=overdue, strategy="memory")
+        with made(sleep=settings) as session:
+            warm(session)
+            for x in stream(4000, seed=21):
+                session.run(x)
+                if session.metrics.count("sleeps"):
+                    break
+            assert bool(session.metrics.count("sleeps")) == slept
+
+
 def test_states_whose_decisions_left_the_log_go(tmp_path: Path) -> None:
     with made(memory=hrm.Memory(path=tmp_path)) as session:
         warm(session)
@@ -449,5 +461,5 @@ def test_states_whose_decisions_left_the_log_go(tmp_path: Path) -> None:
         assert known <= set(archive.ids()), "every decision of the log can be decided again"
         session._parts.store.forget(before=1e12)
         for seed in range(8):
-            session.calibrate(list(stream(20, seed=50 + seed)))
+            session.calibrate(list(stream(60, seed=50 + seed)))
         assert len(archive.ids()) <= 8 and session.state.id in archive.ids()

@@ -28,7 +28,8 @@ class Sleeper:
     last: ``time.monotonic()`` of the last request. fresh: how many episodes there are to learn from that came since the
     job last came to an end (one that was cancelled did not).
 
-    ``met`` is to be called with every request: it ends a job in progress. Once ``start``ed, it looks after itself.
+    ``met`` is to be called with every request: it ends a job in progress, unless that is overdue. Once ``start``ed, it
+    looks after itself.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Sleeper:
     ) -> None:  # fmt: skip
         self._settings, self._job, self._last, self._fresh, self._done = settings, job, last, fresh, done
         self.running = False
+        self._overdue = False
         self._cancel = threading.Event()
         self._turn = threading.Condition()
         self._closed = False
@@ -53,8 +55,13 @@ class Sleeper:
 
     def met(self) -> None:
         """There was a request."""
+        most = self._settings.overdue
         if self.running:
-            self._cancel.set()
+            if not self._overdue:
+                self._cancel.set()
+        elif most is not None and self._thread is not None and self._fresh() >= most:
+            with self._turn:
+                self._turn.notify_all()
 
     def close(self, timeout: float | None = None) -> bool:
         """Ends the job in progress and the thread. False: it took longer than ``timeout`` seconds."""
@@ -75,10 +82,13 @@ class Sleeper:
 
     def wait(self) -> float:
         """Seconds until it is time to look again; 0: it is time to sleep."""
+        fresh, most = self._fresh(), self._settings.overdue
+        self._overdue = most is not None and fresh >= most and fresh != self._failed_at
+        if self._overdue:
+            return 0.0
         idle = time.monotonic() - self._last()
         if idle < self._settings.idle_s:
             return max(self._settings.idle_s - idle, _LEAST_WAIT)
-        fresh = self._fresh()
         if fresh < self._settings.min_new or fresh == self._failed_at:
             return max(self._settings.idle_s, 1.0)
         return 0.0

@@ -18,6 +18,8 @@ class Sleep:
 
     auto: whether it begins by itself: after ``idle_s`` seconds without a request, once ``min_new`` episodes came since
         the last time; a request that comes meanwhile ends it, and it begins anew later.
+    overdue: once so many episodes came since the last time, it begins whatever the traffic, and no request ends it.
+        None: it waits for idle time however long that takes.
     strategy: ``memory`` (what is searched and how requests are scored are made anew), ``adapter`` (and a linear
         correction of the cheap model), ``student`` (and a ternary network in its place), ``auto``: all that apply, of
         which the best by records of the fit role goes on to the gate.
@@ -32,6 +34,7 @@ class Sleep:
     auto: bool = False
     idle_s: float = 30.0
     min_new: int = 500
+    overdue: int | None = None
     strategy: str = "auto"
     budget_s: float | None = None
     student: Distil | None = field(default_factory=Distil)
@@ -48,13 +51,16 @@ class Sleep:
         for name in ("min_new", "rows", "remembered"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)!r} is not a count", hint="at least 1")
+        if self.overdue is not None and self.overdue < self.min_new:
+            raise OptionError(f"overdue={self.overdue} is below min_new={self.min_new}", hint="more, or None")
         if self.budget_s is not None and not self.budget_s > 0.0:
             raise OptionError(f"budget_s={self.budget_s!r} is no time", hint="seconds, or None for as long as it takes")
 
     def as_data(self) -> dict[str, Any]:
         taught = self.student
         return {
-            "auto": self.auto, "idle_s": self.idle_s, "min_new": self.min_new, "strategy": self.strategy,
+            "auto": self.auto, "idle_s": self.idle_s, "min_new": self.min_new, "overdue": self.overdue,
+            "strategy": self.strategy,
             "budget_s": self.budget_s, "rows": self.rows, "replay": self.replay, "remembered": self.remembered,
             "forget": self.forget, "student": None if taught is None else taught.as_data(),
         }  # fmt: skip
