@@ -481,7 +481,11 @@ def test_a_forked_child_is_told_and_the_parent_goes_on(tmp_path: Path) -> None:
         "    try: store.append(episode(2))\n"
         "    except StateError as e: sys.exit(7 if 'forked' in str(e) else 8)\n"
         "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7\n"
-        "store.append(episode(3)); store.close()\n"
+        "store.append(episode(3))\n"
+        "reads, writes = os.pipe(); child = os.fork()\n"
+        "if not child: os.close(writes); os.read(reads, 1); sys.exit()\n"
+        "store.close(); hrm.EpisodicStore(sys.argv[1]).close()  # a child that lives on holds nothing\n"
+        "os.close(writes); os.waitpid(child, 0)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parents[1])], check=True)
     with hrm.EpisodicStore(tmp_path) as store:

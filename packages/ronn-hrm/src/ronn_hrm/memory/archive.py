@@ -250,7 +250,7 @@ class StateArchive:
 
     def _check_writable(self) -> None:
         if self._readonly:
-            raise StateError(f"{self.folder} was opened to be read only", hint="open it without readonly=True")
+            raise folders.readonly(self.folder)
 
     def _home(self, id: str) -> Path:
         if not _is_id(id):

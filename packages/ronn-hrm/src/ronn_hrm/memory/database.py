@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -14,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from ronn.errors import RonnError
+from ronn.forks import renew_after_fork
 from ronn.records import dataclass
 from ronn_hrm.errors import StateError
+from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.codec import pack, to_bytes
 from ronn_hrm.memory.episode import Episode
 from ronn_hrm.memory.settings import Memory
@@ -94,12 +95,13 @@ class Database:
         self.settings = settings
         self.clock = clock
         self.lock = threading.Lock()
+        self._forked = False
         self._numbers_of_names: dict[tuple[str, ...], int] = {}
         self._swept = 0.0
         self._forgot = False
         self.episode_count = self.episode_bytes = self.request_bytes = self.epoch = 0
         if path is not None:
-            make_private(path)
+            folders.make_private(path)
         try:
             self.connection = connect(path)
             if begin is not None:
@@ -117,6 +119,7 @@ class Database:
                 self._transaction(lambda: self._trim(always=True))
         except sqlite3.Error as e:
             raise explain(e, path) from e
+        renew_after_fork(self)
 
     def write(self, batch: list[Any], durable: bool) -> Exception | None:
         """As ``writer.Target`` says. A batch holds episodes, log entries (tuples), and jobs."""
@@ -138,7 +141,14 @@ class Database:
                 raise explain(e, self.path) from e
         return lost
 
+    def after_fork(self) -> None:
+        """In a child process: the connection, and what it knows of the file, are the parent's."""
+        self._forked = True
+        self.lock = threading.Lock()
+
     def close(self) -> None:
+        if self._forked:
+            return
         with self.lock:
             try:
                 if self.path is not None:
@@ -368,15 +378,6 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Iterable[Any],
         return connection.execute(sql, tuple(parameters)).fetchall()
     except sqlite3.Error as e:
         raise explain(e, path) from e
-
-
-def make_private(path: Path) -> None:
-    """Makes the file (mode 0600) before SQLite would, with another mode; its journals take this one over."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        os.chmod(path, 0o600)
-    except OSError as e:
-        raise StateError(f"{path}: {e.strerror}", hint="name a folder that this user may write to") from e
 
 
 def _lost(what: str, error: Exception) -> StateError:

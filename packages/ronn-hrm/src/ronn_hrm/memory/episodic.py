@@ -21,7 +21,7 @@ from ronn.errors import OptionError
 from ronn_hrm.errors import StateError
 from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.codec import pack, unpack
-from ronn_hrm.memory.database import Database, Job, check_kind, connect, explain, make_private, rows_of
+from ronn_hrm.memory.database import Database, Job, check_kind, connect, explain, rows_of
 from ronn_hrm.memory.episode import ROLES, Episode, Episodes
 from ronn_hrm.memory.rows import COLUMNS, LOGGED, LOGS, Logged, condition_of, decode, json_of, logged_of, size_of
 from ronn_hrm.memory.settings import Memory
@@ -37,7 +37,6 @@ _LOG_SIZE = 400
 """About what a log entry takes while it waits."""
 _BLOCK = 4096
 """Numbers of requests that are reserved at a time: a crash skips some of them, and none is used twice."""
-KEY_BYTES = 32
 
 
 class EpisodicStore:
@@ -102,7 +101,7 @@ class EpisodicStore:
             with database.lock:
                 key, following = database.entry("key"), int(database.entry("next request") or 1)
                 following = max(following, database.last_request() + 1)
-                key = os.urandom(KEY_BYTES).hex() if key is None else key
+                key = os.urandom(32).hex() if key is None else key
                 self.starts = int(database.entry("starts") or 0) + 1
                 self._reserved = following + _BLOCK
                 self._key = bytes.fromhex(key)
@@ -325,15 +324,13 @@ class EpisodicStore:
         """Copies the whole file, as it is now, to a new one (mode 0600), while others go on."""
         if self._writer is not None:
             self._writer.flush()
-        make_private(path)
+        folders.make_private(path)
         try:
             with self._reading, contextlib.closing(connect(path)) as copy:
                 self._reader.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, synced
         except sqlite3.Error as e:
             raise explain(e, path) from e
-
-    # Kept answers
 
     def keep_exact(self, cache: ExactCache) -> None:
         """Keeps the answers of a cache, in place of those kept before."""
@@ -360,7 +357,7 @@ class EpisodicStore:
 
     def _write(self) -> Writer:
         if self._writer is None:
-            raise _readonly(self.folder)
+            raise folders.readonly(self.folder)
         return self._writer
 
     def _do(self, work: Callable[[Database], Any]) -> Any:
@@ -384,13 +381,9 @@ class EpisodicStore:
             return rows_of(self._reader, sql, parameters, self.path)
 
 
-def _readonly(folder: Path | None) -> StateError:
-    return StateError(f"memory folder {folder} was opened to be read only", hint="open it without readonly=True")
-
-
 def _none(folder: Path | None) -> Iterator[int]:
     """No numbers of requests."""
-    raise _readonly(folder)
+    raise folders.readonly(folder)
     yield
 
 

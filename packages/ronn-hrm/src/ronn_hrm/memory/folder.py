@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from ronn.forks import renew_after_fork
 from ronn_hrm.errors import StateError
 
 DATABASE = "memory.sqlite"
@@ -30,7 +31,7 @@ def prepare(folder: str | os.PathLike[str]) -> Path:
 class FolderLock:
     """Holds ``folder`` for this object alone, in this process and others, until ``release`` or the process's end.
 
-    StateError where it is held already. After a fork the child shares the hold.
+    StateError where it is held already. A child process that is forked later does not hold it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,6 +52,11 @@ class FolderLock:
             )
         os.ftruncate(self._file, 0)
         os.write(self._file, str(os.getpid()).encode())
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """In a child process, whose handle would keep the hold when the parent has let go."""
+        self.release()
 
     def release(self) -> None:
         if self._file >= 0:
@@ -84,6 +90,20 @@ def linked(source: Path, target: Path, data: bytes) -> bool:
     except (OSError, NotImplementedError):
         return False
     return True
+
+
+def make_private(path: Path) -> None:
+    """Makes the file (mode 0600) before SQLite would, with another mode; its journals take this one over."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)
+    except OSError as e:
+        raise StateError(f"{path}: {_why(e)}", hint="name a folder that this user may write to") from e
+
+
+def readonly(folder: Path | None) -> StateError:
+    """What is raised where something is to be written that was opened to be read."""
+    return StateError(f"memory folder {folder} was opened to be read only", hint="open it without readonly=True")
 
 
 def sync_folder(folder: Path) -> None:

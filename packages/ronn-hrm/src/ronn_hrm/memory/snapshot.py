@@ -11,7 +11,7 @@ from pathlib import Path
 from ronn_hrm.errors import StateError
 from ronn_hrm.memory import folder as folders
 from ronn_hrm.memory.archive import StateArchive
-from ronn_hrm.memory.database import check_kind, connect, explain, make_private
+from ronn_hrm.memory.database import check_kind, connect, explain
 from ronn_hrm.memory.episodic import EpisodicStore
 from ronn_hrm.memory.settings import Memory
 
@@ -97,7 +97,7 @@ def _given(source: Path) -> tuple[StateArchive, str | None]:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    make_private(target)
+    folders.make_private(target)
     try:
         with contextlib.closing(connect(source, readonly=True)) as old, contextlib.closing(connect(target)) as new:
             check_kind(old, source)
