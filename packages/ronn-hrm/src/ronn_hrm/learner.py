@@ -168,6 +168,7 @@ class Learner:
             if not parts.policy.certified:
                 return None
         if not self._service.take(made, epoch, self._novelty(records)):
+            self.reason = "there was an alarm meanwhile"
             return None
         self._note_certificate(made)
         return made.certificate
