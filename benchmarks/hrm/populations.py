@@ -87,6 +87,27 @@ def small_digits() -> Population:
     )  # fmt: skip
 
 
+def _table(name: str, taught: int) -> Population:
+    """A table of river's: logistic regression on 150 rows in front of a forest on ``taught`` others."""
+    from river import datasets
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rows = list(getattr(datasets, name)())
+    order = np.random.default_rng(0).permutation(len(rows))
+    keys = list(rows[0][0])
+    x = np.array([[float(rows[i][0][k]) for k in keys] for i in order], np.float32)
+    y = np.unique([str(rows[i][1]) for i in order], return_inverse=True)[1]
+    fast = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x[:150], y[:150])
+    full = RandomForestClassifier(200, random_state=0).fit(x[150 : 150 + taught], y[150 : 150 + taught])
+    rest = x[150 + taught :]
+    answers = (np.log(np.maximum(model.predict_proba(rest), 1e-3)).astype(np.float32) for model in (fast, full))
+    quarter = len(rest) // 4
+    return population(name, *answers, fast[0].transform(rest).astype(np.float32), quarter, quarter)
+
+
 @cache
 def named(name: str) -> Population:
     return POPULATIONS[name]()
@@ -97,4 +118,6 @@ POPULATIONS: dict[str, Callable[[], Population]] = {
     "mnist-turned": lambda: _digits(turned=True),
     "mail": _mail,
     "digits": small_digits,
+    "segments": lambda: _table("ImageSegments", 700),
+    "phishing": lambda: _table("Phishing", 300),
 }
