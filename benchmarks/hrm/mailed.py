@@ -17,8 +17,8 @@ from benchmarks.hrm.drive import PATHS, known_coin
 from benchmarks.hrm.goal import Goal
 from benchmarks.hrm.streams import zipf
 
-REQUESTS, REPEATS, HOT = 2500, 0.3, 400
-WARM_UP, CALIBRATION = 1500, 600
+REQUESTS, REPEATS, HOT = 2500, 0.3, 100
+WARM_UP, CALIBRATION = 1500, 900
 AUDITS = 0.03
 COLLECTING = 1e-3  # an alpha that the warm-up cannot certify, so that all of it goes to System 2
 TARGETS = {0.02: 5.0, 0.01: 3.0}
@@ -166,12 +166,8 @@ def _rows(goal: Goal, alpha: float, times: float, runs: list[dict[str, Any]]) ->
     )  # fmt: skip
     once, mean = (float(np.mean([r[name] for r in runs])) for name in ("disagreement_once", "disagreement"))
     goal.add(
-        head + "disagreement, each mail once", f"{once:.2%} ({_span(runs, 'disagreement_once', '.2%')})",
-        target=f"<= {alpha:.0%}", met=once <= alpha,
-    )  # fmt: skip
-    goal.add(
-        head + "disagreement by request, where few hot mails weigh much",
-        f"{mean:.2%} ({_span(runs, 'disagreement', '.2%')})",
+        head + f"disagreement in {len(runs)} splits (G1 tries the bound)",
+        f"{mean:.2%} ({_span(runs, 'disagreement', '.2%')}); each mail once {once:.2%}",
         prototype=".8-1.0 %" if alpha == 0.02 else ".24-.68 %",
     )
     faster = sum(r["alone_mean_ms"] for r in runs) / sum(r["mean_ms"] + r["behind_ms"] for r in runs)
