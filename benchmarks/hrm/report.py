@@ -71,9 +71,10 @@ class Plot:
             f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="{width}"{dashed}/>'
         )
 
-    def upright(self, at: float, stroke: str, words: str, row: int = 0) -> None:
-        self.out.line(self.x(at), self.upper, self.x(at), self.upper + self.height, stroke, 1.2)
-        self.out.text(self.x(at) + 3, self.upper + 10 + 12 * row, words, size=10, fill=stroke)
+    def upright(self, at: float, words: str) -> None:
+        """A line, and words to the right of its number on the axis."""
+        self.out.line(self.x(at), self.upper, self.x(at), self.upper + self.height, TEXT, 1.2)
+        self.out.text(self.x(at) + 22, self.upper + self.height + 14, words, size=10)
 
 
 def legend(out: Svg, entries: Sequence[tuple[str, str]], x: float, y: float) -> None:
@@ -111,7 +112,7 @@ def risk_against_share(records: int = 1000, alpha: float = 0.01, delta: float = 
     share = float((found.scores >= lam).mean())
     risk = float(found.losses[found.scores >= lam].sum() / len(found.losses))
     out.dot(plot.x(share), plot.y(risk), CERTIFIED, f"certified: share {share:.3f}, risk {risk:.2%}")
-    out.text(plot.x(share) - 8, plot.y(risk) - 8, f"certified {share:.2f}, true risk {risk:.2%}", "end")
+    out.text(plot.x(share) - 8, plot.y(risk) + 16, f"certified {share:.2f}, true risk {risk:.2%}", "end")
     legend(
         out,
         [(FAST, "risk, scorer with memory"), ("#adb5bd", "risk, confidence alone"),
@@ -140,8 +141,8 @@ def stream_over_time(timeline: dict[str, Any]) -> str:
             bottom += value
     plot.grid([0, 6000, 18000, 30000, 42000], [0, 0.5, 1.0], ",", ".0%")
     for name, at in timeline["phases"].items():
-        plot.upright(at, TEXT, name)
-    plot.upright(0, TEXT, "warm-up")
+        plot.upright(at, name)
+    plot.upright(0, "warm-up")
     below = Plot(out, (56, 340, WIDTH - 76, 90), 0, last, 0.04)
     below.grid([0, 6000, 18000, 30000, 42000], [0, 0.01, 0.02, 0.04], ",", ".0%")
     below.curve([(w["at"] + step / 2, w["wrong"]) for w in windows], BAD)
