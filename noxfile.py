@@ -274,8 +274,8 @@ def bench_bitnet(session: nox.Session) -> None:
 def bench_hrm(session: nox.Session) -> None:
     """The goals of ronn-hrm (the bound, the certified share, a drifting stream, sleep, mail, overhead, crashes, replay,
     early exits) beside baselines; ``-- --only g3``, ``-- --write`` keeps figures and pictures."""
-    needs = closure(["ronn", "ronn-hrm[bitnet,ann]"])
-    session.install(*needs, *group("test"), "-r", "benchmarks/requirements.txt", "pip")
+    install_for_tests(session, "ronn-hrm")  # G7 and G8 run tests
+    session.install(*closure(["ronn", "ronn-hrm[bitnet]"]), "-r", "benchmarks/requirements.txt", "pip")
     session.run("python", "-m", "benchmarks.hrm", *session.posargs, env={"OPENBLAS_NUM_THREADS": "1"})
 
 
