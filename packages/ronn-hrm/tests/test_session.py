@@ -451,6 +451,34 @@ def test_steady_traffic_puts_sleep_off_until_it_is_overdue() -> None:
             assert bool(session.metrics.count("sleeps")) == slept
 
 
+def test_the_first_certificate_waits_for_as_many_records_as_wanted() -> None:
+    with made(audit=hrm.Audit(least=300)) as session:
+        for at, x in enumerate(stream(2000)):
+            session.run(x)
+            if at % 25 == 0:
+                session.drain(60)
+            if session.certificate() is not None:
+                break
+        found = session.certificate()
+        assert found is not None and found.n >= 300 and at > 300 / 0.32 * 0.7
+
+
+def test_a_student_does_not_take_outputs_away() -> None:
+    import onnx
+
+    models = [onnx.load_from_string(m) for m in (pair.full_model(48), pair.full_model())]
+    for model in models:
+        model.graph.output.append(onnx.helper.make_tensor_value_info("hidden", 1, None))
+    fast, full = (opened(m.SerializeToString()) for m in models)
+    task, guarantee = hrm.Classification("scores"), hrm.Guarantee(alpha=ALPHA)
+    memory = hrm.Memory(store_inputs=True)
+    with hrm.HRMSession(fast, full, task=task, guarantee=guarantee, memory=memory) as session:
+        warm(session)
+        report = session.consolidate(strategy="student")
+        assert not report.promoted and "a student gives scores alone" in report.why
+        assert [v.name for v in session.outputs] == ["scores", "hidden"]
+
+
 def test_states_whose_decisions_left_the_log_go(tmp_path: Path) -> None:
     with made(memory=hrm.Memory(path=tmp_path)) as session:
         warm(session)

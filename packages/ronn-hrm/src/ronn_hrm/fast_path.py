@@ -50,6 +50,8 @@ class CheapModel:
         self.session: Any = session
         self.dims: int | None = None
         """Numbers of an embedding: of the first request, or of what a state remembers."""
+        self.served: tuple[str, ...] | None = None
+        """Outputs that are served where none are asked for by name, once that is known."""
         self.begins = hasattr(session, "begin")
         if self.tap is not None and hasattr(session, "model") and not self.begins:
             self.session = tapped(session, self.tap)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ class Parts:
                 return names
             of = [v.name for v in declared]
             names = tuple(n for n in names if n in of)
-        self.names = names
+        self.names = self.cheap.served = names
         return names
 
     def _common(self, found: Mapping[str, Any]) -> tuple[str, ...]:

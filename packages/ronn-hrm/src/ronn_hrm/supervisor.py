@@ -51,7 +51,8 @@ class Supervisor:
         self._first = FirstAnswers(parts.task)
         self._counting = threading.Lock()
         self._records = len(parts.store.episodes(roles=("calibrate",), epoch=self.guard.epoch, answers=False))
-        self._next_try = float(least_records(parts.guarantee))
+        self._least = float(max(least_records(parts.guarantee), parts.audit.least))
+        self._next_try = self._least
         self._since = self._ticks = 0
         self._trying = False
         self._novelty = next((i for i, n in enumerate(parts.assessor.names) if n == "novelty"), None)
@@ -182,7 +183,7 @@ class Supervisor:
     def begin_anew(self) -> None:
         """Counts calibration records from none."""
         with self._counting:
-            self._records, self._next_try = 0, float(least_records(self._parts.guarantee))
+            self._records, self._next_try = 0, self._least
 
     def _try_later(self) -> None:
         with self._counting:

@@ -70,6 +70,8 @@ def taught(state: State, lessons: Lessons, cheap: CheapModel, sleep: Sleep, pace
     if task.kind != "classification":
         raise Unfit(f"students answer tasks of kind classification, not {task.kind}")
     source = _source(lessons) if settings.source == "auto" else settings.source
+    if source != "embedding" and cheap.tap is None and cheap.served is not None and len(cheap.served) > 1:
+        raise Unfit(f"a student gives scores alone, and both models give {', '.join(cheap.served)}")
     x, there = _sources(lessons, source)
     lessons = lessons.where(there)
     goal, kept = as_rows(lessons.episodes.full)
