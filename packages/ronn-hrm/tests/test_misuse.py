@@ -110,6 +110,7 @@ def test_inputs_that_a_model_was_trained_on_are_found_by_audits(early: bool) -> 
         if early:  # there is no traffic yet to hold them against
             found = session.calibrate(taught)
             assert found is not None and (found.wrong, found.n, found.share) == (0, 200, 1.0)
+            session._supervisor._met = lambda request: None  # the quick alarm comes before audits know
         for x in live:
             session.run(x)
         session.drain()
@@ -118,6 +119,14 @@ def test_inputs_that_a_model_was_trained_on_are_found_by_audits(early: bool) -> 
     assert found.n == len(counted) - 200 if found is not None else not early
     (text,) = (str(w.message) for w in told if "left out" in str(w.message) and w.category is CalibrationWarning)
     assert "the models disagree on 0 of 200" in text and "been trained on them" in text
+
+
+def test_traffic_that_is_harder_than_inputs_that_a_model_was_trained_on_raises_an_alarm() -> None:
+    taught = list(digits(200, seed=1, noise=0.3))
+    with made(opened(memorised(taught)), guarantee=hrm.Guarantee(alpha=0.3)) as session:
+        assert session.calibrate(taught) is not None
+        paths = [session.run(x, explain=True)[1].path for x in digits(400, seed=2, noise=0.3)]
+        assert "full:guard" in paths and session._supervisor.guard.epoch >= 1
 
 
 def test_fresh_inputs_are_not_suspected() -> None:

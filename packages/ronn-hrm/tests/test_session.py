@@ -141,6 +141,15 @@ def test_an_alarm_voids_the_certificate_and_traffic_brings_a_new_one() -> None:
         assert found is None or (before is not None and found.epoch > before.epoch)
 
 
+def test_drift_is_noticed_without_an_embedding_too() -> None:
+    with made(embed=None, audit=hrm.Audit(rate=0.0)) as session:
+        session.calibrate(list(stream(400, seed=7)))
+        assert session.mode == "certified"
+        faded = [0.4 * x for x in stream(400, seed=2)]  # neither cheap model nor scorer is sure of them
+        paths = [session.run(x, explain=True)[1].path for x in faded]
+        assert 5 < paths.index("full:guard") < 300, "doubt alone raised the alarm"
+
+
 def test_with_tell_an_alarm_is_only_told() -> None:
     with made(on_drift="tell") as session:
         warm(session)
@@ -472,7 +481,8 @@ def test_a_student_does_not_take_outputs_away() -> None:
     fast, full = (opened(m.SerializeToString()) for m in models)
     task, guarantee = hrm.Classification("scores"), hrm.Guarantee(alpha=ALPHA)
     memory = hrm.Memory(store_inputs=True)
-    with hrm.HRMSession(fast, full, task=task, guarantee=guarantee, memory=memory) as session:
+    audit = hrm.Audit(least=300)
+    with hrm.HRMSession(fast, full, task=task, guarantee=guarantee, memory=memory, audit=audit) as session:
         warm(session)
         report = session.consolidate(strategy="student")
         assert not report.promoted and "a student gives scores alone" in report.why

@@ -13,7 +13,7 @@ import numpy as np
 from ronn.debug import INFO, WARNING, tell
 from ronn.records import replace
 from ronn_hrm.certify import GIVEN, Records, believable, certified, records_of
-from ronn_hrm.drift.novelty import NoveltyAlarm
+from ronn_hrm.drift.novelty import NoveltyAlarm, Strangeness
 from ronn_hrm.errors import CalibrationWarning
 from ronn_hrm.fast_path import FastPath
 
@@ -85,7 +85,7 @@ class Learner:
             )  # fmt: skip
             report = found.report
             if report.promoted:
-                novelty = None if found.records is None else self._novelty(found.records)
+                novelty = None if found.records is None else self._novelty(found.state, found.records)
                 if self._service.take(found.state, epoch, novelty):
                     parts.metrics.add("promotions")
                     self._note_stale(False)
@@ -167,7 +167,7 @@ class Learner:
             tell(INFO, "hrm", f"nothing is certified: {reason}")
             if not parts.policy.certified:
                 return None
-        if not self._service.take(made, epoch, self._novelty(records)):
+        if not self._service.take(made, epoch, self._novelty(made, records)):
             self.reason = "there was an alarm meanwhile"
             return None
         self._note_certificate(made)
@@ -200,15 +200,17 @@ class Learner:
         """Without calibration inputs that were given, once these were found not to be of the traffic."""
         return episodes.where(np.array([p != GIVEN for p in episodes.path], bool)) if self._doubted else episodes
 
-    def _novelty(self, records: Records) -> NoveltyAlarm | None:
-        """How novel requests are that are met for the first time, as far as that is known."""
+    def _novelty(self, state: State, records: Records) -> Strangeness | None:
+        """How novel requests are that are met for the first time, and how much the state doubts the cheap model's
+        answers to them; None where too few are known."""
         names, episodes = self._parts.assessor.names, records.episodes
-        if "novelty" not in names:
-            return None
         rows = {d: i for i, d in enumerate(episodes.digest) if episodes.path[i] != "cache"}
-        values: np.ndarray = records.features[sorted(rows.values()), names.index("novelty")]
-        known = values[values == values]
-        return NoveltyAlarm.learn(known) if len(known) >= _LEAST_NOVEL else None
+        seen: np.ndarray = records.features[sorted(rows.values())]
+        values = {"doubt": -state.scorer.score_many(seen)}
+        if "novelty" in names:
+            values["novelty"] = seen[:, names.index("novelty")]
+        enough = {n: v for n, v in values.items() if np.isfinite(v).sum() >= _LEAST_NOVEL}
+        return Strangeness({n: NoveltyAlarm.learn(v) for n, v in enough.items()}) if enough else None
 
     def after_fork(self) -> None:
         self._changing = threading.RLock()

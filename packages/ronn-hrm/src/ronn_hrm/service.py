@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ronn_hrm.drift.guard import Alarm, Guard
-    from ronn_hrm.drift.novelty import NoveltyAlarm
+    from ronn_hrm.drift.novelty import Strangeness
     from ronn_hrm.keeper import Keeper
     from ronn_hrm.memory.archive import StateArchive
     from ronn_hrm.parts import Parts
@@ -43,7 +43,7 @@ class Service:
     def live(self) -> Live:
         return self._router.live
 
-    def take(self, state: State, epoch: int, novelty: NoveltyAlarm | None = None) -> bool:
+    def take(self, state: State, epoch: int, novelty: Strangeness | None = None) -> bool:
         """Puts a state into service that was made of records of ``epoch``. False: there was an alarm since, and the
         former state stays. novelty: the alarm that fits it, if it is certified.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy as np
 from ronn.debug import ERROR, WARNING, tell
 from ronn_hrm.checks import FirstAnswers
 from ronn_hrm.decision import Decision
+from ronn_hrm.drift.novelty import Strangeness
 from ronn_hrm.errors import StateError
 from ronn_hrm.guarantee.kinds import least_records
 from ronn_hrm.memory.episode import Episode
@@ -93,12 +95,22 @@ class Supervisor:
             self.keeper.submit(functools.partial(parts.history.tick, request.number, parts.history.mark()))
         if request.live.collecting:
             return
-        if self._novelty is not None and request.features and request.first:
-            self._heed(self.guard.met(request.features[self._novelty], time.time()), request)
+        if request.score is not None and request.first:
+            self._heed(self._met(request), request)
         self._since += 1
         if self._since >= RECERTIFY:
             self._since = 0
             self._try_later()
+
+    def _met(self, request: Request) -> Alarm | None:
+        """Tells the guard of a request that was met for the first time."""
+        watched = self.guard.novelty
+        if not isinstance(watched, Strangeness):
+            return None
+        signals = {"doubt": -request.score if request.score is not None else math.nan, "novelty": math.nan}
+        if self._novelty is not None and request.features:
+            signals["novelty"] = request.features[self._novelty]
+        return self.guard.met([signals[name] for name in watched.signals], time.time())
 
     def _learn(self, request: Request) -> None:
         """Requests that the expensive model answered, or is to."""

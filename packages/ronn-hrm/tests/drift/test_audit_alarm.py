@@ -112,9 +112,11 @@ def test_what_was_kept_and_cannot_be_read():
         ({"rate": 0.2}, r"rate=0.2 of Audit is above max_rate=0.1"),
         ({"mode": "later"}, r"there are no audits of mode 'later'"),
         ({"run_length": 0}, r"run_length=0 of Audit is no number of audits"),
+        ({"least": -1}, r"least=-1 of Audit is no number of records"),
     ],
 )
 def test_settings_that_cannot_be(values, words):
     with pytest.raises(OptionError, match=words):
         Audit(**values)
-    assert Audit().as_data() == {"rate": 0.05, "mode": "shadow", "max_rate": 0.1, "run_length": 2000.0}
+    plain = {"rate": 0.05, "mode": "shadow", "max_rate": 0.1, "run_length": 2000.0, "least": 0}
+    assert Audit().as_data() == plain

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ronn_hrm.drift.guard import KEPT, Guard
-from ronn_hrm.drift.novelty import NoveltyAlarm
+from ronn_hrm.drift.novelty import NoveltyAlarm, Strangeness
 from ronn_hrm.errors import StateError
 
 
@@ -148,3 +148,12 @@ def test_eight_threads_raise_one_alarm_an_epoch():
     for thread in threads:
         thread.join()
     assert len([a for a in found if a is not None]) == len(guard.alarms) == guard.epoch == 1
+
+
+def test_the_signal_that_raised_an_alarm_is_told_and_both_survive_a_restart():
+    usual = np.linspace(0, 1, 100)
+    guard = certified(Strangeness({"doubt": NoveltyAlarm.learn(usual), "novelty": NoveltyAlarm.learn(usual)}))
+    again = Guard.from_data(json.loads(json.dumps(guard.as_data())), 0.01, 2000)
+    for one in (guard, again):
+        alarms = [found for _ in range(200) if (found := one.met([0.99, 0.5], 1.0)) is not None]
+        assert len(alarms) == 1 and "inputs are harder than" in alarms[0].text and one.epoch == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ronn_hrm.drift.novelty import NoveltyAlarm
+from ronn_hrm.drift.novelty import NoveltyAlarm, Strangeness
 from ronn_hrm.errors import CalibrationError, StateError
 
 LIKE = {
@@ -85,3 +85,24 @@ def test_what_was_kept_and_cannot_be_read():
     for broken in ({}, {**data, "reference": [2.0, 1.0]}, {**data, "reference": []}, {**data, "size": 0}):
         with pytest.raises(StateError, match="what was kept of the novelty alarm cannot be read"):
             NoveltyAlarm.from_data(broken)
+
+
+def test_of_several_signals_the_first_that_is_strange_counts():
+    usual = np.linspace(0, 1, 200)
+    for strange in (0, 1):
+        made = Strangeness({"doubt": NoveltyAlarm.learn(usual), "novelty": NoveltyAlarm.learn(usual)})
+        rng = np.random.default_rng(3)
+        assert not any(made.update(rng.uniform(size=2).tolist()) for _ in range(500))
+        count = 0
+        raised = False
+        while not raised and count < 60:
+            values = rng.uniform(size=2)
+            values[strange] = 0.95
+            raised = made.update(values.tolist())
+            count += 1
+        assert raised and made.leading == ("doubt", "novelty")[strange] and made.value > made.sigmas == 4.0
+        kept = Strangeness.from_data(json.loads(json.dumps(made.as_data())))
+        assert kept.as_data() == made.as_data()
+        assert made.update([math.nan, math.nan]) is False
+    with pytest.raises(StateError):
+        Strangeness.from_data({"signals": {"doubt": {}}})

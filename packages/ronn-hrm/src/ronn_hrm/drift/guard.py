@@ -9,7 +9,7 @@ from ronn.forks import renew_after_fork
 from ronn.records import dataclass
 from ronn_hrm.drift.audit import AuditDetector
 from ronn_hrm.drift.detector import Detector
-from ronn_hrm.drift.novelty import NoveltyAlarm
+from ronn_hrm.drift.novelty import NoveltyAlarm, Strangeness
 from ronn_hrm.errors import StateError
 
 PHASES = ("cold", "certified", "guard")
@@ -51,7 +51,7 @@ class Guard:
     def __init__(self, alpha: float, run_length: float, audit: Detector | None = None) -> None:
         """audit: instead of the e-detector."""
         self.audit: Detector = AuditDetector(alpha, run_length) if audit is None else audit
-        self.novelty: NoveltyAlarm | None = None
+        self.novelty: NoveltyAlarm | Strangeness | None = None
         self.phase = "cold"
         self.epoch = 0
         self.alarms: tuple[Alarm, ...] = ()
@@ -65,7 +65,7 @@ class Guard:
     def certified(self) -> bool:
         return self.phase == "certified"
 
-    def certify(self, epoch: int, novelty: NoveltyAlarm | None = None) -> bool:
+    def certify(self, epoch: int, novelty: NoveltyAlarm | Strangeness | None = None) -> bool:
         """A certificate was found with records of ``epoch``. novelty: a reference that fits the new state, or None for
         no novelty alarm. False, and nothing changes, where there was an alarm since."""
         with self._lock:
@@ -98,14 +98,15 @@ class Guard:
             )
             return self._end("guard", Alarm("audit", self.epoch, value, after, at, text))
 
-    def met(self, novelty: float, at: float) -> Alarm | None:
-        """One request and how novel it is; NaN where that is not known."""
+    def met(self, novelty: Any, at: float) -> Alarm | None:
+        """One request and how novel it is, as the alarm's ``update`` takes it; NaN where that is not known."""
         with self._lock:
             alarm = self.novelty
             if alarm is None or self.phase != "certified" or not alarm.update(novelty):
                 return None
+            what = {"doubt": "harder"}.get(getattr(alarm, "leading", ""), "more novel")
             text = (
-                f"inputs are more novel than those of calibration: {alarm.value:.1f} standard deviations after "
+                f"inputs are {what} than those of calibration: {alarm.value:.1f} standard deviations after "
                 f"{alarm.count} requests, with the limit at {alarm.sigmas:g}"
             )
             return self._end("guard", Alarm("novelty", self.epoch, alarm.value, alarm.count, at, text))
@@ -147,7 +148,8 @@ class Guard:
                 if (kept.alpha, kept.run_length) == (alpha, run_length):
                     found.audit = kept
             if data["novelty"] is not None:
-                found.novelty = NoveltyAlarm.from_data(data["novelty"])
+                kind = Strangeness if "signals" in data["novelty"] else NoveltyAlarm
+                found.novelty = kind.from_data(data["novelty"])
         except (KeyError, TypeError, ValueError) as e:
             raise StateError(f"what was kept of the guard cannot be read: {e!r}") from e
         return found

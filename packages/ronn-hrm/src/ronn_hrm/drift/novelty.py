@@ -1,4 +1,5 @@
-"""The novelty alarm: tells from inputs alone, without labels, that they are further from what is known than they were.
+"""The novelty alarm: tells without labels that inputs are further from what is known than they were, or harder for the
+cheap model.
 
 Quick, and without a guarantee: inputs may become stranger and stay right, or go wrong and look familiar.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,3 +95,51 @@ class NoveltyAlarm:
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as e:
             raise StateError(f"what was kept of the novelty alarm cannot be read: {e!r}") from e
         return found
+
+
+class Strangeness:
+    """Several novelty alarms, each on a signal of its own (``novelty`` of the input, ``doubt`` of the router): the
+    first that reaches its limit counts. signals: by name, in the order in which ``update`` takes their values. Not
+    locked."""
+
+    __slots__ = ("_alarms", "signals")
+
+    def __init__(self, signals: Mapping[str, NoveltyAlarm]) -> None:
+        self.signals = dict(signals)
+        self._alarms = tuple(self.signals.values())
+
+    def update(self, values: Sequence[float]) -> bool:
+        """Takes one value of each signal; whether there is an alarm. NaN are passed over."""
+        found = False
+        for alarm, value in zip(self._alarms, values, strict=True):
+            found |= alarm.update(value)
+        return found
+
+    @property
+    def leading(self) -> str:
+        """The signal that is nearest to its limit."""
+        return max(self.signals, key=lambda name: self.signals[name].value)
+
+    @property
+    def value(self) -> float:
+        """Of the leading signal, in standard deviations."""
+        return self.signals[self.leading].value
+
+    @property
+    def count(self) -> int:
+        return self.signals[self.leading].count
+
+    @property
+    def sigmas(self) -> float:
+        return self.signals[self.leading].sigmas
+
+    def as_data(self) -> dict[str, Any]:
+        return {"signals": {name: alarm.as_data() for name, alarm in self.signals.items()}}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Strangeness:
+        """Goes on where ``as_data`` was. StateError for data of another kind."""
+        try:
+            return cls({str(name): NoveltyAlarm.from_data(kept) for name, kept in data["signals"].items()})
+        except (KeyError, AttributeError, TypeError) as e:
+            raise StateError(f"what was kept of the novelty alarm cannot be read: {e!r}") from e
