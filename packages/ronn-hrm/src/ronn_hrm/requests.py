@@ -64,7 +64,8 @@ class Coin:
 
     def __init__(self, key: bytes, generation: int = 0) -> None:
         """generation: differs between runs of a program that goes on with the same key."""
-        self._key = key
+        # Copied for each toss: the key is taken in once.
+        self._keyed = hashlib.blake2b(key=key, digest_size=16)
         self._generation = generation
         self._met: dict[bytes, int] = {}
         self._lock = threading.Lock()
@@ -81,8 +82,9 @@ class Coin:
 
     def of(self, digest: bytes, occurrence: int, generation: int) -> tuple[float, float]:
         """The toss for one occurrence (from 0 on)."""
-        said = digest + occurrence.to_bytes(8, "little") + generation.to_bytes(8, "little")
-        found = int.from_bytes(hashlib.blake2b(said, key=self._key, digest_size=16).digest(), "little")
+        keyed = self._keyed.copy()
+        keyed.update(digest + (occurrence + (generation << 64)).to_bytes(16, "little"))
+        found = int.from_bytes(keyed.digest(), "little")
         return (found >> 64) * _UNIT, (found & 0xFFFFFFFFFFFFFFFF) * _UNIT
 
 

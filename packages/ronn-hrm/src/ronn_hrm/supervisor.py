@@ -13,7 +13,7 @@ import numpy as np
 
 from ronn.debug import ERROR, WARNING, tell
 from ronn_hrm.checks import FirstAnswers
-from ronn_hrm.decision import Decision
+from ronn_hrm.decision import Entry
 from ronn_hrm.drift.novelty import Strangeness
 from ronn_hrm.errors import StateError
 from ronn_hrm.guarantee.kinds import least_records
@@ -82,9 +82,10 @@ class Supervisor:
         seconds = request.ended - request.began
         parts.metrics.request(request.path, seconds)
         state = request.live.state
-        entry = Decision(
-            request.number, request.path, request.score, state.lam, (),
-            tuple(zip(state.names, request.features, strict=False)), state.id, request.role, request.near, seconds,
+        features = tuple(zip(state.names, request.features, strict=False)) if request.features else ()
+        entry = Entry(
+            request.number, request.path, request.role, request.score, state.lam, state.id, features, request.near,
+            seconds,
         )  # fmt: skip
         self._remember(parts.store.log, entry, request.digest, request.space)
         self._latest, parts.latest = request.ended, request.number

@@ -28,7 +28,7 @@ from ronn_hrm.memory.settings import Memory
 from ronn_hrm.memory.writer import Writer
 
 if TYPE_CHECKING:
-    from ronn_hrm.decision import Decision
+    from ronn_hrm.decision import Decision, Entry
     from ronn_hrm.memory.working import ExactCache
 
 _WAITING = 64 << 20
@@ -183,7 +183,7 @@ class EpisodicStore:
             size += sum(array.nbytes for array in episode.inputs.values())
         self._write().put(episode, size)
 
-    def log(self, decision: Decision, digest: bytes, namespace: str = "", at: float | None = None) -> None:
+    def log(self, decision: Decision | Entry, digest: bytes, namespace: str = "", at: float | None = None) -> None:
         """Keeps how a request was answered, so that it can be explained and replayed later."""
         self._write().put((decision, digest, namespace, self._clock() if at is None else at), _LOG_SIZE)
 
