@@ -63,7 +63,9 @@ PROMISES = (
             Figure("G5", "alpha 1%: S2 runs"),
             Figure("G5", "alpha 1%: mean"),
             Figure("G5", "alpha 2%: p50"),
+            Figure("G5", "alpha 1%: p50"),
             Figure("G5", "alpha 2%: p99"),
+            Figure("G5", "alpha 1%: p99"),
         ),
     ),
     Promise(
