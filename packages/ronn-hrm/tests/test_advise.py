@@ -55,6 +55,11 @@ def test_what_would_have_to_change_is_where_the_advice_turns(c1, router, c2, sha
         assert not pays(**tests[name](value, -1e-4)), name
 
 
+def test_a_share_next_to_nothing_never_pays():
+    found = advise(0.0, 0.0625, 1.0, 2.2e-313, 0.0)
+    assert not found.pays and found.needs["full"] is None
+
+
 def test_a_quick_expensive_model_asks_for_evidence():
     guess = advise(20e-6, 20e-6, 500e-6, share=0.9)
     assert not guess.pays and "measure the times and certify the share first" in guess.why

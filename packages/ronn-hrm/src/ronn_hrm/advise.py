@@ -215,6 +215,8 @@ def _needs(
         least_full = min(cheap / (gain - LEAST_SAVED), max(cheap / gain, SMALL_FULL))
     if costs.resume is not None:
         least_full = None  # the cheap model is a part of it: one does not change without the other
+    if least_full == math.inf:  # of a gain that is next to nothing
+        least_full = None
     if enough:  # only the evidence is lacking
         return {"full": least_full}
     # In shares of requests; what the cheap model did is no loss where the expensive one goes on from it.
