@@ -46,7 +46,7 @@ PROMISES = (
             Figure("G2", "share", "certified share"),
             Figure("G2", "by confidence alone"),
             Figure("G6", "router without"),
-            Figure("G6", "router with"),
+            Figure("G6", "router with 5"),
         ),
     ),
     Promise(

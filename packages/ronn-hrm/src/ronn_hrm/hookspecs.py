@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ronn_hrm.sleep.settings import Sleep
     from ronn_hrm.task import Task
 
+# A specification is a signature and a text: pluggy calls the implementations, never what stands in a body here.
 hookspec = pluggy.HookspecMarker("ronn_hrm")
 hookimpl = pluggy.HookimplMarker("ronn_hrm")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from ronn.errors import OptionError
 from ronn_hrm import scorers
@@ -82,13 +83,12 @@ def test_fits_recover_the_odds(kind):
 
 
 def test_logistic_agrees_with_scikit_learn():
-    linear_model = pytest.importorskip("sklearn.linear_model")
     features, losses = records(500, 3)
     features = features[:, 5:8].astype(np.float64)  # nothing is known of these three
     features += np.random.default_rng(0).normal(size=features.shape)
     ours = scorers.LogisticScorer.fit(features, ("a", "b", "c"), losses, ridge=1.0)
     standard = (features - features.mean(axis=0)) / features.std(axis=0)
-    theirs = linear_model.LogisticRegression(C=1.0, tol=1e-8).fit(standard, losses == 0.0)
+    theirs = LogisticRegression(C=1.0, tol=1e-8).fit(standard, losses == 0.0)
     np.testing.assert_allclose(
         ours.score_many(features), standard @ theirs.coef_[0] + theirs.intercept_, rtol=0, atol=0.03
     )

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,7 +53,6 @@ def test_the_file_is_the_network(dims, classes, hidden, count, probabilities, of
 
 
 def test_other_runtimes_compute_the_same():
-    onnxruntime = pytest.importorskip("onnxruntime")
     x, logits = problem()
     layers = teach(x, targets_of(logits, 0.5), Distil(hidden=(32, 16), epochs=3))
     session = onnxruntime.InferenceSession(as_onnx(layers), providers=["CPUExecutionProvider"])

@@ -32,7 +32,7 @@ class Pattern:
 
     def match(self, value: Value | None, found: Bindings) -> Iterator[Bindings]:
         """Every way in which ``value`` fits, each with what it binds."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.match")
 
     def needs(self) -> frozenset[frozenset[str]]:
         """Sets of operators, of each of which a graph must hold one for this to match anywhere."""
