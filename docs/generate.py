@@ -12,7 +12,10 @@ import typing
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ronn_codegen.table import Table
 
 DOCS = Path(__file__).parent
 WIDTH = 118  # characters of a line of output
@@ -23,6 +26,7 @@ UNFIT = {  # examples of commands that docs/blocks.py does not run
 }
 NOT_RUN = "<!-- not run: a signature -->"
 CPU_INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
+SHARED_INDEX = "../packages/ronn-codegen/src/ronn_codegen/index.py"
 RULES_INDEX = "../packages/ronn-core/src/ronn/ops/rules_index.py"
 
 
@@ -78,7 +82,17 @@ def hooks_page() -> str:
             lines += ["", "## Hooks of ronn-hrm", "", ROUTING_HOOKS]
         arguments = ", ".join(f"{p.name}: {p.annotation}" for p in inspect.signature(spec).parameters.values())
         returns = inspect.signature(spec).return_annotation
-        lines += ["", f"## {name}", "", NOT_RUN, "```python", f"def {name}({arguments}) -> {returns}", "```", "", _doc(spec)]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            NOT_RUN,
+            "```python",
+            f"def {name}({arguments}) -> {returns}",
+            "```",
+            "",
+            _doc(spec),
+        ]
         if {**getattr(spec, "ronn_spec", {}), **getattr(spec, "ronn_hrm_spec", {})}.get("firstresult"):
             lines.append("The first plugin that returns something decides.")
     assert hookspecs.__doc__
@@ -121,7 +135,13 @@ def operators_page() -> str:
         "`reference` provider where it is listed, and composite ones are expanded into operators that are.",
     ]
     for domain in sorted(kernels):
-        lines += ["", f"## {domain or 'ai.onnx'}", "", "| operator | versions | dtypes | note |", "| --- | --- | --- | --- |"]
+        lines += [
+            "",
+            f"## {domain or 'ai.onnx'}",
+            "",
+            "| operator | versions | dtypes | note |",
+            "| --- | --- | --- | --- |",
+        ]
         for op in sorted(kernels[domain]):
             for kernel in sorted(kernels[domain][op], key=lambda k: (k.since, k.until or 0)):
                 until = "" if kernel.until is None else kernel.until
@@ -253,7 +273,15 @@ def wrong_uses() -> list[str]:
     lines: list[str] = []
     for wrong, error in module.outcomes():
         text = f"{type(error).__name__}: {error}"
-        lines += ["", f"### {wrong.title}", "", "<!-- not run: docs/wrong_uses.py runs it -->", "```python", wrong.code, "```"]
+        lines += [
+            "",
+            f"### {wrong.title}",
+            "",
+            "<!-- not run: docs/wrong_uses.py runs it -->",
+            "```python",
+            wrong.code,
+            "```",
+        ]
         lines += ["", "```text", *(part for line in text.splitlines() for part in _wrapped(line)), "```"]
     return lines
 
@@ -307,14 +335,26 @@ def cpu_index() -> str:
     """The module of the CPU provider that says which of its modules are for which operators."""
     from ronn.families import word
     from ronn.provider.kernels import marked
-    from ronn_provider_cpu.lowering import table
+    from ronn_provider_cpu.lowering import TABLE
     from ronn_provider_cpu.provider import NUMPY_KERNELS
 
     kernels = [(word(k.domain, k.op), m.__name__) for m in NUMPY_KERNELS.all() for k in marked(m)]
-    own = "ronn_provider_cpu."  # other packages may add lowerings of theirs
-    found = [(word(*key), entry.fn.__module__) for key, entries in table().items() for entry in entries]
-    lowerings = [(operator, module) for operator, module in found if module.startswith(own)]
-    return _index("``kernels/`` and ``lower/``", KERNELS=kernels, LOWERINGS=lowerings)
+    return _index("``kernels/`` and ``lower/``", KERNELS=kernels, LOWERINGS=_homes(TABLE, "ronn_provider_cpu."))
+
+
+def shared_index() -> str:
+    """The module of ronn-codegen that says which modules of lowerings for every device are for which operators."""
+    from ronn_codegen.table import SHARED
+
+    return _index("``lower/``", LOWERINGS=_homes(SHARED, "ronn_codegen."))
+
+
+def _homes(table: Table, own: str) -> list[tuple[str, str]]:
+    """The modules of a table's lowerings, by operator; other packages may have added some of theirs."""
+    from ronn.families import word
+
+    found = [(word(*key), entry.fn.__module__) for key, entries in table.own().items() for entry in entries]
+    return [(operator, module) for operator, module in found if module.startswith(own)]
 
 
 def rules_index() -> str:
@@ -471,6 +511,7 @@ PAGES: dict[str, Callable[[], str]] = {
         {},
     ),
     CPU_INDEX: cpu_index,
+    SHARED_INDEX: shared_index,
     RULES_INDEX: rules_index,
 }
 

@@ -20,7 +20,7 @@ from ronn.ir.graph import Graph, Node
 from ronn.ir.types import TensorType
 from ronn.plan.tail import Tail
 from ronn_provider_cpu.compiling import level, native_library
-from ronn_provider_cpu.lowering import Context, Refused, lower_node
+from ronn_provider_cpu.lowering import Context, Refused, context, lower_node
 
 PAGE = Path(__file__).parent / "native.md"
 RANDOM = frozenset(
@@ -50,7 +50,7 @@ def not_native(session: ronn.Session) -> Iterator[tuple[str, str]]:
         if call.native is None and not isinstance(call.fn, Tail):
             for node in call.nodes:
                 if node.op not in CONTROL:
-                    yield node.op_id.partition(" ")[0], reason(node, Context(library))
+                    yield node.op_id.partition(" ")[0], reason(node, context(library))
 
 
 def reason(node: Node, context: Context) -> str:

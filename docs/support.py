@@ -37,14 +37,14 @@ def rows() -> dict[str, list[Row]]:
     from ronn.plugins import registry
     from ronn.provider import KernelProvider
     from ronn.providers.reference import CONTROL_FLOW, _implemented, _own_kernels
-    from ronn_provider_cpu.lowering import table
+    from ronn_provider_cpu.lowering import TABLE
     from ronn_testkit.passes import PassList
 
     cpu = registry().get("cpu").provider
     assert isinstance(cpu, KernelProvider)
     kernels = {(k.domain, k.op) for k in cpu.kernel_set}
     reference = {(k.domain, k.op) for k in _own_kernels()}
-    native = set(table())
+    native = set(TABLE.all())
     listed = PassList.read(PASSES)
     cases = _cases()
     found: dict[str, list[Row]] = {}

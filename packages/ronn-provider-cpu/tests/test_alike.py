@@ -12,7 +12,7 @@ from native_support import native_nodes
 from onnx import helper, numpy_helper
 
 import ronn
-from ronn_provider_cpu import alike, lowering
+from ronn_codegen import alike, lowering
 
 RNG = np.random.default_rng(3)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from native_support import numpy_nodes, one_node, run_one
 
 import ronn
-from ronn_provider_cpu.lowering import table
+from ronn_provider_cpu.lowering import TABLE
 
 MS, PREVIEW = "com.microsoft", "ai.onnx.preview"
 Draw = Callable[[Any], Any]
@@ -176,4 +176,4 @@ def test_every_lowering_has_a_property_test() -> None:
     """Operators are named, in quotes, in a file whose tests draw their cases."""
     texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
     drawn = "".join(text for text in texts if "@given" in text)
-    assert [key for key in sorted(table()) if f'"{key[1]}"' not in drawn] == []
+    assert [key for key in sorted(TABLE.all()) if f'"{key[1]}"' not in drawn] == []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ronn
 from ronn.compile import difference, to_specialised
-from ronn_provider_cpu.lower import _made
+from ronn_codegen.lower import _made
 
 TRANSFORMER = """
     <ir_version: 10, opset_import: ["" : 21]>

@@ -30,6 +30,10 @@ class Families:
         for operator in operators.split():
             self._homes.setdefault(operator, []).append(module)
 
+    def lists(self, domain: str, op: str) -> bool:
+        """Whether the index has an operator."""
+        return word(domain, op) in self._homes
+
     def modules(self, domain: str, op: str) -> list[ModuleType]:
         """The modules that may have something for an operator, by name."""
         homes = self._homes.get(word(domain, op))

@@ -14,9 +14,10 @@ from ronn.options import PRECISIONS
 from ronn.provider.contract import Call, CompiledPart, Part
 from ronn.records import dataclass
 from ronn.threads import default_threads
+from ronn_codegen import fuse
 from ronn_codegen.native.library import BuildError, Library, library
 from ronn_codegen.native.machine import LEVELS
-from ronn_provider_cpu import fuse
+from ronn_provider_cpu import lowering
 from ronn_provider_cpu.engine.native import engine
 from ronn_provider_cpu.engine.pool import EXECUTOR
 from ronn_provider_cpu.lowering import Context, Lowering, Refused, lower_node, to_call
@@ -85,7 +86,7 @@ def compile_part(part: Part, options: Mapping[str, Any], numpy_call: NumpyCall) 
         from ronn_provider_cpu.custom_loops import adopt
 
         adopt()
-    context = Context(kernels, options)
+    context = lowering.context(kernels, options)
     made: list[Lowering | Node] = []
     report: list[Lowered] = []
     spending = Spending(part)

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 from ronn.errors import RonnError
 from ronn.ops import custom
 from ronn.provider.contract import No, Support, Yes
+from ronn_codegen import fuse
 from ronn_codegen.loops.follow import Followed, follow, reduces_rows, write_element, write_rows
 from ronn_codegen.loops.language import BITS, HALVES
 from ronn_codegen.loops.pointwise import RULES, NotLowered, Operands
 from ronn_codegen.loops.rows import LAST_AXIS, REDUCES, ROWS, Row
-from ronn_provider_cpu import fuse, lowering
-from ronn_provider_cpu.lower import _made
+from ronn_codegen.lower import _made
+from ronn_provider_cpu.lowering import TABLE
 
 if TYPE_CHECKING:
     from ronn.custom.registry import CustomOp
     from ronn.ir.graph import Node
     from ronn_codegen.loops.write import Value
-    from ronn_provider_cpu.lower._loops import Elementwise
-    from ronn_provider_cpu.lower._rows import RowBody
+    from ronn_codegen.lower._loops import Elementwise
+    from ronn_codegen.lower._rows import RowBody
 
 _lock = threading.Lock()
 _seen = 0
@@ -39,7 +40,7 @@ def adopt() -> None:
             for table in (RULES, ROWS, REDUCES):
                 table.pop(key, None)
             LAST_AXIS.discard(key)
-            lowering.forget(*key)
+            TABLE.forget(*key)
         _adopted.clear()
         _known.clear()
         for op in custom.registered():
@@ -52,19 +53,19 @@ def adopt() -> None:
 
 def _put(op: CustomOp) -> None:
     """Makes the rule of an operator known, under the one name that all its versions have."""
-    from ronn_provider_cpu.lower.pointwise import elementwise
-    from ronn_provider_cpu.lower.rows import rows
+    from ronn_codegen.lower.pointwise import elementwise
+    from ronn_codegen.lower.rows import rows
 
     key = (op.domain, op.name)
-    lowering.forget(*key)
+    TABLE.forget(*key)
     _adopted.add(key)
     if op.loop == "elementwise":
         RULES[key] = _element
-        lowering.lower(op.name, domain=op.domain)(elementwise)
+        TABLE.lower(op.name, domain=op.domain)(elementwise)
     else:
         (REDUCES if _is_reduction(op) else ROWS)[key] = _rows
         LAST_AXIS.add(key)
-        lowering.lower(op.name, domain=op.domain)(rows)
+        TABLE.lower(op.name, domain=op.domain)(rows)
 
 
 def _is_reduction(op: CustomOp) -> bool:

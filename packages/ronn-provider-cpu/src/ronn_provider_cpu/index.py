@@ -176,30 +176,14 @@ LOWERINGS = {
     "conv": """
         Conv ConvTranspose com.microsoft::FusedConv ronn.cpu::BlockedConv ronn::FusedConv
     """,
-    "counted": """
-        Compress NonMaxSuppression NonZero Unique
-    """,
     "detection": """
         AffineGrid Col2Im DeformConv GridSample MaxRoiPool RoiAlign
     """,
     "einsum": """
         Einsum
     """,
-    "gather": """
-        Gather GatherElements GatherND ReverseSequence Scatter ScatterElements ScatterND TensorScatter
-        ai.onnx.ml::ArrayFeatureExtractor
-    """,
-    "generate": """
-        Constant ConstantOfShape EyeLike OneHot Range Shape Size Trilu
-    """,
     "layout": """
         ronn.cpu::Block ronn.cpu::Regroup ronn.cpu::Unblock
-    """,
-    "loss": """
-        NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss
-    """,
-    "lrn": """
-        LRN
     """,
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
@@ -208,23 +192,8 @@ LOWERINGS = {
         ai.onnx.ml::LinearClassifier ai.onnx.ml::LinearRegressor ai.onnx.ml::Normalizer
         ai.onnx.ml::SVMClassifier ai.onnx.ml::SVMRegressor ai.onnx.ml::Scaler com.microsoft::CDist
     """,
-    "movement": """
-        CenterCropPad Concat Expand Pad Slice Split Tile
-    """,
     "nbits": """
         com.microsoft::MatMulNBits
-    """,
-    "order": """
-        CumProd CumSum TopK
-    """,
-    "pointwise": """
-        Abs Acos Acosh Add And Asin Asinh Atan Atanh BatchNormalization BitShift BitwiseAnd BitwiseNot
-        BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Cosh DequantizeLinear Div Elu Equal Erf Exp
-        Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less LessOrEqual Log
-        Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuantizeLinear Reciprocal Relu Round Selu Shrink
-        Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum SwiGLU Swish Tan Tanh ThresholdedRelu Where Xor
-        com.microsoft::BiasAdd com.microsoft::BiasGelu com.microsoft::DequantizeLinear
-        com.microsoft::FastGelu com.microsoft::Gelu com.microsoft::QuantizeLinear com.microsoft::QuickGelu
     """,
     "pool": """
         AveragePool GlobalAveragePool GlobalMaxPool MaxPool MaxUnpool
@@ -245,25 +214,13 @@ LOWERINGS = {
     "recurrent": """
         GRU LSTM RNN
     """,
-    "reduce": """
-        ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-        ReduceProd ReduceSum ReduceSumSquare
-    """,
     "resize": """
         Resize Upsample
     """,
     "rotary": """
         RotaryEmbedding com.microsoft::RotaryEmbedding
     """,
-    "rows": """
-        GroupNormalization Hardmax InstanceNormalization LayerNormalization LogSoftmax LpNormalization
-        MeanVarianceNormalization RMSNormalization SimplifiedLayerNormalization Softmax
-        com.microsoft::SkipLayerNormalization com.microsoft::SkipSimplifiedLayerNormalization
-    """,
     "trees": """
         ai.onnx.ml::TreeEnsemble ai.onnx.ml::TreeEnsembleClassifier ai.onnx.ml::TreeEnsembleRegressor
-    """,
-    "views": """
-        BitCast DepthToSpace Dropout Flatten Identity Reshape SpaceToDepth Squeeze Transpose Unsqueeze
     """,
 }

@@ -13,6 +13,7 @@ import numpy as np
 
 from ronn.provider.native import Scratch
 from ronn.records import dataclass, replace
+from ronn_codegen.lower._copies import emit
 from ronn_codegen.templates.int8_pack import (
     Int8Tile,
     depthwise_tile,
@@ -23,7 +24,6 @@ from ronn_codegen.templates.int8_pack import (
     tile_of,
 )
 from ronn_codegen.templates.jobs import Copies, Side, contiguous
-from ronn_provider_cpu.lower._copies import emit
 from ronn_provider_cpu.lower._int8_columns import Differences, packed_signed
 from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, Temporary
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ronn_codegen.lower._copies import emit
 from ronn_codegen.templates.int8_pack import Int8Tile, pack, tile_of
 from ronn_codegen.templates.jobs import Copies, Side
 from ronn_provider_cpu.lower import _int8 as q
-from ronn_provider_cpu.lower._copies import emit
 from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, Temporary
 
 MOST = 256

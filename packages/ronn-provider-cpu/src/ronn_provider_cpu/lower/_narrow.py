@@ -9,11 +9,11 @@ import numpy as np
 
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn.records import dataclass
+from ronn_codegen.lower._copies import emit
 from ronn_codegen.simd.modes import mode_of
 from ronn_codegen.templates.conv_plan import ConvShape
 from ronn_codegen.templates.jobs import Copies, Side, contiguous
 from ronn_codegen.templates.narrow_plan import NarrowPlan, NarrowShape, copy_time, narrow_time
-from ronn_provider_cpu.lower._copies import emit
 from ronn_provider_cpu.lowering import Argument, Lowering, Operand
 
 _MODULE = "ronn_codegen.templates.conv_narrow"

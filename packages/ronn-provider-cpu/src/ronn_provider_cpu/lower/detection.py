@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from ronn_codegen.lower._copies import fill, item, known, wanted
 from ronn_codegen.templates.jobs import REDUCTION_KINDS
-from ronn_provider_cpu.lower._copies import fill, item, known, wanted
 from ronn_provider_cpu.lower._products import Epilogue, Matrix, Source, product
 from ronn_provider_cpu.lowering import F32, I32, I64, Lowering, lower
 

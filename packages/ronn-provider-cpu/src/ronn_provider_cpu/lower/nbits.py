@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 
+from ronn_codegen.lower._copies import emit
 from ronn_codegen.templates.jobs import Copies, Side
 from ronn_codegen.templates.nbits_pack import pack_bits, panel_columns
 from ronn_provider_cpu.kernels.contrib_integer import unpack
-from ronn_provider_cpu.lower._copies import emit
 from ronn_provider_cpu.lower._int8 import fixed
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, lower
 

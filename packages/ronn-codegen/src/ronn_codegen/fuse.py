@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from ronn.records import dataclass, field
 from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.rows import REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import nowhere, pointwise, run_pointwise, type_name
-from ronn_provider_cpu.lower._rows import frame, run_rows
-from ronn_provider_cpu.lowering import Context, GroupLowering, Lowering, Operand, Refused, group_interface
+from ronn_codegen.lower._loops import nowhere, pointwise, run_pointwise, type_name
+from ronn_codegen.lower._rows import frame, run_rows
+from ronn_codegen.lowering import Context, GroupLowering, Lowering, Operand, Refused, group_interface
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value

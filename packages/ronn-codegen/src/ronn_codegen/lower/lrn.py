@@ -6,7 +6,8 @@ from typing import Any
 
 from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.write import Value as Element
-from ronn_provider_cpu.lowering import F32, Lowering, lower
+from ronn_codegen.lowering import F32, Lowering
+from ronn_codegen.table import lower
 
 
 @lower("LRN")

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from ronn_codegen.loops.rows import REDUCES
-from ronn_provider_cpu.lower._copies import fill, wanted
-from ronn_provider_cpu.lower._rows import run_rows
-from ronn_provider_cpu.lowering import Lowering, lower
+from ronn_codegen.lower._copies import fill, wanted
+from ronn_codegen.lower._rows import run_rows
+from ronn_codegen.lowering import Lowering
+from ronn_codegen.table import lower
 
 _OF_NOTHING = {
     "ReduceSum": 0.0, "ReduceProd": 1.0, "ReduceMax": -math.inf, "ReduceMin": math.inf, "ReduceMean": math.nan,

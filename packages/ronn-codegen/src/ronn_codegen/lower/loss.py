@@ -9,9 +9,10 @@ from ronn_codegen.loops.language import FLOATS, HALVES
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.write import Value as Element
 from ronn_codegen.loops.write import where
-from ronn_provider_cpu.lower._copies import wanted
-from ronn_provider_cpu.lower._loops import type_name
-from ronn_provider_cpu.lowering import Lowering, Operand, lower
+from ronn_codegen.lower._copies import wanted
+from ronn_codegen.lower._loops import type_name
+from ronn_codegen.lowering import Lowering, Operand
+from ronn_codegen.table import lower
 
 
 @lower("NegativeLogLikelihoodLoss")

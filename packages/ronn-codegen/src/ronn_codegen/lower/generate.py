@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from ronn_provider_cpu.lower._copies import axis_of, constant, fill, item, known, wanted
-from ronn_provider_cpu.lowering import F32, I32, I64, Lowering, lower
+from ronn_codegen.lower._copies import axis_of, constant, fill, item, known, wanted
+from ronn_codegen.lowering import F32, I32, I64, Lowering
+from ronn_codegen.table import lower
 
 _GENERATE = "ronn_codegen.templates.generate"
 _INDICES = (I32, I64, F32)  # in the order of their numbers in kernels

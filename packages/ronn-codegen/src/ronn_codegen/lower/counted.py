@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ronn_codegen.lower._copies import axis_of, item, wanted
+from ronn_codegen.lowering import BOOL, F32, I64, Lowering, Operand, Temporary
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import COUNTED_BLOCK
-from ronn_provider_cpu.lower._copies import axis_of, item, wanted
-from ronn_provider_cpu.lowering import BOOL, F32, I64, Lowering, Operand, Temporary, lower
 
 _COUNTED = "ronn_codegen.templates.counted"
 _SUPPRESS = "ronn_codegen.templates.suppress"

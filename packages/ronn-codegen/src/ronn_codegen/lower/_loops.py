@@ -10,8 +10,8 @@ from ronn_codegen.loops.language import BITS, HALVES, LoopError
 from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.pointwise import RULES, NotLowered
 from ronn_codegen.loops.small import SMALL, decode
-from ronn_provider_cpu.lower._made import Over, run
-from ronn_provider_cpu.lowering import Context, Lowering, Operand
+from ronn_codegen.lower._made import Over, run
+from ronn_codegen.lowering import Context, Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ronn_codegen.lower._copies import axis_of, emit, item, runs, steps, strided, wanted
+from ronn_codegen.lowering import I32, I64, Lowering, Operand
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import REDUCTION_KINDS, REDUCTIONS, Copies, Side, contiguous
-from ronn_provider_cpu.lower._copies import axis_of, emit, item, runs, steps, strided, wanted
-from ronn_provider_cpu.lowering import I32, I64, Lowering, Operand, lower
 
 _GATHER = "ronn_codegen.templates.gather"
 _SCATTER = "ronn_codegen.templates.scatter"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ronn_codegen.loops.rows import ROWS
-from ronn_provider_cpu.lower._rows import run_rows
-from ronn_provider_cpu.lowering import Lowering, lower
+from ronn_codegen.lower._rows import run_rows
+from ronn_codegen.lowering import Lowering
+from ronn_codegen.table import lower
 
 
 def rows(c: Lowering) -> None:

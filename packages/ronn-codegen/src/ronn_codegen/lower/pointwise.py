@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ronn_codegen.loops.pointwise import RULES
-from ronn_provider_cpu.lower._loops import run_pointwise
-from ronn_provider_cpu.lowering import Lowering, lower
+from ronn_codegen.lower._loops import run_pointwise
+from ronn_codegen.lowering import Lowering
+from ronn_codegen.table import lower
 
 # These have kernels of their own elsewhere, that copy or do nothing at all.
 _ELSEWHERE = {("", op) for op in ("Identity", "Expand", "Dropout")}

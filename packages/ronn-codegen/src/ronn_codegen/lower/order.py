@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from ronn_codegen.lower._copies import axis_of, item, wanted
+from ronn_codegen.lowering import I64, Lowering
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import ACCUMULATED
-from ronn_provider_cpu.lower._copies import axis_of, item, wanted
-from ronn_provider_cpu.lowering import I64, Lowering, lower
 
 _ORDER = "ronn_codegen.templates.order"
 _INFINITY = {"float32": 0x7F80_0000, "float64": 0x7FF0_0000_0000_0000, "float16": 0x7C00, "bfloat16": 0x7F80}

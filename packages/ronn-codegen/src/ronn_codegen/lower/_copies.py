@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ronn_codegen.lowering import Lowering, Operand, Temporary
 from ronn_codegen.templates.jobs import SLOTS, Copies, Side, contiguous
-from ronn_provider_cpu.lowering import Lowering, Operand, Temporary
 
 T = TypeVar("T")
 

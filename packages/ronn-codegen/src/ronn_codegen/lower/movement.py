@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ronn_codegen.lower._copies import axis_of, emit, item, known, runs, steps, strided, wanted
+from ronn_codegen.lowering import Lowering, Operand
+from ronn_codegen.padding import pad_array
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import SLOTS, Copies, Side
-from ronn_provider_cpu.kernels.movement import pad_array
-from ronn_provider_cpu.lower._copies import axis_of, emit, item, known, runs, steps, strided, wanted
-from ronn_provider_cpu.lowering import Lowering, Operand, lower
 
 _MOST_BOXES = 300  # a padding by more pieces is not worth a table
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ronn.ir.graph import Node, Value
-    from ronn_provider_cpu.lowering import Context, Lowering
+    from ronn_codegen.lowering import Context, Lowering
 
 _MOST_AXES = 64
 _TOLD = 8  # constants of so few elements are part of what nodes are known by: lowerings read them

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from ronn import knobs
 from ronn.errors import InternalError
 from ronn.records import dataclass
+from ronn_codegen.alike import form
 from ronn_codegen.loops.kernel import LoopKernel
 from ronn_codegen.loops.language import BITS, ELEMENTARY, Loop, LoopError
 from ronn_codegen.loops.nest import Bound, Nest
 from ronn_codegen.loops.pointwise import NotLowered
-from ronn_provider_cpu.alike import form
-from ronn_provider_cpu.lowering import Lowering, Refused
+from ronn_codegen.lowering import Lowering, Refused
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value

@@ -12,9 +12,9 @@ from ronn_codegen.loops.language import FLOATS, HALVES, Loop, LoopError
 from ronn_codegen.loops.nest import Nest
 from ronn_codegen.loops.pointwise import NotLowered
 from ronn_codegen.loops.rows import LAST_AXIS, REDUCES, ROWS
-from ronn_provider_cpu.lower._loops import Body, Space, nowhere, type_name
-from ronn_provider_cpu.lower._made import Over, run
-from ronn_provider_cpu.lowering import Lowering, Operand
+from ronn_codegen.lower._loops import Body, Space, nowhere, type_name
+from ronn_codegen.lower._made import Over, run
+from ronn_codegen.lowering import Lowering, Operand
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node, Value

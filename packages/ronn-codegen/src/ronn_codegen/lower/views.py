@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ronn_provider_cpu.lower._copies import fill, known, steps, strided, wanted
-from ronn_provider_cpu.lowering import Lowering, lower
+from ronn_codegen.lower._copies import fill, known, steps, strided, wanted
+from ronn_codegen.lowering import Lowering
+from ronn_codegen.table import lower
 
 
 @lower("Reshape", empty=True)

@@ -1,0 +1,6 @@
+"""Which modules of ``lower/`` are for which operators: the others need not be imported.
+
+Written by docs/generate.py: do not edit. An operator that is not here is looked for in all of them.
+"""
+
+LOWERINGS: dict[str, str] = {}

@@ -1,0 +1,39 @@
+"""OpenCL C 1.2 and newer."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ronn_codegen.clike.dialect import Dialect
+
+_WORDS = """\
+#define KERNEL __kernel
+#define GLOBAL __global
+#define LOCAL __local
+#define CONSTANT __constant
+#define DEVICE static inline
+#define RESTRICT restrict
+#define GLOBAL_ID(k) ((i64)get_global_id(k))
+#define GLOBAL_SIZE(k) ((i64)get_global_size(k))
+#define LOCAL_ID(k) ((i64)get_local_id(k))
+#define LOCAL_SIZE(k) ((i64)get_local_size(k))
+#define GROUP_ID(k) ((i64)get_group_id(k))
+#define GROUPS(k) ((i64)get_num_groups(k))
+#define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
+#define AS_F32(x) as_float(x)
+#define AS_U32(x) as_uint(x)
+#define AS_F64(x) as_double(x)
+#define AS_U64(x) as_ulong(x)
+#define ATOMIC_ADD_I32(p, x) atomic_add((volatile GLOBAL i32 *)(p), (x))
+"""
+
+
+class OpenCL(Dialect):
+    """OpenCL C."""
+
+    name: ClassVar[str] = "opencl"
+    suffix: ClassVar[str] = ".cl"
+
+    def prelude(self, *, doubles: bool = True) -> str:
+        extensions = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if doubles else ""
+        return extensions + self.typedefs(doubles=doubles) + "\n" + _WORDS
