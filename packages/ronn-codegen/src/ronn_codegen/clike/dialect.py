@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 TYPES = {
-    "f32": "float", "f64": "double", "i8": "signed char", "u8": "unsigned char", "i16": "short", "u16": "unsigned short",
-    "i32": "int", "u32": "unsigned int", "i64": "long", "u64": "unsigned long", "bool": "unsigned char",
-    "f16": "unsigned short", "bf16": "unsigned short",
+    "f32": "float", "f64": "double", "i8": "signed char", "u8": "unsigned char", "i16": "short",
+    "u16": "unsigned short", "i32": "int", "u32": "unsigned int", "i64": "long", "u64": "unsigned long",
+    "bool": "unsigned char", "f16": "unsigned short", "bf16": "unsigned short",
 }  # fmt: skip
 """How element types are stored, in the words of OpenCL C: dialects whose ``long`` has 32 bits name others."""
 

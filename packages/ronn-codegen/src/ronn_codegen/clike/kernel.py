@@ -20,9 +20,10 @@ Sizes = Mapping[str, float]
 class Target:
     """What kernels are made for.
 
-    group: most work-items of a group (1 where the dialect has no groups). local_bytes: local memory that one kernel may
-    use at most, in bytes: the on-chip budget. width: float32 lanes that a vector unit takes at once. unit: rows, columns
-    and depth that the matrix unit takes at once (1, 1, 1: there is none). doubles: whether there is float64.
+    group: most work-items of a group (1 where the dialect has no groups). local_bytes: local memory that one kernel
+    may use at most, in bytes: the on-chip budget. width: float32 lanes that a vector unit takes at once. unit: rows,
+    columns and depth that the matrix unit takes at once (1, 1, 1: there is none). doubles: whether there is float64.
+    compute_units: how many groups run at once.
     """
 
     dialect: Dialect

@@ -23,7 +23,7 @@ SHARE = 1024  # elements of a pointwise loop below which a share of its own does
 
 def nowhere() -> Context:
     """A context for looking at nodes: nothing can be called in it."""
-    return Context(None)  # type: ignore[arg-type]
+    return Context(None)
 
 
 def type_name(value: Value) -> str:

@@ -1,1 +1,1 @@
-"""Lowerings for C-like devices, where they differ from those of ``ronn_codegen.lower``. A new file is found by itself."""
+"""Lowerings for C-like devices where they differ from ``ronn_codegen.lower``. A new file is found by itself."""

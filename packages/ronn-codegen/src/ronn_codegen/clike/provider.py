@@ -1,0 +1,80 @@
+"""``ClikeProvider``: the base of providers whose devices run C-like kernels. They give devices and launchers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ronn.debug import say
+from ronn.provider.contract import CompiledPart, Device, No, Part, Provider, Support, Yes
+from ronn_codegen import fuse
+from ronn_codegen.clike.launcher import Launcher
+from ronn_codegen.clike.library import Kernels
+from ronn_codegen.clike.program import Program
+from ronn_codegen.clike.table import CLIKE
+from ronn_codegen.lowering import Context, Lowering, Refused, lower_node
+
+if TYPE_CHECKING:
+    from ronn.ir.graph import Node
+
+
+class ClikeProvider(Provider):
+    """Takes every node that has a lowering for C-like devices, and compiles parts to programs of its launcher."""
+
+    wants_sizes: ClassVar[bool] = True
+
+    def launcher(self, device: Device, options: Mapping[str, Any]) -> Launcher:
+        """What runs kernels on a device: one for equal arguments."""
+        raise NotImplementedError(f"{type(self).__name__}.launcher")
+
+    def supports(self, node: Node, device: Device) -> Support:
+        reason = self.refusal(node, device)
+        return No(reason) if reason else Yes()
+
+    def refusal(self, node: Node, device: Device) -> str:
+        """Why a node cannot run on a device; empty when it can."""
+        try:
+            c = lower_node(node, self.context(self.launcher(device, self.options), self.options))
+        except Refused as e:
+            return str(e)
+        return "sizes of its outputs are found out by the kernel" if c.counts else ""
+
+    def context(self, launcher: Launcher, options: Mapping[str, Any]) -> Context:
+        """What the lowerings of one compilation share."""
+        return Context(Kernels(launcher.target), options, table=CLIKE)
+
+    def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
+        from ronn.provider.contract import Call
+
+        launcher = self.launcher(device, options)
+        context = self.context(launcher, options)
+        made = [c for group in fuse.groups(part, context) for c in _lower(group, context)]
+        program = Program(part, made, launcher)
+        say(4, lambda: _sources(program))
+        call = Call(program, part.inputs, part.outputs, part.nodes)
+        return CompiledPart([call], program.close)
+
+
+def _lower(group: tuple[Node, ...], context: Context) -> list[Lowering]:
+    """A group as one lowering, or its nodes one by one."""
+    if len(group) > 1:
+        c = Lowering(group, context)
+        try:
+            fuse.lower_group(c)
+            return [c]
+        except Refused as e:
+            reason = str(e)
+            say(4, lambda: f"ronn: not fused: {', '.join(n.label for n in group)}: {reason}")
+    return [lower_node(node, context) for node in group]
+
+
+def _sources(program: Program) -> str:
+    target = program.launcher.target
+    lines = [f"ronn: {target.dialect.name}: source", target.dialect.prelude(doubles=target.doubles)]
+    told = set()
+    for step in program.steps:
+        lines.append(f"// --- {', '.join(f'{n.op_id} {n.label!r}' for n in step.nodes)}: {step.entry} {step.grid}")
+        if step.entry not in told:
+            told.add(step.entry)
+            lines.append(step.kernel.source(step.entry, target))
+    return "\n".join(lines)

@@ -1,0 +1,3 @@
+"""The plugin: adds ``ronn npu`` to the command line."""
+
+from __future__ import annotations
