@@ -1,7 +1,7 @@
 """What a device must be able to do so that programs run on it: hold memory, move bytes, compile text, launch kernels.
 
-``Launcher`` is all that a new device writes beside its dialect. Everything is asynchronous where the device can: what is
-given to one launcher happens in the order in which it was given, and ``finish`` waits for all of it.
+``Launcher`` is all that a new device writes beside its dialect. Everything is asynchronous where the device can: what
+is given to one launcher happens in the order in which it was given, and ``finish`` waits for all of it.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Frame:
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         program, launcher = self.program, self.program.launcher
-        stop = running()
+        stop = running.stop
         held = []  # until all is done
         for value, array in zip(program.part.inputs, arrays, strict=True):
             array = np.ascontiguousarray(array)
