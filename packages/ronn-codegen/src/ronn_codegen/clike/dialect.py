@@ -4,7 +4,7 @@ Kernels are written once, in C with these words:
 
 * ``KERNEL``, ``GLOBAL``, ``LOCAL``, ``CONSTANT``, ``DEVICE`` (a function that kernels call), ``RESTRICT``;
 * ``GLOBAL_ID(k)``, ``GLOBAL_SIZE(k)``, ``LOCAL_ID(k)``, ``LOCAL_SIZE(k)``, ``GROUP_ID(k)``, ``GROUPS(k)``, k = 0, 1, 2;
-* ``BARRIER()``: of a work-group, for local memory;
+* ``BARRIER()``: of a work-group, for local memory; ``BARRIER_ALL()``: for local and global memory;
 * types ``f32 f64 i8 i16 i32 i64 u8 u16 u32 u64``, ``bool8`` (a stored bool), ``f16bits bf16bits`` (stored as u16);
 * functions of the standard C library by the names of OpenCL C for both precisions (``exp``, ``fma``, ``fmin`` ...),
   ``AS_F32(x) AS_U32(x) AS_F64(x) AS_U64(x)``: the same bits; ``ATOMIC_ADD_I32(p, x)``, ``ATOMIC_MAX_I64(p, x)``.

@@ -120,6 +120,7 @@ class Template:
     items there are, an expression of the parameters in C's integer arithmetic. functions: text in front of the kernel.
 
     With ``tiles`` it is not a loop over items: the body is all of the function, and ``tiles`` gives its grid.
+    constants: numbers that the target decides, such as the sizes of tiles: the body knows them by their names.
     """
 
     form: str
@@ -127,6 +128,7 @@ class Template:
     over: str = ""
     functions: str = ""
     tiles: Callable[[Sizes, Target], Grid] | None = field(default=None, compare=False)
+    constants: Callable[[Target], Mapping[str, int]] | None = field(default=None, compare=False)
 
     @cached_property
     def _declared(self) -> tuple[str, tuple[Param, ...]]:
@@ -151,6 +153,8 @@ class Template:
     def source(self, entry: str, target: Target) -> str:
         functions = self.functions.replace("ENTRY", entry)
         top, body = head(entry, self.params, target), self.body.replace("ENTRY", entry).strip("\n")
+        if self.constants is not None:
+            top += f"    enum {{ {', '.join(f'{n} = {v}' for n, v in self.constants(target).items())} }};\n"
         if self.tiles is not None:
             return f"{functions}{top}{body}\n}}\n"
         return (

@@ -20,6 +20,7 @@ _WORDS = """\
 #define GROUP_ID(k) ((i64)get_group_id(k))
 #define GROUPS(k) ((i64)get_num_groups(k))
 #define BARRIER() barrier(CLK_LOCAL_MEM_FENCE)
+#define BARRIER_ALL() barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define AS_F32(x) as_float(x)
 #define AS_U32(x) as_uint(x)
 #define AS_F64(x) as_double(x)
