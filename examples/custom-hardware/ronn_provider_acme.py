@@ -1,0 +1,148 @@
+"""An accelerator that runs C: its dialect, its launcher, and the provider. All of what a new C-like device needs.
+
+The device here is made of the machine's own C compiler, so that everything can be run: kernels become a shared library,
+and its memory is the host's. A vendor puts the calls of his driver in their place.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ronn.errors import MemoryLimitError, ProviderError
+from ronn.provider import Device, Unavailable
+from ronn_codegen.clike.dialect import Dialect
+from ronn_codegen.clike.kernel import Grid, Param, Target
+from ronn_codegen.clike.launcher import Argument, Entry, Launcher, Place
+from ronn_codegen.clike.provider import ClikeProvider
+
+_WORDS = """
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#define KERNEL static
+#define GLOBAL
+#define LOCAL
+#define CONSTANT static const
+#define DEVICE static inline
+#define RESTRICT restrict
+static _Thread_local int64_t group_[3], groups_[3];
+#define GLOBAL_ID(k) (group_[k])
+#define GLOBAL_SIZE(k) (groups_[k])
+#define GROUP_ID(k) (group_[k])
+#define GROUPS(k) (groups_[k])
+#define LOCAL_ID(k) ((int64_t)0)
+#define LOCAL_SIZE(k) ((int64_t)1)
+#define BARRIER()
+"""
+
+
+class AcmeC(Dialect):
+    """C11: a group is one work-item."""
+
+    name: ClassVar[str] = "acme-c"
+    groups: ClassVar[bool] = False
+    types: ClassVar[dict[str, str]] = {
+        "f32": "float", "f64": "double", "bool": "uint8_t", "f16": "uint16_t", "bf16": "uint16_t",
+        **{f"{sign}{bits}": f"{'u' * (sign == 'u')}int{bits}_t" for sign in "iu" for bits in (8, 16, 32, 64)},
+    }  # fmt: skip
+
+    def prelude(self, *, doubles: bool = True) -> str:
+        return _WORDS + self.typedefs(doubles=doubles)
+
+
+class AcmeLauncher(Launcher):
+    """Memory, compiling and launching. All is done when a call returns, so that there is nothing to wait for."""
+
+    target = Target(AcmeC(), group=1, local_bytes=64 << 10)
+
+    def __init__(self, compiler: Sequence[str]) -> None:
+        self.compiler = compiler
+
+    def allocate(self, nbytes: int) -> np.ndarray:
+        try:
+            whole = np.empty(nbytes + 64, np.uint8)
+        except MemoryError as e:
+            raise MemoryLimitError(f"acme has no {nbytes} bytes left") from e
+        start = -whole.ctypes.data % 64
+        return whole[start : start + nbytes]
+
+    def write(self, place: Place, array: np.ndarray) -> None:
+        place.memory[place.start :][: array.nbytes] = array.reshape(-1).view(np.uint8)
+
+    def read(self, place: Place, array: np.ndarray) -> None:
+        array.reshape(-1).view(np.uint8)[...] = place.memory[place.start :][: array.nbytes]
+
+    def build(self, sources: Mapping[str, str], params: Mapping[str, Sequence[Param]]) -> dict[str, Entry]:
+        text = [self.target.dialect.prelude(), *sources.values(), *(self._loop(n, params[n]) for n in sources)]
+        with tempfile.TemporaryDirectory() as folder:
+            path, made = Path(folder, "kernels.c"), Path(folder, "kernels.so")
+            path.write_text("\n".join(text), encoding="utf-8")
+            options = ["-O3", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-o", made, path, "-lm"]
+            done = subprocess.run([*self.compiler, *options], capture_output=True, text=True)
+            if done.returncode:
+                raise ProviderError(f"acme cannot compile kernels:\n{done.stderr}")
+            library = ctypes.CDLL(str(made))
+        return {name: Entry(name, library[f"run_{name}"], params[name]) for name in sources}
+
+    def _loop(self, name: str, params: Sequence[Param]) -> str:
+        """A function that runs a kernel for all groups; it takes the addresses of the arguments."""
+        types = [t for p in params for t in (("u8 *", "i64") if p.is_array else (self.target.dialect.types[p.kind],))]
+        given = ", ".join(f"*({t} *)a[{i}]" for i, t in enumerate(types))
+        loops = "".join(f"for (group_[{k}] = 0; group_[{k}] < g[{k}]; group_[{k}]++) " for k in (2, 1, 0))
+        return f"void run_{name}(void **a, const i64 *g) {{ memcpy(groups_, g, 24); {loops}{name}({given}); }}"
+
+    def bind(self, entry: Entry, arguments: Sequence[Argument], grid: Grid) -> Callable[[], None]:
+        kinds = {"i64": ctypes.c_int64, "f32": ctypes.c_float, "f64": ctypes.c_double}
+        words: list[Any] = []
+        for param, given in zip(entry.params, arguments, strict=True):
+            if param.is_array:
+                place = given if isinstance(given, Place) else None
+                words.append(ctypes.c_void_p(place.memory.ctypes.data if place else None))
+                words.append(ctypes.c_int64(place.start if place else 0))
+            else:
+                words.append(kinds[param.kind](given))
+        addresses = (ctypes.c_void_p * len(words))(*(ctypes.addressof(w) for w in words))
+        groups = (ctypes.c_int64 * 3)(*grid.groups)
+        return lambda kept=words: entry.handle(addresses, groups)  # type: ignore[misc]  # words live as long as it
+
+
+class AcmeProvider(ClikeProvider):
+    """Every operator that RONN has a C-like kernel for, on acme."""
+
+    name: ClassVar[str] = "acme"
+
+    def devices(self) -> Sequence[Device]:
+        if _compiler() is None:
+            raise Unavailable("acme needs a C compiler: set CC, or pip install ziglang")
+        return [Device("acme:0", "C compiled for this machine")]
+
+    def launcher(self, device: Device, options: Mapping[str, Any]) -> AcmeLauncher:
+        return _launcher()
+
+
+@cache
+def _launcher() -> AcmeLauncher:
+    return AcmeLauncher(_compiler() or ())
+
+
+def _compiler() -> Sequence[str] | None:
+    """The command of a C compiler; None where there is none."""
+    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if found:
+        return found.split()
+    try:
+        import ziglang  # noqa: F401
+    except ImportError:
+        return None
+    return [sys.executable, "-m", "ziglang", "cc"]
