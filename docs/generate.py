@@ -27,6 +27,7 @@ UNFIT = {  # examples of commands that docs/blocks.py does not run
 NOT_RUN = "<!-- not run: a signature -->"
 CPU_INDEX = "../packages/ronn-provider-cpu/src/ronn_provider_cpu/index.py"
 SHARED_INDEX = "../packages/ronn-codegen/src/ronn_codegen/index.py"
+CLIKE_INDEX = "../packages/ronn-codegen/src/ronn_codegen/clike/index.py"
 RULES_INDEX = "../packages/ronn-core/src/ronn/ops/rules_index.py"
 
 
@@ -349,6 +350,13 @@ def shared_index() -> str:
     return _index("``lower/``", LOWERINGS=_homes(SHARED, "ronn_codegen."))
 
 
+def clike_index() -> str:
+    """The module of ronn-codegen that says which modules of lowerings for C-like devices are for which operators."""
+    from ronn_codegen.clike.table import CLIKE
+
+    return _index("``lower/``", LOWERINGS=_homes(CLIKE, "ronn_codegen."))
+
+
 def _homes(table: Table, own: str) -> list[tuple[str, str]]:
     """The modules of a table's lowerings, by operator; other packages may have added some of theirs."""
     from ronn.families import word
@@ -383,6 +391,8 @@ def _index(folders: str, **tables: list[tuple[str, str]]) -> str:
             lines += textwrap.wrap(" ".join(sorted(operators)), 108, initial_indent=" " * 8, subsequent_indent=" " * 8)
             lines.append('    """,')
         lines.append("}")
+        if not homes:
+            lines[-2:] = [f"{name}: dict[str, str] = {{}}"]
     return "\n".join(lines)
 
 
@@ -512,6 +522,7 @@ PAGES: dict[str, Callable[[], str]] = {
     ),
     CPU_INDEX: cpu_index,
     SHARED_INDEX: shared_index,
+    CLIKE_INDEX: clike_index,
     RULES_INDEX: rules_index,
 }
 

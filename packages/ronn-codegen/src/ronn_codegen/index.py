@@ -14,6 +14,9 @@ LOWERINGS = {
     "generate": """
         Constant ConstantOfShape EyeLike OneHot Range Shape Size Trilu
     """,
+    "linear_attention": """
+        LinearAttention
+    """,
     "loss": """
         NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss
     """,
@@ -38,6 +41,9 @@ LOWERINGS = {
     "reduce": """
         ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
         ReduceProd ReduceSum ReduceSumSquare
+    """,
+    "rotary": """
+        RotaryEmbedding com.microsoft::RotaryEmbedding
     """,
     "rows": """
         GroupNormalization Hardmax InstanceNormalization LayerNormalization LogSoftmax LpNormalization

@@ -164,8 +164,7 @@ KERNELS = {
 
 LOWERINGS = {
     "attention": """
-        Attention CausalConvWithState LinearAttention ai.onnx.preview::FlexAttention
-        com.microsoft::MultiHeadAttention
+        Attention CausalConvWithState ai.onnx.preview::FlexAttention com.microsoft::MultiHeadAttention
     """,
     "blocked_transpose": """
         ronn.cpu::BlockedConvTranspose
@@ -216,9 +215,6 @@ LOWERINGS = {
     """,
     "resize": """
         Resize Upsample
-    """,
-    "rotary": """
-        RotaryEmbedding com.microsoft::RotaryEmbedding
     """,
     "trees": """
         ai.onnx.ml::TreeEnsemble ai.onnx.ml::TreeEnsembleClassifier ai.onnx.ml::TreeEnsembleRegressor

@@ -3,4 +3,8 @@
 Written by docs/generate.py: do not edit. An operator that is not here is looked for in all of them.
 """
 
-LOWERINGS: dict[str, str] = {}
+LOWERINGS = {
+    "attention": """
+        Attention CausalConvWithState ai.onnx.preview::FlexAttention com.microsoft::MultiHeadAttention
+    """,
+}

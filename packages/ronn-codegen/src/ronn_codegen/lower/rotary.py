@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ronn_provider_cpu.lower.attention import Heads, split
-from ronn_provider_cpu.lowering import F32, I64, Lowering, Operand, lower
+from ronn_codegen.lower._attention import Heads, split
+from ronn_codegen.lowering import F32, I64, Lowering, Operand
+from ronn_codegen.table import lower
 
 
 def _turn(c: Lowering, x: Heads, cos: Operand, sin: Operand, width: int, places: dict[str, Any]) -> None:
