@@ -1,15 +1,14 @@
 """The compiler door and devices with memory of their own: a fake device, beside the reference, through sessions."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import onnx
 import pytest
 
 import ronn
-from ronn.errors import ProviderError
+from ronn.errors import OptionError, ProviderError
 from ronn.plugins import registry
 from ronn.provider import Allocator, Call, CompiledPart, Device, No, Provider, Yes
+from ronn.records import dataclass
 
 
 @dataclass
@@ -131,3 +130,45 @@ def test_memory_without_an_allocator_is_the_provider_s_fault(fake, monkeypatch):
     monkeypatch.setattr(type(fake), "devices", lambda self: [Device("fake:0", memory="fake")])
     with pytest.raises(ProviderError, match="allocator"):
         session(MIXED).run(np.zeros(2, np.float32))
+
+
+class Narrow(Provider):
+    """Has two devices; what it takes depends on an option that the device carries."""
+
+    name = "narrow"
+    options = {"device": "narrow:0", "takes": "Relu"}
+
+    @dataclass(frozen=True)
+    class Chosen(Device):
+        takes: str = ""
+
+    def devices(self):
+        return [Device("narrow:0"), Device("narrow:1")]
+
+    def device_for(self, options, devices):
+        found = next((d for d in devices if d.name == options["device"]), None)
+        if found is None:
+            raise OptionError(f"there is no device {options['device']!r}")
+        return self.Chosen(found.name, takes=options["takes"])
+
+    def supports(self, node, device):
+        return Yes() if node.op == device.takes else No(f"{device.name} takes {device.takes}")
+
+    def compile(self, part, device, options):
+        return CompiledPart([Call(np.abs, n.inputs, n.outputs, (n,)) for n in part.nodes])
+
+
+def test_options_choose_the_device_that_claims_go_by():
+    registry().add(Narrow())
+    try:
+        model = onnx.parser.parse_model(
+            '<ir_version: 9, opset_import: ["" : 18]> g (float[N] x) => (float[N] y) { a = Neg(x) y = Abs(a) }'
+        )
+        ask = {"device": "narrow:1", "takes": "Abs"}
+        placed = ronn.Session(model, providers=[("narrow", ask), "reference"]).placement()
+        assert [(r.op, r.provider) for r in placed.rows] == [("Neg", "reference"), ("Abs", "narrow")]
+        assert "narrow:1 takes Abs" in placed.rows[0].reason
+        with pytest.raises(OptionError, match="no device 'narrow:7'"):
+            ronn.Session(model, providers=[("narrow", {"device": "narrow:7"}), "reference"])
+    finally:
+        registry().remove("narrow")

@@ -50,7 +50,8 @@ def resolve_targets(
         assert record.provider is not None
         if options is not None:
             given = options.for_provider(record.provider.options, given)
-        targets.append(Target(record.provider, record.devices()[0], record.provider.check_options(given)))
+        given = record.provider.check_options(given)
+        targets.append(Target(record.provider, record.provider.device_for(given, record.devices()), given))
     if not targets and absent:
         raise absent[0]
     for error in absent:

@@ -160,6 +160,12 @@ class Provider:
         """The usable devices. Raise ``Unavailable("reason")`` when there is none."""
         return (Device(self.name),)
 
+    def device_for(self, options: Mapping[str, Any], devices: Sequence[Device]) -> Device:
+        """The device that a session with these options (checked, defaults filled in) uses, of ``devices``, which there
+        are: the first, unless options name another one. It may carry what options say (a ``Device`` of one's own with
+        further fields): ``supports``, ``passes`` and ``compile`` get it. OptionError for one that there is not."""
+        return devices[0]
+
     def supports(self, node: Node, device: Device) -> Support:
         """Whether this provider runs ``node``, whose input and output types are inferred. Never guesses: a claimed
         node must run."""
