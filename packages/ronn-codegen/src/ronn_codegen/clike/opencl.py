@@ -28,6 +28,21 @@ _WORDS = """\
 #define ATOMIC_ADD_I32(p, x) atomic_add((volatile GLOBAL i32 *)(p), (x))
 """
 
+_VECTORS = {"f32": "float", "i32": "int", "f64": "double"}
+
+
+def _vectors(doubles: bool) -> str:
+    lines = []
+    for name, kind in _VECTORS.items():
+        for n in (4, 8) if doubles or name != "f64" else ():
+            lines += [
+                f"typedef {kind}{n} {name}x{n};",
+                f"#define LOAD_{name}x{n}(p) vload{n}(0, p)",
+                f"#define STORE_{name}x{n}(p, v) vstore{n}(v, 0, p)",
+                f"#define SPLAT_{name}x{n}(number) (({kind}{n})(number))",
+            ]
+    return "\n".join(lines) + "\n"
+
 
 class OpenCL(Dialect):
     """OpenCL C."""
@@ -37,4 +52,4 @@ class OpenCL(Dialect):
 
     def prelude(self, *, doubles: bool = True) -> str:
         extensions = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if doubles else ""
-        return extensions + self.typedefs(doubles=doubles) + "\n" + _WORDS
+        return extensions + self.typedefs(doubles=doubles) + "\n" + _WORDS + _vectors(doubles)
