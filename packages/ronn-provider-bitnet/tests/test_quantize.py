@@ -15,8 +15,8 @@ from onnx import numpy_helper as nh
 
 from ronn.errors import InputError, OptionError
 from ronn.model import Model
+from ronn.numerics.task import cross_entropy
 from ronn_provider_bitnet.quantize import Limits, QualityError, Settings, quantize
-from ronn_provider_bitnet.quantize.judge import cross_entropy
 from ronn_provider_bitnet.quantize.layers import find_layers
 from ronn_provider_bitnet.quantize.picture import draw
 from ronn_provider_bitnet.quantize.search import path

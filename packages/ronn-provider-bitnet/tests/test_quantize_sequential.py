@@ -12,11 +12,11 @@ from onnx import helper as h
 from onnx import numpy_helper as nh
 
 from ronn.model import Model
+from ronn.numerics.walk import Walk, traced
 from ronn_provider_bitnet.quantize import Limits, Settings, quantize
 from ronn_provider_bitnet.quantize.layers import find_layers
 from ronn_provider_bitnet.quantize.sequential import made_up_for, stages
 from ronn_provider_bitnet.quantize.statistics import Inputs
-from ronn_provider_bitnet.quantize.walk import Walk, traced
 
 
 def draw(shape, seed):

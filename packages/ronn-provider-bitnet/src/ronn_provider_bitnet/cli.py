@@ -14,7 +14,7 @@ from ronn.cli import EXIT_DIFFERS
 from ronn.cli.bisect import DataOpt, NormalizeOpt, SeedOpt, ShapeOpt
 from ronn.cli.common import DimOpt, JsonOpt, ModelArg, add, console, parse_dims, size_text, table, write_json
 from ronn.errors import OptionError
-from ronn_provider_bitnet.quantize.judge import LEAST_AGREEMENT, LEAST_COSINE, MOST_LOST, Limits
+from ronn.numerics.task import LEAST_AGREEMENT, LEAST_COSINE, MOST_LOST, Limits
 
 if TYPE_CHECKING:
     from ronn_provider_bitnet.quantize.report import Report

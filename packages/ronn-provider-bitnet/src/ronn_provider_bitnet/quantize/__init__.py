@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ronn_provider_bitnet.quantize.errors import QualityError as QualityError
-    from ronn_provider_bitnet.quantize.judge import Limits as Limits
+    from ronn.numerics.task import Limits as Limits
+    from ronn.numerics.task import QualityError as QualityError
     from ronn_provider_bitnet.quantize.quantizer import Quantized as Quantized
     from ronn_provider_bitnet.quantize.quantizer import Settings as Settings
     from ronn_provider_bitnet.quantize.quantizer import quantize as quantize
     from ronn_provider_bitnet.quantize.report import Report as Report
 
+_HERE = "ronn_provider_bitnet.quantize"
 _HOMES = {
-    "quantize": "quantizer", "Settings": "quantizer", "Quantized": "quantizer", "Limits": "judge", "Report": "report",
-    "QualityError": "errors",
+    "quantize": f"{_HERE}.quantizer", "Settings": f"{_HERE}.quantizer", "Quantized": f"{_HERE}.quantizer",
+    "Report": f"{_HERE}.report", "Limits": "ronn.numerics.task", "QualityError": "ronn.numerics.task",
 }  # fmt: skip
 __all__ = ["Limits", "QualityError", "Quantized", "Report", "Settings", "quantize"]
 
@@ -24,4 +25,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ronn.ir.graph import IRModel, Node, Value
+from ronn.numerics.walk import Walk, traced
 from ronn.passes.edit import attr, const
 from ronn.records import dataclass
 from ronn_provider_bitnet.quantize.layers import Layer
 from ronn_provider_bitnet.quantize.statistics import RUNS_ON, Inputs, Tell
-from ronn_provider_bitnet.quantize.walk import Walk, traced
 
 Array = np.ndarray
 _MEAN, _VARIANCE = 3, 4

@@ -15,16 +15,15 @@ from ronn.frontend.proto import save_model
 from ronn.ir.graph import Graph, IRModel, clone
 from ronn.ir.types import DType
 from ronn.model import Model, Source, open_model
+from ronn.numerics.batches import Batches, read_batches, read_labels
 from ronn.numerics.samples import Data, Reading
+from ronn.numerics.task import Limits, QualityError, Task, judge
 from ronn.options import SessionOptions
 from ronn.records import dataclass, replace
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_bitnet.quantize import norms
-from ronn_provider_bitnet.quantize.errors import QualityError
-from ronn_provider_bitnet.quantize.feeds import Batches, read_batches, read_labels
 from ronn_provider_bitnet.quantize.fit import FORMS, ORDINARY, TRITS, Candidate, candidates
 from ronn_provider_bitnet.quantize.grids import FITS
-from ronn_provider_bitnet.quantize.judge import Limits, Task, judge
 from ronn_provider_bitnet.quantize.layers import SMALLEST, Layer, Skipped, find_layers, without_shapes
 from ronn_provider_bitnet.quantize.report import Report, Row
 from ronn_provider_bitnet.quantize.search import Point, good_enough, path, within_bytes

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ronn.numerics.task import Limits, Task
 from ronn.plan.budget import size_text
 from ronn.records import dataclass
 from ronn_provider_bitnet.quantize.fit import TRITS
-from ronn_provider_bitnet.quantize.judge import Limits, Task
 from ronn_provider_bitnet.quantize.layers import Skipped
 from ronn_provider_bitnet.quantize.search import Point
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
+from ronn.numerics.walk import Walk
 from ronn.records import dataclass, replace
 from ronn_provider_bitnet.quantize import norms
 from ronn_provider_bitnet.quantize.fit import Candidate
 from ronn_provider_bitnet.quantize.layers import Layer
 from ronn_provider_bitnet.quantize.statistics import MEMORY, RUNS_ON, Inputs, Source, Tell, crossed, source_of
-from ronn_provider_bitnet.quantize.walk import Walk
 
 Array = np.ndarray
 DAMPING = 0.1

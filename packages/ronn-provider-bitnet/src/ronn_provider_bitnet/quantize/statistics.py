@@ -10,9 +10,9 @@ import numpy as np
 
 from ronn.errors import InputError
 from ronn.ir.graph import IRModel, Value
+from ronn.numerics.walk import Walk, traced
 from ronn.records import dataclass, replace
 from ronn_provider_bitnet.quantize.layers import Layer
-from ronn_provider_bitnet.quantize.walk import Walk, traced
 from ronn_provider_bitnet.quantize.windows import Window, windows
 
 Array = np.ndarray

@@ -1,4 +1,4 @@
-"""Inputs in small batches, and their labels."""
+"""Inputs in small batches, and their labels: what models are calibrated and judged with."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class Batches:
         return len(self.feeds)
 
 
-def read_batches(data: Data, inputs: Sequence[ValueInfo], reading: Reading) -> Batches:
+def read_batches(data: Data, inputs: Sequence[ValueInfo], reading: Reading, most: int = ROWS) -> Batches:
     """The samples of ``data`` (as ``ronn compare`` takes them; None: made up), those with many rows cut into batches.
 
-    Rows are along the first axis: of any size where the model leaves it open, of the size that it fixes otherwise.
+    Rows are along the first axis: ``most`` at once where the model leaves it open, as many as it fixes otherwise.
     Raises InputError for files that cannot be read.
     """
     samples = read_samples(f"random:{MADE_UP}" if data is None else data, inputs, reading)
     made_up = any("made up" in s.name for s in samples)
-    feeds = [feed for sample in samples for feed in _cut(sample, inputs)]
+    feeds = [feed for sample in samples for feed in _cut(sample, inputs, most)]
     names = [s.name for s in samples]
     return Batches(tuple(feeds), made_up, names[0] if len(names) == 1 else f"{names[0]} ... ({len(names)} samples)")
 
 
-def _cut(sample: Sample, inputs: Sequence[ValueInfo]) -> Iterator[Mapping[str, Any]]:
+def _cut(sample: Sample, inputs: Sequence[ValueInfo], most: int) -> Iterator[Mapping[str, Any]]:
     given = {i.name: sample.feed[i.name] for i in inputs if i.name in sample.feed}
     arrays = {name: np.asarray(value) for name, value in given.items() if not isinstance(value, (dict, type(None)))}
     rows = {a.shape[0] if a.ndim else 0 for a in arrays.values()}
@@ -59,7 +59,7 @@ def _cut(sample: Sample, inputs: Sequence[ValueInfo]) -> Iterator[Mapping[str, A
         yield sample.feed
         return
     (total,), (first,) = rows, firsts
-    step = first if isinstance(first, int) else ROWS
+    step = first if isinstance(first, int) else most
     if first is None or step < 1 or total <= step or total % (step if isinstance(first, int) else 1):
         yield sample.feed
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ronn.errors import InputError, OptionError, nearest
+from ronn.errors import InputError, OptionError, RonnError, nearest
 from ronn.records import dataclass
 from ronn.session import Session
 
@@ -18,6 +18,10 @@ LEAST_AGREEMENT = 0.95
 MOST_LOST = 0.02
 """What is let pass: of all outputs the cosine, of best classes the share that agrees, of top-1 with labels the loss."""
 _FEWEST_CLASSES, _FEWEST_TOKENS = 3, 256
+
+
+class QualityError(RonnError):
+    """The quantised model is too far from the original to be written without being told to."""
 
 
 @dataclass(frozen=True, slots=True)
