@@ -115,7 +115,7 @@ class Program:
             return Place(arena, self.status_start + 8 * word.index, 8)
         if is_array:
             return None if word == 0 else constant(self.launcher, self._constants[word])
-        return word  # type: ignore[no-any-return]
+        return word
 
     # --- running
 
@@ -170,8 +170,9 @@ class Frame:
             self.failed[...] = 0
             launcher.write(status, self.failed)
         for launch in self.launches:
-            if stop is not None:
-                stop.check()
+            if stop is not None and stop.due:
+                launcher.finish()
+                raise stop.error()
             launch()
         results = []
         for value in program.part.outputs:
