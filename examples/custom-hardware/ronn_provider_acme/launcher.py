@@ -1,64 +1,20 @@
-"""An accelerator that runs C: its dialect, its launcher, and the provider. All of what a new C-like device needs.
-
-The device here is made of the machine's own C compiler, so that everything can be run: kernels become a shared library,
-and its memory is the host's. A vendor puts the calls of his driver in their place.
-"""
+"""Memory, compiling and launching, by the machine's C compiler. A vendor puts the calls of his driver here."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ronn.errors import MemoryLimitError, ProviderError
-from ronn.provider import Device, Unavailable
-from ronn_codegen.clike.dialect import Dialect
 from ronn_codegen.clike.kernel import Grid, Param, Target
 from ronn_codegen.clike.launcher import Argument, Entry, Launcher, Place
-from ronn_codegen.clike.provider import ClikeProvider
-
-_WORDS = """
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
-#define KERNEL static
-#define GLOBAL
-#define LOCAL
-#define CONSTANT static const
-#define DEVICE static inline
-#define RESTRICT restrict
-static _Thread_local int64_t group_[3], groups_[3];
-#define GLOBAL_ID(k) (group_[k])
-#define GLOBAL_SIZE(k) (groups_[k])
-#define GROUP_ID(k) (group_[k])
-#define GROUPS(k) (groups_[k])
-#define LOCAL_ID(k) ((int64_t)0)
-#define LOCAL_SIZE(k) ((int64_t)1)
-#define BARRIER()
-"""
-
-
-class AcmeC(Dialect):
-    """C11: a group is one work-item."""
-
-    name: ClassVar[str] = "acme-c"
-    groups: ClassVar[bool] = False
-    types: ClassVar[dict[str, str]] = {
-        "f32": "float", "f64": "double", "bool": "uint8_t", "f16": "uint16_t", "bf16": "uint16_t",
-        **{f"{sign}{bits}": f"{'u' * (sign == 'u')}int{bits}_t" for sign in "iu" for bits in (8, 16, 32, 64)},
-    }  # fmt: skip
-
-    def prelude(self, *, doubles: bool = True) -> str:
-        return _WORDS + self.typedefs(doubles=doubles)
+from ronn_provider_acme.dialect import AcmeC
 
 
 class AcmeLauncher(Launcher):
@@ -115,34 +71,3 @@ class AcmeLauncher(Launcher):
         addresses = (ctypes.c_void_p * len(words))(*(ctypes.addressof(w) for w in words))
         groups = (ctypes.c_int64 * 3)(*grid.groups)
         return lambda kept=words: entry.handle(addresses, groups)  # type: ignore[misc]  # words live as long as it
-
-
-class AcmeProvider(ClikeProvider):
-    """Every operator that RONN has a C-like kernel for, on acme."""
-
-    name: ClassVar[str] = "acme"
-
-    def devices(self) -> Sequence[Device]:
-        if _compiler() is None:
-            raise Unavailable("acme needs a C compiler: set CC, or pip install ziglang")
-        return [Device("acme:0", "C compiled for this machine")]
-
-    def launcher(self, device: Device, options: Mapping[str, Any]) -> AcmeLauncher:
-        return _launcher()
-
-
-@cache
-def _launcher() -> AcmeLauncher:
-    return AcmeLauncher(_compiler() or ())
-
-
-def _compiler() -> Sequence[str] | None:
-    """The command of a C compiler; None where there is none."""
-    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if found:
-        return found.split()
-    try:
-        import ziglang  # noqa: F401
-    except ImportError:
-        return None
-    return [sys.executable, "-m", "ziglang", "cc"]
