@@ -11,6 +11,7 @@ from ronn_codegen import fuse
 from ronn_codegen.clike.launcher import Launcher
 from ronn_codegen.clike.library import Kernels
 from ronn_codegen.clike.program import Program
+from ronn_codegen.clike.sizes import sized
 from ronn_codegen.clike.table import CLIKE
 from ronn_codegen.lowering import Context, Lowering, Refused, lower_node
 
@@ -33,8 +34,11 @@ class ClikeProvider(Provider):
 
     def refusal(self, node: Node, device: Device) -> str:
         """Why a node cannot run on a device; empty when it can."""
+        found = sized(node)
+        if found is None:
+            return "its sizes are found out while it runs"
         try:
-            c = lower_node(node, self.context(self.launcher(device, self.options), self.options))
+            c = lower_node(found, self.context(self.launcher(device, self.options), self.options))
         except Refused as e:
             return str(e)
         return "sizes of its outputs are found out by the kernel" if c.counts else ""
