@@ -23,7 +23,8 @@ class Target:
     group: most work-items of a group (1 where the dialect has no groups). local_bytes: local memory that one kernel
     may use at most, in bytes: the on-chip budget. width: float32 lanes that a vector unit takes at once. unit: rows,
     columns and depth that the matrix unit takes at once (1, 1, 1: there is none). doubles: whether there is float64.
-    compute_units: how many groups run at once.
+    compute_units: how many groups run at once. alignment: tensors start and end at multiples of so many bytes, from 64
+    on.
     """
 
     dialect: Dialect
@@ -33,6 +34,7 @@ class Target:
     unit: Size3 = (1, 1, 1)
     doubles: bool = True
     compute_units: int = 1
+    alignment: int = 64
 
 
 @dataclass(frozen=True, slots=True)

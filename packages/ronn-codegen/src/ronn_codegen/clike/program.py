@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ronn.errors import ExecutionError
+from ronn.errors import ExecutionError, ProviderError
 from ronn.plan.lifetime import analyse, nbytes
 from ronn.plan.memory import align, place
 from ronn.plan.segment import address
@@ -61,7 +61,7 @@ class Program:
                 storage.last = max(self._lifetimes.last_use.get(v, storage.last) for v in (value, *storage.values))
         self.failures: list[str] = []
         self.steps = [step for i, c in enumerate(made) for step in self._steps(i, c)]
-        self.status_start = align(place(self._lifetimes.arena_storages()))
+        self.status_start = align(place(self._lifetimes.arena_storages(), alignment=launcher.target.alignment))
         self.arena_bytes = self.status_start + max(8 * len(self.failures), 8)
         self._constants = {address(a): a for c in made for a in c.kept}
         self.entries = self._build()
@@ -91,7 +91,15 @@ class Program:
         kernels = {step.entry: step.kernel for step in self.steps}
         target = self.launcher.target
         sources = {name: kernel.source(name, target) for name, kernel in kernels.items()}
-        return self.launcher.build(sources, {name: kernel.params for name, kernel in kernels.items()})
+        entries = self.launcher.build(sources, {name: kernel.params for name, kernel in kernels.items()})
+        for entry in entries.values():
+            if entry.local_bytes > target.local_bytes:
+                raise ProviderError(
+                    f"kernel {entry.name} takes {entry.local_bytes} bytes of on-chip memory, and may use "
+                    f"{target.local_bytes}",
+                    hint="a lowering made it larger than its target allows: that is a defect of the lowering",
+                )
+        return entries
 
     # --- where things lie
 

@@ -41,7 +41,11 @@ class ClikeProvider(Provider):
             c = lower_node(found, self.context(self.launcher(device, self.options), self.options))
         except Refused as e:
             return str(e)
-        return "sizes of its outputs are found out by the kernel" if c.counts else ""
+        return "sizes of its outputs are found out by the kernel" if c.counts else self.unfit(c, device)
+
+    def unfit(self, c: Lowering, device: Device) -> str:
+        """Why what a node is lowered to does not fit a device; empty when it does."""
+        return ""
 
     def context(self, launcher: Launcher, options: Mapping[str, Any]) -> Context:
         """What the lowerings of one compilation share."""

@@ -12,12 +12,13 @@ from ronn.plan.budget import size_text
 from ronn.plan.lifetime import ALIGNMENT, Lifetimes, Storage, nbytes
 
 
-def align(n: int) -> int:
-    return -(-n // ALIGNMENT) * ALIGNMENT
+def align(n: int, to: int = ALIGNMENT) -> int:
+    return -(-n // to) * to
 
 
-def place(storages: Sequence[Storage], margin: int = 0) -> int:
-    """Gives each storage its offset and returns the arena's size in bytes. ``margin`` bytes stay free round each.
+def place(storages: Sequence[Storage], margin: int = 0, alignment: int = ALIGNMENT) -> int:
+    """Gives each storage its offset and returns the arena's size in bytes. ``margin`` bytes stay free round each; all
+    start and end at multiples of ``alignment``.
 
     Greedy by size (largest first), each into the smallest gap that fits among the storages that live at the same time:
     the strategy that Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference" (2020), find best.
@@ -25,7 +26,7 @@ def place(storages: Sequence[Storage], margin: int = 0) -> int:
     total = 0
     placed: list[tuple[int, int, int, int]] = []  # where it starts and ends, its first and last call; by start
     for s in sorted(storages, key=lambda s: (-(s.size or 0), s.first)):
-        first, last, bytes_ = s.first, s.last, align(max(s.size or 0, 1))
+        first, last, bytes_ = s.first, s.last, align(max(s.size or 0, 1), alignment)
         size = bytes_ + 2 * margin
         best, best_gap, cursor = -1, -1, 0
         for start, end, since, until in placed:
