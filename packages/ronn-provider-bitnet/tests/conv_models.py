@@ -8,7 +8,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
-from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_codegen.windows import resolve_pads
 from ronn_provider_cpu.kernels.conv import convolve
 
 

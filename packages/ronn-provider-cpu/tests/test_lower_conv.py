@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_support import native_nodes, one_node, run_one
 
+from ronn_codegen.windows import resolve_pads, transposed_geometry
 from ronn_provider_cpu.compiling import native_library
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.blocked import from_blocks, to_blocks
 from ronn_provider_cpu.kernels.conv import convolve
-from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
 
 
 def expected(x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, **attributes: Any) -> np.ndarray:

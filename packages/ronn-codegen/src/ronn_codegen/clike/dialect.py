@@ -9,7 +9,7 @@ Kernels are written once, in C with these words:
 * functions of the standard C library by the names of OpenCL C for both precisions (``exp``, ``fma``, ``fmin`` ...),
   ``AS_F32(x) AS_U32(x) AS_F64(x) AS_U64(x)``: the same bits; ``ATOMIC_ADD_I32(p, x)``, ``ATOMIC_MAX_I64(p, x)``.
 
-Where ``Target.width`` is above 1 there are vectors of 4 and 8 elements: ``f32x8 i32x8 f64x4`` and so on, which take
+A dialect may have vectors of 4 and 8 elements: ``f32x8 i32x8 f64x4`` and so on, which take
 ``+ - *``, with ``LOAD_f32x8(p)`` and ``STORE_f32x8(p, v)`` (p is aligned to an element) and ``SPLAT_f32x8(number)``.
 
 A dialect gives them their meaning in ``prelude``; what stands there is all that a new language needs.
@@ -29,11 +29,12 @@ TYPES = {
 
 class Dialect:
     """A C-like language. ``groups``: work-items of a group run together, share local memory and wait for each other;
-    without them a group is one work-item."""
+    without them a group is one work-item. ``vectors``: whether there are the words for vectors."""
 
     name: ClassVar[str]
     suffix: ClassVar[str] = ".c"
     groups: ClassVar[bool] = True
+    vectors: ClassVar[bool] = False
     types: ClassVar[dict[str, str]] = TYPES
 
     def prelude(self, *, doubles: bool = True) -> str:

@@ -49,6 +49,7 @@ class OpenCL(Dialect):
 
     name: ClassVar[str] = "opencl"
     suffix: ClassVar[str] = ".cl"
+    vectors: ClassVar[bool] = True
 
     def prelude(self, *, doubles: bool = True) -> str:
         extensions = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if doubles else ""

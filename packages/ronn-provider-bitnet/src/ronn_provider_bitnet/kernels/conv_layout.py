@@ -11,8 +11,8 @@ from ronn.ir.graph import Node
 from ronn.records import dataclass
 from ronn_codegen.simd.target import Target
 from ronn_codegen.templates.int8_pack import rows_table
+from ronn_codegen.windows import resolve_pads
 from ronn_provider_bitnet.kernels.layout import padded
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 
 Array = np.ndarray
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 import ronn_provider_bitnet.sign_ops  # noqa: F401  # declares the operators
+from ronn_codegen.windows import ints, resolve_pads
 from ronn_provider_bitnet.kernels.sign_layout import pack_signs, pairs_of, panel_rows
 from ronn_provider_bitnet.kernels.sign_windows import windows
 from ronn_provider_bitnet.ops import DOMAIN
-from ronn_provider_cpu.kernels._common import ints
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.lower._products import epilogue
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, lower
 

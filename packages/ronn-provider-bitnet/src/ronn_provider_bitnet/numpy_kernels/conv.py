@@ -9,11 +9,10 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_codegen.windows import ints, resolve_pads
 from ronn_provider_bitnet.numpy_kernels.dense import integers, quantised
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_cpu.kernels._activations import Activation, activate, activation, known
-from ronn_provider_cpu.kernels._common import ints
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.blocked import from_blocks, to_blocks
 from ronn_provider_cpu.kernels.conv import convolve
 

@@ -9,10 +9,9 @@ import numpy as np
 
 import ronn_provider_bitnet.sign_ops  # noqa: F401  # declares the operators
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_codegen.windows import ints, resolve_pads
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_cpu.kernels._activations import activate, activation
-from ronn_provider_cpu.kernels._common import ints
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv import add_bias, convolve
 
 Array = np.ndarray
@@ -29,9 +28,7 @@ def _weights(codes: Array) -> Array:
 
 
 @kernel("SignLinear", domain=DOMAIN, prepare=True)
-def sign_linear(
-    ctx: KernelContext, *, zero: int, nan: int, mean: int, activation_params: Any
-) -> Callable[..., Array]:
+def sign_linear(ctx: KernelContext, *, zero: int, nan: int, mean: int, activation_params: Any) -> Callable[..., Array]:
     act = activation(ctx.attr("activation"), () if activation_params is None else activation_params)
 
     def call(x: Array, codes: Array, scale: Array, bias: Array | None = None) -> Array:

@@ -10,8 +10,8 @@ from ronn.passes.deferred import DeferredPass
 from ronn.passes.edit import Builder, attr
 from ronn.passes.manager import Pass
 from ronn.records import replace
+from ronn_codegen.windows import resolve_pads
 from ronn_provider_bitnet.ops import DOMAIN
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.passes import block_ops, fuse_residual
 from ronn_provider_cpu.passes.block_cost import convolution_gain
 from ronn_provider_cpu.passes.block_values import Candidate, Get, Layouts

@@ -109,16 +109,6 @@ def float_kernel(
     return mark
 
 
-def is_set(value: Any) -> bool:
-    """Whether an integer attribute that stands for a flag is given and not 0."""
-    return value is not None and bool(value)
-
-
-def ints(value: Any, count: int, default: int) -> list[int]:
-    """A list attribute as ints; ``count`` times ``default`` where the model gives none."""
-    return [default] * count if value is None or len(value) == 0 else [int(v) for v in value]
-
-
 def own(result: np.ndarray, *inputs: np.ndarray | None) -> np.ndarray:
     """``result``, copied where it may be a view of an input: the plan may write over inputs that are used up."""
     if any(x is not None and np.may_share_memory(result, x) for x in inputs):

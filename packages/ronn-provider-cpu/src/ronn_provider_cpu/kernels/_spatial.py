@@ -1,4 +1,4 @@
-"""Windows over spatial axes: paddings, output sizes, and the strided view of one tap."""
+"""Arrays over spatial axes: padding, and the strided view of one tap."""
 
 from __future__ import annotations
 
@@ -8,42 +8,7 @@ from typing import Any
 
 import numpy as np
 
-Pads = list[tuple[int, int]]
-
-
-def resolve_pads(
-    auto_pad: str | None,
-    pads: Sequence[int] | None,
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> Pads:
-    """(begin, end) of every spatial axis, ``auto_pad`` worked out."""
-    n = len(sizes)
-    if auto_pad in (None, "", "NOTSET"):
-        if pads is None or len(pads) == 0:
-            return [(0, 0)] * n
-        return [(int(pads[i]), int(pads[n + i])) for i in range(n)]
-    if auto_pad == "VALID":
-        return [(0, 0)] * n
-    found = []
-    for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-        total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-        less = total // 2
-        found.append((less, total - less) if auto_pad == "SAME_UPPER" else (total - less, less))
-    return found
-
-
-def out_size(size: int, kernel: int, stride: int, dilation: int, pad: tuple[int, int], ceil: bool = False) -> int:
-    """How many windows fit. With ``ceil`` a partial last one counts if it starts inside the input or left padding."""
-    free = size + pad[0] + pad[1] - (kernel - 1) * dilation - 1
-    if not ceil:
-        return max(free // stride + 1, 0)
-    n = -(-free // stride) + 1
-    if (n - 1) * stride >= size + pad[0]:
-        n -= 1
-    return max(n, 0)
+from ronn_codegen.windows import Pads
 
 
 def pad_spatial(x: np.ndarray, pads: Pads, value: Any = 0) -> np.ndarray:

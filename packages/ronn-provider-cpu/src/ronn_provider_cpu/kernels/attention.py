@@ -11,7 +11,8 @@ import numpy as np
 from ronn.ir.graph import Node
 from ronn.ir.types import DType
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, own, wide
+from ronn_codegen.windows import is_set
+from ronn_provider_cpu.kernels._common import float_kernel, own, wide
 
 Array = np.ndarray
 

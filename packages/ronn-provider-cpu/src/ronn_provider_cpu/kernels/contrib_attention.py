@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, without
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
+from ronn_codegen.windows import is_set
+from ronn_provider_cpu.kernels._common import float_kernel, own
 from ronn_provider_cpu.kernels.attention import grouped_matmul, merge_heads, rotate, split_heads
 from ronn_provider_cpu.kernels.softmax import softmax_last
 

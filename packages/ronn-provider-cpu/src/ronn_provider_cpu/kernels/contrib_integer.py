@@ -9,7 +9,8 @@ import numpy as np
 
 from ronn.ops.contrib.integer import known_bits
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, wide
+from ronn_codegen.windows import is_set
+from ronn_provider_cpu.kernels._common import float_kernel, wide
 from ronn_provider_cpu.kernels._quant import saturate
 from ronn_provider_cpu.kernels.integer import RightHand, product, shift
 from ronn_provider_cpu.kernels.quantize import quantize_dynamically

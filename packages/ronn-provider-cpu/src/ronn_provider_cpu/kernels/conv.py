@@ -10,9 +10,10 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext
+from ronn_codegen.windows import Pads, ints, out_size, resolve_pads
 from ronn_provider_cpu.kernels._activations import Activation, activate, activation, known
-from ronn_provider_cpu.kernels._common import float_kernel, ints
-from ronn_provider_cpu.kernels._spatial import Pads, out_size, pad_spatial, resolve_pads, tap_slices, taps
+from ronn_provider_cpu.kernels._common import float_kernel
+from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 
 _COLUMN_BYTES = 2 << 20  # of one im2col block
 _DEPTHWISE_BYTES = 256 << 10  # of one block of depthwise outputs

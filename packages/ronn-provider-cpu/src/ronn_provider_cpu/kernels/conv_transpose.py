@@ -8,39 +8,10 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, ints
+from ronn_codegen.windows import ints, transposed_geometry
+from ronn_provider_cpu.kernels._common import float_kernel
 from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 from ronn_provider_cpu.kernels.conv import add_bias
-
-
-def transposed_geometry(
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    auto_pad: str | None,
-    pads: Any,
-    output_padding: Sequence[int],
-    output_shape: Any,
-) -> tuple[list[int], list[int]]:
-    """(elements cut at the begin, output size) of every spatial axis."""
-    n = len(sizes)
-    begins, outs = [], []
-    same = auto_pad in ("SAME_UPPER", "SAME_LOWER")
-    for i in range(n):
-        full = strides[i] * (sizes[i] - 1) + output_padding[i] + (kernel[i] - 1) * dilations[i] + 1
-        wanted = int(output_shape[-n + i]) if output_shape is not None and len(output_shape) else None
-        if wanted is None and same:
-            wanted = sizes[i] * strides[i]
-        if wanted is None:
-            begin, end = (0, 0) if pads is None or auto_pad == "VALID" else (int(pads[i]), int(pads[n + i]))
-            wanted = full - begin - end
-        else:
-            total = max(full - wanted, 0)
-            begin = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
-        begins.append(begin)
-        outs.append(max(wanted, 0))
-    return begins, outs
 
 
 @float_kernel("ConvTranspose", prepare=True)

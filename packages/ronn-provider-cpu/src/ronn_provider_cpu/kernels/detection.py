@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import is_set
+from ronn_codegen.windows import is_set
 
 Array = np.ndarray
 

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import ints
+from ronn_codegen.windows import ints, resolve_pads
 from ronn_provider_cpu.kernels._quant import exact_matmul, saturate
-from ronn_provider_cpu.kernels._spatial import resolve_pads
 from ronn_provider_cpu.kernels.conv import convolve
 
 _BYTES = "int8 uint8"

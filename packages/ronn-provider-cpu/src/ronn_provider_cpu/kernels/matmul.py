@@ -10,8 +10,9 @@ import numpy as np
 
 from ronn.ir.graph import Node
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_codegen.windows import is_set
 from ronn_provider_cpu.kernels._activations import activate, activation, known
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, own
+from ronn_provider_cpu.kernels._common import float_kernel, own
 
 _INTS = "int32 int64 uint32 uint64"
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, is_set, wide
+from ronn_codegen.windows import is_set
+from ronn_provider_cpu.kernels._common import float_kernel, wide
 
 
 def _channels(v: np.ndarray, rank: int) -> np.ndarray:

@@ -8,42 +8,16 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import float_kernel, ints, is_set, own
-from ronn_provider_cpu.kernels._spatial import Pads, out_size, pad_spatial, resolve_pads, tap_slices, taps
+from ronn_codegen.windows import Window as Geometry
+from ronn_codegen.windows import ints, is_set
+from ronn_provider_cpu.kernels._common import float_kernel, own
+from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 
 
-class Window:
-    """The geometry of a pooling node for one input shape."""
+class Window(Geometry):
+    """The geometry of a pooling node, and reductions over its windows."""
 
-    __slots__ = ("dilations", "kernel", "padded", "pads", "sizes", "strides")
-
-    def __init__(
-        self,
-        spatial: Sequence[int],
-        kernel: Sequence[int],
-        strides: Any,
-        dilations: Any,
-        pads: Any,
-        auto_pad: Any,
-        ceil_mode: Any,
-    ) -> None:
-        rank = len(spatial)
-        self.kernel = ints(kernel, rank, 1)
-        self.strides = ints(strides, rank, 1)
-        self.dilations = ints(dilations, rank, 1)
-        self.pads: Pads = resolve_pads(auto_pad, pads, spatial, self.kernel, self.strides, self.dilations)
-        ceil = is_set(ceil_mode) and auto_pad in (None, "", "NOTSET", "VALID")
-        self.sizes = [
-            out_size(n, k, s, d, p, ceil)
-            for n, k, s, d, p in zip(spatial, self.kernel, self.strides, self.dilations, self.pads, strict=True)
-        ]
-        # Padding that covers every window, the partial last ones of ceil_mode included.
-        self.padded: Pads = [
-            (b, max(e, (o - 1) * s + (k - 1) * d + 1 - n - b) if o else e)
-            for n, o, k, s, d, (b, e) in zip(
-                spatial, self.sizes, self.kernel, self.strides, self.dilations, self.pads, strict=True
-            )
-        ]
+    __slots__ = ()
 
     def reduce(self, x: np.ndarray, ufunc: np.ufunc) -> np.ndarray:
         """``ufunc`` over every window of the (already padded) ``x``."""

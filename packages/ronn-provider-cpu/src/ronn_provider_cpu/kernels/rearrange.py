@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import ints, own
+from ronn_codegen.windows import ints
+from ronn_provider_cpu.kernels._common import own
 from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext
-from ronn_provider_cpu.kernels._common import float_kernel, ints, is_set
+from ronn_codegen.windows import ints, is_set
+from ronn_provider_cpu.kernels._common import float_kernel
 from ronn_provider_cpu.kernels.conv import add_bias
 
 Array = np.ndarray

@@ -10,7 +10,8 @@ import numpy as np
 
 from ronn.ir.types import DType
 from ronn.provider.kernels import KernelContext, kernel
-from ronn_provider_cpu.kernels._common import float_kernel, is_set
+from ronn_codegen.windows import is_set
+from ronn_provider_cpu.kernels._common import float_kernel
 
 Array = np.ndarray
 

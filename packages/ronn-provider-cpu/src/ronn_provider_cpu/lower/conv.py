@@ -13,9 +13,7 @@ from ronn_codegen.templates.conv_phases import Phase, Transposed, phases
 from ronn_codegen.templates.conv_plan import ConvPlan, ConvShape, Three, pixels_of
 from ronn_codegen.templates.narrow_plan import prefers_narrow, upsampling, upsampling_in_blocks, upsampling_time
 from ronn_codegen.templates.winograd_plan import WinogradPlan, winograd
-from ronn_provider_cpu.kernels._common import ints
-from ronn_provider_cpu.kernels._spatial import resolve_pads
-from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
+from ronn_codegen.windows import ints, resolve_pads, transposed_geometry
 from ronn_provider_cpu.lower import _bf16 as bf16
 from ronn_provider_cpu.lower._conv_weights import packed_weights, padded_bias, paired_weights, winograd_weights
 from ronn_provider_cpu.lower._narrow import narrow_conv, narrow_shape, upsample

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ronn_provider_cpu.kernels._common import is_set
+from ronn_codegen.windows import is_set
 from ronn_provider_cpu.lower._products import Matrix, Source, epilogue, matrix, product, source
 from ronn_provider_cpu.lowering import Lowering, Operand, lower
 

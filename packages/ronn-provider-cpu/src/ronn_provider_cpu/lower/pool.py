@@ -11,8 +11,7 @@ import numpy as np
 from ronn.records import dataclass
 from ronn_codegen.lower._copies import fill, item, steps, wanted
 from ronn_codegen.templates.pool_sizes import scratch_width
-from ronn_provider_cpu.kernels._common import ints, is_set
-from ronn_provider_cpu.kernels.pool import Window
+from ronn_codegen.windows import Window, ints, is_set
 from ronn_provider_cpu.lowering import F32, I8, I64, U8, Lowering, Operand, lower
 
 _MODULE = "ronn_codegen.templates.pool"

@@ -13,10 +13,9 @@ import numpy as np
 
 from ronn_codegen.lower._copies import emit, steps
 from ronn_codegen.templates.jobs import Copies, Side
+from ronn_codegen.windows import Window, is_set
 from ronn_provider_cpu.kernels._activations import sigmoid
-from ronn_provider_cpu.kernels._common import is_set
 from ronn_provider_cpu.kernels.contrib_quantised import quantise, real
-from ronn_provider_cpu.kernels.pool import Window
 from ronn_provider_cpu.lower import _int8 as q
 from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, lower
 

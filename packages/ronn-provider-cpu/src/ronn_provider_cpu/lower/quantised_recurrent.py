@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ronn_codegen.templates.recurrent_layout import Cells, cells_of
-from ronn_provider_cpu.kernels._common import is_set
+from ronn_codegen.windows import is_set
 from ronn_provider_cpu.lower import _int8 as q
 from ronn_provider_cpu.lowering import Lowering, Operand, lower
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ronn_provider_cpu.kernels._common import ints, is_set
-from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_codegen.windows import ints, is_set, resolve_pads
 from ronn_provider_cpu.lower import _int8 as q
 from ronn_provider_cpu.lower._int8_right import products
 from ronn_provider_cpu.lowering import F32, I8, U8, Lowering, Operand, Temporary, lower

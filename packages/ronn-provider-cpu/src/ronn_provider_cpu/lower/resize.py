@@ -8,8 +8,8 @@ import numpy as np
 
 from ronn.records import dataclass
 from ronn_codegen.lower._copies import emit, known, runs
+from ronn_codegen.resizing import Settings, nearest, output_sizes, places, weighted_taps
 from ronn_codegen.templates.jobs import Copies, Side, contiguous
-from ronn_provider_cpu.kernels.resize import Settings, nearest, output_sizes, places, weighted_taps
 from ronn_provider_cpu.lowering import F32, Argument, Lowering, Operand, lower
 
 _MODULE = "ronn_codegen.templates.resize"

@@ -19,8 +19,7 @@ from ronn_codegen.templates.narrow_plan import (
     upsampling_in_blocks,
     upsampling_time,
 )
-from ronn_provider_cpu.kernels._spatial import resolve_pads
-from ronn_provider_cpu.kernels.conv_transpose import transposed_geometry
+from ronn_codegen.windows import resolve_pads, transposed_geometry
 from ronn_provider_cpu.ops import DOMAIN
 from ronn_provider_cpu.passes.block_cost import convolution_gain
 from ronn_provider_cpu.passes.block_values import Candidate, Get, Layouts, Shape, again

@@ -11,8 +11,7 @@ import numpy as np
 from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, attr, graphs, remove_dead, take_over
 from ronn.passes.manager import PassContext, define_pass
-from ronn_provider_cpu.kernels._common import ints
-from ronn_provider_cpu.kernels._spatial import resolve_pads
+from ronn_codegen.windows import ints, resolve_pads
 from ronn_provider_cpu.quantised_ops import DOMAIN
 
 MS = "com.microsoft"
