@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ronn.debug import say
 from ronn.provider.contract import CompiledPart, Device, No, Part, Provider, Support, Yes
 from ronn_codegen import fuse
+from ronn_codegen.clike.kernel import Target
 from ronn_codegen.clike.launcher import Launcher
 from ronn_codegen.clike.library import Kernels
 from ronn_codegen.clike.program import Program
@@ -28,6 +29,10 @@ class ClikeProvider(Provider):
         """What runs kernels on a device: one for equal arguments."""
         raise NotImplementedError(f"{type(self).__name__}.launcher")
 
+    def target(self, device: Device, options: Mapping[str, Any]) -> Target:
+        """What kernels for a device are made for: all that claims go by."""
+        return self.launcher(device, options).target
+
     def supports(self, node: Node, device: Device) -> Support:
         reason = self.refusal(node, device)
         return No(reason) if reason else Yes()
@@ -38,7 +43,7 @@ class ClikeProvider(Provider):
         if found is None:
             return "its sizes are found out while it runs"
         try:
-            c = lower_node(found, self.context(self.launcher(device, self.options), self.options))
+            c = lower_node(found, self.context(self.target(device, self.options), self.options))
         except Refused as e:
             return str(e)
         return "sizes of its outputs are found out by the kernel" if c.counts else self.unfit(c, device)
@@ -47,15 +52,15 @@ class ClikeProvider(Provider):
         """Why what a node is lowered to does not fit a device; empty when it does."""
         return ""
 
-    def context(self, launcher: Launcher, options: Mapping[str, Any]) -> Context:
+    def context(self, target: Target, options: Mapping[str, Any]) -> Context:
         """What the lowerings of one compilation share."""
-        return Context(Kernels(launcher.target), options, table=CLIKE)
+        return Context(Kernels(target), options, table=CLIKE)
 
     def compile(self, part: Part, device: Device, options: Mapping[str, Any]) -> CompiledPart:
         from ronn.provider.contract import Call
 
         launcher = self.launcher(device, options)
-        context = self.context(launcher, options)
+        context = self.context(launcher.target, options)
         made = [c for group in fuse.groups(part, context) for c in _lower(group, context)]
         program = Program(part, made, launcher)
         say(4, lambda: _sources(program))

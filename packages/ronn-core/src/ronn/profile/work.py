@@ -17,10 +17,11 @@ _FREE = frozenset(
 
 def flops_of(call: Call) -> int:
     """Operations: two a multiply-add in products and convolutions, one an element elsewhere, none where data moves."""
-    return sum(_of_node(node) for node in call.nodes)
+    return sum(flops_of_node(node) for node in call.nodes)
 
 
-def _of_node(node: Node) -> int:
+def flops_of_node(node: Node) -> int:
+    """The same of one node; 0 where sizes are not known."""
     result = _size(node.outputs[0]) if node.outputs else 0
     if node.op in _FREE:
         return 0
