@@ -1,9 +1,8 @@
 """Elementary functions on float32 vectors, by argument reduction and polynomials, written as LLVM IR.
 
-The polynomials are minimax fits (Remez exchange at 40 digits, weighted for the relative error of the function), rounded
-to float32. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh 1.5, sigmoid 2.5, erf 2.0, expm1
-and log1p 2.0, sin and cos 1.6 (below 2**19; beyond, the error of the argument reduction grows with the argument).
-Subnormal results, infinities and NaN are as IEEE 754 says.
+The polynomials stand in ``coefficients``. Held against float64 over the whole range, in ulp: exp 1.1, log 1.0, tanh
+1.5, sigmoid 2.5, erf 2.0, expm1 and log1p 2.0, sin and cos 1.6 (below 2**19; beyond, the error of the argument
+reduction grows with the argument). Subnormal results, infinities and NaN are as IEEE 754 says.
 """
 
 from __future__ import annotations
@@ -11,32 +10,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ronn_codegen.simd.coefficients import (
+    ERF,
+    EXP,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG,
+    LOG2E,
+    LOG_ERFC,
+    ROUNDER,
+    ROUNDER_BITS,
+    TANH,
+)  # fmt: skip
 from ronn_codegen.simd.vectors import Number, Vector, copysign, fma, largest, select, smallest
 
-_EXP = (1.0, 1.0, 0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
-_LOG = (
-    0.3333331048488617, -0.24999986588954926, 0.20002226531505585, -0.16669251024723053, 0.14218664169311523,
-    -0.12384335696697235, 0.11872926354408264, -0.1178985983133316, 0.06915533542633057,
-)  # fmt: skip
-_TANH = (
-    -0.3333328366279602, 0.13331490755081177, -0.05374349653720856, 0.02065058797597885, -0.005717045161873102,
-)  # fmt: skip
-_ERF = (  # the first one less 1
-    0.128379225730896, -0.37612631916999817, 0.11283687502145767, -0.026858940720558167, 0.005199906881898642,
-    -0.0008130013011395931, 8.316776074934751e-05,
-)  # fmt: skip
-_LOG_ERFC = (
-    -0.00019567913841456175, -1.1276756525039673, -0.6371822953224182, -0.10393157601356506, 0.022226909175515175,
-    -0.0030432145576924086, 0.0001959369401447475,
-)  # fmt: skip
 _SIN = (-0.1666666716337204, 0.008333329111337662, -0.00019839256128761917, 2.7175644845556235e-06)
 _COS = (0.0416666679084301, -0.0013888883404433727, 2.479943577782251e-05, -2.7203304853173904e-07)
 
-_LOG2E = 1.4426950408889634
-# ln 2 in two parts; the first has so few bits that its products with exponents are exact.
-_LN2_HIGH, _LN2_LOW = 0.693359375, -2.1219444005469057e-4
-# Adding it to a number below 2**22 leaves the nearest integer in the low bits.
-_ROUNDER, _ROUNDER_BITS = 1.5 * 2.0**23, 0x4B400000
 _WIDE_ROUNDER, _WIDE_ROUNDER_BITS = 1.5 * 2.0**52, 0x4338000000000000
 
 
@@ -50,12 +40,12 @@ def horner(x: Vector, coefficients: Sequence[Number]) -> Vector:
 
 def exp(x: Vector) -> Vector:
     x = smallest(89.0, largest(-104.0, x))  # beyond these the result is 0 or infinite whatever x is
-    shifted = fma(x, _LOG2E, _ROUNDER)
-    n = shifted - _ROUNDER
-    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))
-    y = horner(r, _EXP)
+    shifted = fma(x, LOG2E, ROUNDER)
+    n = shifted - ROUNDER
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    y = horner(r, EXP)
     # 2**n in two steps, because it may be subnormal or too large itself; both exponents with their bias.
-    both = shifted.as_("i32") - (_ROUNDER_BITS - 2 * 127)
+    both = shifted.as_("i32") - (ROUNDER_BITS - 2 * 127)
     first = both >> 1
     return y * (first << 23).as_("f32") * ((both - first) << 23).as_("f32")
 
@@ -71,10 +61,10 @@ def log(x: Vector) -> Vector:
     exponent = select(low, exponent - 1.0, exponent)
     f = m - 1.0
     square = f * f
-    y = horner(f, _LOG) * f * square
-    y = fma(exponent, _LN2_LOW, y)
+    y = horner(f, LOG) * f * square
+    y = fma(exponent, LN2_LOW, y)
     y = fma(square, -0.5, y)
-    y = fma(exponent, _LN2_HIGH, f + y)
+    y = fma(exponent, LN2_HIGH, f + y)
     y = select(x.equals(math.inf), x, y)
     y = select(x.equals(0.0), -math.inf, y)
     y = select(x < 0.0, math.nan, y)
@@ -83,21 +73,21 @@ def log(x: Vector) -> Vector:
 
 def _bounded_exp(x: Vector) -> Vector:
     """exp for |x| below 80, or NaN: the result and 2**n are normal numbers."""
-    rounder = _ROUNDER + 127.0  # leaves n with its bias in the low bits
-    shifted = fma(x, _LOG2E, rounder)
+    rounder = ROUNDER + 127.0  # leaves n with its bias in the low bits
+    shifted = fma(x, LOG2E, rounder)
     n = shifted - rounder
-    y = horner(fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x)), _EXP)
+    y = horner(fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x)), EXP)
     return y * (shifted.as_("i32") << 23).as_("f32")
 
 
 def expm1(x: Vector) -> Vector:
     """exp(x) - 1 as 2 (t q + (t - 1/2)) with q = exp(r) - 1 and t = 2**(n - 1), which does not cancel."""
     x = smallest(89.0, largest(-87.0, x))
-    shifted = fma(x, _LOG2E, _ROUNDER)
-    n = shifted - _ROUNDER
-    r = fma(n, -_LN2_LOW, fma(n, -_LN2_HIGH, x))
-    q = fma(horner(r, _EXP[2:]) * r, r, r)
-    t = ((shifted.as_("i32") - (_ROUNDER_BITS - 126)) << 23).as_("f32")
+    shifted = fma(x, LOG2E, ROUNDER)
+    n = shifted - ROUNDER
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    q = fma(horner(r, EXP[2:]) * r, r, r)
+    t = ((shifted.as_("i32") - (ROUNDER_BITS - 126)) << 23).as_("f32")
     return fma(t, q, t - 0.5) * 2.0
 
 
@@ -116,15 +106,15 @@ def sigmoid(x: Vector) -> Vector:
 def tanh(x: Vector) -> Vector:
     a = abs(x)
     square = x * x
-    near = fma(horner(square, _TANH) * square, x, x)
+    near = fma(horner(square, TANH) * square, x, x)
     far = 1.0 - 2.0 / (_bounded_exp(smallest(19.0, a + a)) + 1.0)
     return copysign(select(a < 0.625, near, far), x)
 
 
 def erf(x: Vector) -> Vector:
     a = abs(x)
-    near = fma(horner(x * x, _ERF), x, x)
-    far = copysign(1.0 - _bounded_exp(horner(smallest(4.0, a), _LOG_ERFC)), x)
+    near = fma(horner(x * x, ERF), x, x)
+    far = copysign(1.0 - _bounded_exp(horner(smallest(4.0, a), LOG_ERFC)), x)
     return select(a < 0.93, near, far)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from ronn_codegen.clike.render.elementary import ELEMENTARY
 from ronn_codegen.loops.language import BITS, INTEGERS
 
 _NAME = re.compile(r"\b[a-z]\w*_(?:of_)?(?:bf16|[fiu]\d+)\b")
@@ -88,9 +89,10 @@ DEVICE f32 odd_f32(f64 x)
     const u32 bits = AS_U32(y) - (fabs(x) < fabs(back) ? 1u : 0u);
     return back == x || x != x ? y : AS_F32(bits | 1u);
 }""",
-    **{f"{name}_{t}": f"\nDEVICE {t} {name}_{t}({t} x) {{ return {name}(x); }}"
-       for name in ("exp", "tanh", "erf") for t in ("f32", "f64")},
-    **{f"sigmoid_{t}": f"\nDEVICE {t} sigmoid_{t}({t} x) {{ return 1 / (1 + exp_{t}(-x)); }}" for t in ("f32", "f64")},
+    **ELEMENTARY,
+    **{f"{name}_f64": f"\nDEVICE f64 {name}_f64(f64 x) {{ return {name}(x); }}"
+       for name in ("exp", "log", "expm1", "log1p", "tanh", "erf")},
+    "sigmoid_f64": "\nDEVICE f64 sigmoid_f64(f64 x) { return 1 / (1 + exp_f64(-x)); }",
     **{f"pow_{t}": f"\nDEVICE {t} pow_{t}({t} x, {t} y) {{ return pow(x, y); }}" for t in ("f32", "f64")},
 }  # fmt: skip
 for _type in sorted(INTEGERS):

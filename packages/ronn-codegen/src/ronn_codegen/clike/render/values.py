@@ -146,9 +146,9 @@ OPERATIONS: dict[str, Callable[..., str]] = {
     "and": _bitwise("&"), "or": _bitwise("|"), "xor": _bitwise("^"), "not": _not, "shl": _of_type("shl"),
     "shr": _of_type("shr"), "lt": _compare("<"), "le": _compare("<="), "eq": _compare("=="), "ne": _compare("!="),
     "isnan": lambda a: f"{a.text} != {a.text}", "neg": _neg, "abs": _abs, "select": _select, "fma": _call("fma"),
-    **{name: _call(name) for name in ("floor", "ceil", "rint", "trunc", "sqrt", "log", "sin", "cos", "tan", "asin",
-                                      "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "expm1", "log1p")},
-    **{name: _of_type(name) for name in ("exp", "tanh", "erf", "sigmoid")},
+    **{name: _call(name) for name in ("floor", "ceil", "rint", "trunc", "sqrt", "sin", "cos", "tan", "asin",
+                                      "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh")},
+    **{name: _of_type(name) for name in ("exp", "log", "expm1", "log1p", "tanh", "erf", "sigmoid")},
 }  # fmt: skip
 
 

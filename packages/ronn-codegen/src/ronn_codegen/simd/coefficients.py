@@ -1,0 +1,30 @@
+"""Coefficients of elementary functions on float32, whatever language they are written in.
+
+The polynomials are minimax fits (Remez exchange at 40 digits, weighted for the relative error of the function), rounded
+to float32.
+"""
+
+from __future__ import annotations
+
+EXP = (1.0, 1.0, 0.5, 0.16666512191295624, 0.0416661873459816, 0.008369598537683487, 0.0013951718574389815)
+LOG = (
+    0.3333331048488617, -0.24999986588954926, 0.20002226531505585, -0.16669251024723053, 0.14218664169311523,
+    -0.12384335696697235, 0.11872926354408264, -0.1178985983133316, 0.06915533542633057,
+)  # fmt: skip
+TANH = (
+    -0.3333328366279602, 0.13331490755081177, -0.05374349653720856, 0.02065058797597885, -0.005717045161873102,
+)  # fmt: skip
+ERF = (  # the first one less 1
+    0.128379225730896, -0.37612631916999817, 0.11283687502145767, -0.026858940720558167, 0.005199906881898642,
+    -0.0008130013011395931, 8.316776074934751e-05,
+)  # fmt: skip
+LOG_ERFC = (
+    -0.00019567913841456175, -1.1276756525039673, -0.6371822953224182, -0.10393157601356506, 0.022226909175515175,
+    -0.0030432145576924086, 0.0001959369401447475,
+)  # fmt: skip
+
+LOG2E = 1.4426950408889634
+# ln 2 in two parts; the first has so few bits that its products with exponents are exact.
+LN2_HIGH, LN2_LOW = 0.693359375, -2.1219444005469057e-4
+# Adding it to a number below 2**22 leaves the nearest integer in the low bits.
+ROUNDER, ROUNDER_BITS = 1.5 * 2.0**23, 0x4B400000
