@@ -28,6 +28,29 @@ _WORDS = """\
 #define ATOMIC_ADD_I32(p, x) atomic_add((volatile GLOBAL i32 *)(p), (x))
 """
 
+# PoCL's own are calls, of which LLVM makes no vectors. It goes by the name of a macro that only PoCL defines.
+_OF_POCL = ("fma", "fabs", "copysign", "floor", "ceil", "rint", "trunc", "sqrt")
+_ARITY = {"fma": 3, "copysign": 2}
+
+
+def _builtins(doubles: bool) -> str:
+    lines = ["#ifdef POCL_DEVICE_ADDRESS_BITS"]
+    for name in _OF_POCL:
+        given = "abc"[: _ARITY.get(name, 1)]
+        for kind, suffix in (("f32", "f"), ("f64", "")) if doubles else (("f32", "f"),):
+            takes, passes = ", ".join(f"{kind} {x}" for x in given), ", ".join(given)
+            head = f"DEVICE {kind} __attribute__((overloadable)) pocl_{name}({takes})"
+            lines.append(f"{head} {{ return __builtin_{name}{suffix}({passes}); }}")
+        if name == "fma":
+            for kind in ("f32", "f64") if doubles else ("f32",):
+                for n in (4, 8):
+                    t = f"{kind}x{n}"
+                    head = f"DEVICE {t} __attribute__((overloadable)) pocl_fma({t} a, {t} b, {t} c)"
+                    lines.append(f"{head} {{ return a * b + c; }}")
+        lines += [f"#undef {name}", f"#define {name} pocl_{name}"]
+    return "\n".join([*lines, "#endif\n"])
+
+
 _VECTORS = {"f32": "float", "i32": "int", "f64": "double"}
 
 
@@ -53,4 +76,4 @@ class OpenCL(Dialect):
 
     def prelude(self, *, doubles: bool = True) -> str:
         extensions = "#pragma OPENCL EXTENSION cl_khr_fp64 : enable\n" if doubles else ""
-        return extensions + self.typedefs(doubles=doubles) + "\n" + _WORDS + _vectors(doubles)
+        return extensions + self.typedefs(doubles=doubles) + "\n" + _WORDS + _vectors(doubles) + _builtins(doubles)
