@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ronn.plan.memory import align, place
 from ronn.plan.segment import address
 from ronn.plan.stop import running
 from ronn.provider.contract import Call, Part
-from ronn.provider.native import At, Engine, NativeWork, Scratch, Status
+from ronn.provider.native import At, Counted, Engine, NativeWork, Scratch, Status
 from ronn.records import dataclass
 from ronn_codegen.clike.kernel import Grid, Kernel
 from ronn_codegen.clike.launcher import Argument, Entry, Launcher, Place
@@ -54,11 +54,14 @@ class Program:
         calls = [_call(c, needed) for c in made]
         # A last call that takes the outputs keeps them to the end.
         calls.append(Call(_nothing, tuple(part.outputs), (), ()))
-        self._lifetimes = analyse(calls, part.inputs, ())
+        self._lifetimes, self._end = analyse(calls, part.inputs, ()), len(calls)
         for value, storage in self._lifetimes.storage.items():
             if storage.external and storage.home is value:
                 storage.size, storage.external = nbytes(value), False
                 storage.last = max(self._lifetimes.last_use.get(v, storage.last) for v in (value, *storage.values))
+                if value.data is not None:  # a result is its bytes: they lie in the arena from the start
+                    storage.last = self._end
+        self.counted = {v: (i, found) for i, c in enumerate(made) for v, found in self._found(i, c)}
         self.failures: list[str] = []
         self.steps = [step for i, c in enumerate(made) for step in self._steps(i, c)]
         self.status_start = align(place(self._lifetimes.arena_storages(), alignment=launcher.target.alignment))
@@ -67,6 +70,14 @@ class Program:
         self.entries = self._build()
         self._idle: list[Frame] = []
         self._lock = threading.Lock()
+
+    def _found(self, number: int, c: Lowering) -> Iterator[tuple[Value, Counted]]:
+        """The outputs whose sizes kernels find out; their scratch memory is read after the last kernel."""
+        for j, counted in c.counts.items():
+            for index in (counted.memory, counted.count):
+                storage = self._lifetimes.scratch[number, index]
+                storage.last = self._end
+            yield c.node.outputs[j], counted
 
     def _steps(self, number: int, c: Lowering) -> list[Step]:
         found = []
@@ -109,6 +120,17 @@ class Program:
         size = nbytes(value)
         assert size is not None
         return Place(arena, storage.offset + self._lifetimes.shift.get(value, 0), size)
+
+    @property
+    def held(self) -> list[Value]:
+        """Constants whose bytes are results: the arena has them from the start."""
+        return [v for v, s in self._lifetimes.storage.items() if v.data is not None and s.home is v]
+
+    def found(self, value: Value, arena: Any) -> tuple[Place, Place]:
+        """The places of a counted output and of its count."""
+        number, counted = self.counted[value]
+        memory, count = (self._lifetimes.scratch[number, i] for i in (counted.memory, counted.count))
+        return Place(arena, memory.offset, memory.size or 0), Place(arena, count.offset, 8)
 
     def argument(self, step: Step, word: Any, is_array: bool, arena: Any) -> Argument:
         """What a word is on the device."""
@@ -163,6 +185,11 @@ class Frame:
             arguments = [program.argument(step, w, p.is_array, self.arena) for w, p in pairs]
             self.launches.append(launcher.bind(program.entries[step.entry], arguments, step.grid))
         self.failed = np.zeros(len(program.failures), np.int64)
+        for value in program.held:
+            assert value.data is not None
+            if value.data.nbytes:
+                launcher.write(program.where(value, self.arena), np.ascontiguousarray(value.data))
+        launcher.finish()
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         program, launcher = self.program, self.program.launcher
@@ -185,6 +212,9 @@ class Frame:
         results = []
         for value in program.part.outputs:
             assert value.dtype is not None
+            if value in program.counted:
+                results.append(self._counted(value))
+                continue
             out = np.empty(value.tensor.static_shape, value.dtype.numpy)
             if out.nbytes:
                 launcher.read(program.where(value, self.arena), out)
@@ -195,6 +225,19 @@ class Frame:
         for number in np.flatnonzero(self.failed):
             raise ExecutionError(program.failures[int(number)])
         return results
+
+    def _counted(self, value: Value) -> np.ndarray:
+        """An output whose size the kernels have found out."""
+        launcher, (place, at) = self.program.launcher, self.program.found(value, self.arena)
+        count = np.zeros(1, np.int64)
+        launcher.read(at, count)
+        launcher.finish()
+        assert value.dtype is not None
+        shape = [int(count[0]) if n is None else n for n in self.program.counted[value][1].shape]
+        out = np.empty(shape, value.dtype.numpy)
+        if out.nbytes:
+            launcher.read(Place(place.memory, place.start, out.nbytes), out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class ClikeProvider(Provider):
             c = lower_node(found, self.context(self.target(device, self.options), self.options))
         except Refused as e:
             return str(e)
-        return "sizes of its outputs are found out by the kernel" if c.counts else self.unfit(c, device)
+        return self.unfit(c, device)
 
     def unfit(self, c: Lowering, device: Device) -> str:
         """Why what a node is lowered to does not fit a device; empty when it does."""

@@ -89,7 +89,7 @@ def unique(c: Lowering) -> None:
     c.call(
         "ronn_codegen.templates.unique", "unique", x=x, y=y, firsts=firsts, inverse=inverse, counts=counts,
         total=total, room=c.temp(32 * n + 2048), size=item(x), infinity=infinity,
-        unsigned=int(x.dtype.kind in "ub"), sorted=int(c.attr("sorted", 1)), outer=math.prod(before), n=n,
+        plain=int(x.dtype.kind in "ub"), sorted=int(c.attr("sorted", 1)), outer=math.prod(before), n=n,
         inner=math.prod(behind), cost=x.size * 20.0, bytes=2 * x.nbytes,
     )  # fmt: skip
     c.counted(0, y, (*before, None, *behind), total)

@@ -32,7 +32,7 @@ def top_k(c: Lowering) -> None:
     )
     c.call(
         _ORDER, "top_k", x=x, values=values, indices=indices, room=c.temp(shares * (32 * n + 2048)), size=item(x),
-        infinity=infinity, unsigned=int(x.dtype.kind == "u"), largest=int(c.attr("largest", 1)), outer=outer, n=n,
+        infinity=infinity, plain=int(x.dtype.kind == "u"), largest=int(c.attr("largest", 1)), outer=outer, n=n,
         inner=inner, k=k, chunks=shares, cost=outer * inner * (n + k * 5.0 * math.log2(n + 1)), bytes=x.nbytes,
     )  # fmt: skip
 

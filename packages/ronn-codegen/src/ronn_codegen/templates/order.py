@@ -34,13 +34,14 @@ move = by_size(SIZES, 2, emit_move)
 
 
 @_jit
-def key_of(x: int, size: int, infinity: int, unsigned: int, largest: int) -> int:
-    """The key of the element at x, of ``size`` bytes. ``infinity``: the bits of that of a float, 0 for integers."""
+def key_of(x: int, size: int, infinity: int, plain: int, largest: int) -> int:
+    """The key of the element at x, of ``size`` bytes. ``infinity``: the bits of that of a float, 0 for integers;
+    ``plain``: integers without a sign."""
     bits = _at8(x, 0) if size == 1 else _at16(x, 0) if size == 2 else _at32(x, 0) if size == 4 else _at(x, 0)
     if infinity:
         magnitude = bits & (_LAST >> (64 - 8 * size))
         bits = _LAST if magnitude > infinity else -magnitude if bits < 0 else magnitude
-    elif unsigned:
+    elif plain:
         bits = bits ^ (-_LAST - 1) if size == 8 else bits & ((1 << 8 * size) - 1)
     return ~bits if largest else bits
 
@@ -111,7 +112,7 @@ def _beyond(lanes: int) -> Any:
     return beyond
 
 
-@native("top_k(x, values, indices, room, size, infinity, unsigned, largest, outer, n, inner, k)")
+@native("top_k(x, values, indices, room, size, infinity, plain, largest, outer, n, inner, k)")
 def top_k(target: Target) -> Callable[..., None]:
     """values and indices[outer, k, inner]: the first k in order of x[outer, n, inner], with their places. ``room`` has
     ``32 * n + 2048`` bytes for each share."""
@@ -120,12 +121,12 @@ def top_k(target: Target) -> Callable[..., None]:
 
     @_jit
     def select(
-        x: int, step: int, size: int, infinity: int, unsigned: int, largest: int, n: int, k: int, keys: int,
+        x: int, step: int, size: int, infinity: int, plain: int, largest: int, n: int, k: int, keys: int,
         places: int,
     ) -> None:  # fmt: skip
         """The first k keys and places, in order, by a heap of the k first so far."""
         for i in range(k):  # an unfinished heap grows from its end
-            key = key_of(x + i * step, size, infinity, unsigned, largest)
+            key = key_of(x + i * step, size, infinity, plain, largest)
             at = i
             while at > 0:
                 above = (at - 1) // 2
@@ -146,7 +147,7 @@ def top_k(target: Target) -> Callable[..., None]:
                     i += lanes
             end = min(i + lanes, n)
             while i < end:
-                key = key_of(x + i * step, size, infinity, unsigned, largest)
+                key = key_of(x + i * step, size, infinity, plain, largest)
                 if key < top:
                     sink(keys, places, k, key, i)
                     top = _at(keys, 0)
@@ -159,7 +160,7 @@ def top_k(target: Target) -> Callable[..., None]:
             _put(places, left, home)
 
     def run(
-        x: int, values: int, indices: int, room: int, size: int, infinity: int, unsigned: int, largest: int, outer: int,
+        x: int, values: int, indices: int, room: int, size: int, infinity: int, plain: int, largest: int, outer: int,
         n: int, inner: int, k: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
         keys = room + worker * (32 * n + 8 * _DIGITS)
@@ -170,10 +171,10 @@ def top_k(target: Target) -> Callable[..., None]:
             source, to = x + (o * n * inner + i) * size, o * k * inner + i
             places = keys + 8 * n
             if k * 16 < n or n < 128:
-                select(source, step, size, infinity, unsigned, largest, n, k, keys, places)
+                select(source, step, size, infinity, plain, largest, n, k, keys, places)
             else:
                 for j in range(n):
-                    _put(keys, j, key_of(source + j * step, size, infinity, unsigned, largest))
+                    _put(keys, j, key_of(source + j * step, size, infinity, plain, largest))
                     _put(places, j, j)
                 places = sort(keys, places, n, keys + 16 * n, keys + 32 * n)
             for j in range(k):

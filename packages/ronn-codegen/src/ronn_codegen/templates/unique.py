@@ -21,7 +21,7 @@ _at, _put = peek("i64"), poke("i64")
 move = by_size(SIZES, 2, emit_move)
 
 
-@native("unique(x, y, firsts, inverse, counts, total, room, size, infinity, unsigned, sorted, outer, n, inner)")
+@native("unique(x, y, firsts, inverse, counts, total, room, size, infinity, plain, sorted, outer, n, inner)")
 def unique(target: Target) -> Callable[..., None]:
     """y[outer, total, inner]: the slices of x[outer, n, inner] in order (``sorted``), else as they first come.
 
@@ -30,20 +30,20 @@ def unique(target: Target) -> Callable[..., None]:
 
     @_jit
     def compared(
-        x: int, a: int, b: int, size: int, infinity: int, unsigned: int, outer: int, n: int, inner: int
+        x: int, a: int, b: int, size: int, infinity: int, plain: int, outer: int, n: int, inner: int
     ) -> int:
         """Slice a against slice b: -1, 0 or 1."""
         for o in range(outer):
             for i in range(inner):
-                one = key_of(x + ((o * n + a) * inner + i) * size, size, infinity, unsigned, 0)
-                two = key_of(x + ((o * n + b) * inner + i) * size, size, infinity, unsigned, 0)
+                one = key_of(x + ((o * n + a) * inner + i) * size, size, infinity, plain, 0)
+                two = key_of(x + ((o * n + b) * inner + i) * size, size, infinity, plain, 0)
                 if one != two:
                     return -1 if one < two else 1
         return 0
 
     @_jit
     def merge(
-        x: int, places: int, to: int, size: int, infinity: int, unsigned: int, outer: int, n: int, inner: int
+        x: int, places: int, to: int, size: int, infinity: int, plain: int, outer: int, n: int, inner: int
     ) -> int:
         """The places of the slices in order, equal ones as they come, by merging runs. Returns where they are then."""
         for i in range(n):
@@ -57,7 +57,7 @@ def unique(target: Target) -> Callable[..., None]:
                     first = b == end
                     if a < middle and not first:
                         one, two = _at(places, a), _at(places, b)
-                        first = compared(x, one, two, size, infinity, unsigned, outer, n, inner) <= 0
+                        first = compared(x, one, two, size, infinity, plain, outer, n, inner) <= 0
                     if first:
                         _put(to, j, _at(places, a))
                         a += 1
@@ -70,16 +70,16 @@ def unique(target: Target) -> Callable[..., None]:
 
     def run(
         x: int, y: int, firsts: int, inverse: int, counts: int, total: int, room: int, size: int, infinity: int,
-        unsigned: int, sorted: int, outer: int, n: int, inner: int, worker: int, workers: int,
+        plain: int, sorted: int, outer: int, n: int, inner: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
         single = outer * inner == 1
         if single:
             for i in range(n):
-                _put(room, i, key_of(x + i * size, size, infinity, unsigned, 0))
+                _put(room, i, key_of(x + i * size, size, infinity, plain, 0))
                 _put(room, n + i, i)
             places = sort(room, room + 8 * n, n, room + 16 * n, room + 32 * n) if n else room
         else:
-            places = merge(x, room, room + 8 * n, size, infinity, unsigned, outer, n, inner)
+            places = merge(x, room, room + 8 * n, size, infinity, plain, outer, n, inner)
         found, before = 0, 0
         for j in range(n):
             place = _at(places, j)
@@ -88,7 +88,7 @@ def unique(target: Target) -> Callable[..., None]:
             elif single:
                 new = _at(places - 8 * n, j) != _at(places - 8 * n, j - 1)
             else:
-                new = compared(x, before, place, size, infinity, unsigned, outer, n, inner) != 0
+                new = compared(x, before, place, size, infinity, plain, outer, n, inner) != 0
             if new:
                 _put(firsts, found, place)
                 _put(counts, found, 0)
