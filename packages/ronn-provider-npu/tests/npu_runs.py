@@ -37,9 +37,7 @@ def on_device(model: bytes, given: Mapping[str, np.ndarray], **options: Any) -> 
     return list(ronn.Session(model, providers=["npu"], options={**ALONE, **options}).run(dict(given)))
 
 
-def same(
-    op: str, inputs: Sequence[np.ndarray | None], *, within: float = 0.0, **how: Any
-) -> list[np.ndarray]:
+def same(op: str, inputs: Sequence[np.ndarray | None], *, within: float = 0.0, **how: Any) -> list[np.ndarray]:
     """The outputs of an operator on the device, equal to the CPU provider's up to ``within``, relative and absolute."""
     model, given = one_node(op, inputs, **how)
     got = on_device(model, given)

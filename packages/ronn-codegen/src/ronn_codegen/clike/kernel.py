@@ -172,6 +172,9 @@ class Template:
 
 
 def over_items(items: int, target: Target) -> Grid:
-    """A work-item for each of ``items``, in groups of equal size."""
-    local = max(min(target.group, items), 1)
+    """A work-item for each of ``items``, in groups of equal size: whole ones where they keep every compute unit busy,
+    else an eighth of that, else single work-items. Devices may compile
+    a kernel for each size of group: few are used."""
+    fitting = (n for n in (target.group, target.group // 8) if n > 1 and items >= n * target.compute_units)
+    local = next(fitting, 1)
     return Grid((max(-(-items // local), 1), 1, 1), (local, 1, 1))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ronn_codegen.clike.kernel import Template
 from ronn_codegen.clike.templates._move import RUN, by_size
-from ronn_codegen.templates.jobs import EACH, FIELDS, FILL, RUN as RUNS, SLOTS
+from ronn_codegen.templates.jobs import EACH, FIELDS, FILL, SLOTS
+from ronn_codegen.templates.jobs import RUN as RUNS
 
 _SHARE = 4096  # weight of a work-item's share: that of a unit of bytes
 _TILE = 16  # columns of a plane that are done at once
@@ -31,9 +32,8 @@ _BYTES = (
     "for (i64 r = 0; r < rows; r++) for (i64 c = 0; c < n; c++) for (i64 i = 0; i < size; i++) "
     "y[r * yr + c * yc + i] = x[r * xr + c * xc + i];"
 )
-_BOX = (
-    "(i64 size, const GLOBAL u8 *RESTRICT x, i64 xr, i64 xc, GLOBAL u8 *RESTRICT y, i64 yr, i64 yc, i64 rows, i64 n) {\n"
-)
+_BOX = "(i64 size, const GLOBAL u8 *RESTRICT x, i64 xr, i64 xc,\n"
+    "    GLOBAL u8 *RESTRICT y, i64 yr, i64 yc, i64 rows, i64 n) {\n"
 
 _FUNCTIONS = f"""{RUN}\
 /* Rows of n elements at any stride. */

@@ -36,7 +36,8 @@ def _cases() -> str:
         for j, kind in enumerate(REDUCTION_KINDS):
             mark = " /* f64 */" if kind == "f64" else ""
             lines.append(
-                f"    case {16 * (1 + i) + j}: {{ const {kind} old = *(GLOBAL {kind} *)y, new = *(const GLOBAL {kind} *)x; "
+                f"    case {16 * (1 + i) + j}: {{ const {kind} old = *(GLOBAL {kind} *)y; "
+                f"const {kind} new = *(const GLOBAL {kind} *)x; "
                 f"*(GLOBAL {kind} *)y = {_reduced(reduction, kind)}; return 0; }}{mark}\n"
             )
     return "".join(lines)

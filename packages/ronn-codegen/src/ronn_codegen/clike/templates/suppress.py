@@ -1,9 +1,8 @@
-"""NonMaxSuppression, as ``ronn_codegen.templates.suppress`` finds it: of boxes that overlap, those with the best scores."""
+"""NonMaxSuppression, as ``ronn_codegen.templates.suppress`` finds it: of boxes that overlap, the best ones."""
 
 from __future__ import annotations
 
 from ronn_codegen.clike.kernel import Grid, Sizes, Target, Template
-from ronn_codegen.clike.templates._keys import SORT
 from ronn_codegen.clike.templates._move import shares
 
 _SHARES = 16  # for as many has a lowering room
@@ -96,7 +95,8 @@ DEVICE void ENTRY_words(GLOBAL i64 *words, i64 n, GLOBAL i64 *other, GLOBAL i64 
         other = swapped;
     }
 }
-""" + _BOXES,
+"""
+    + _BOXES,
     tiles=_groups,
 )
 """found[groups, bound] and kept[groups]: the boxes that each class of each image keeps, best first, and how many. A
