@@ -39,7 +39,8 @@ class ClikeProvider(Provider):
 
     def refusal(self, node: Node, device: Device) -> str:
         """Why a node cannot run on a device; empty when it can."""
-        found = sized(node)
+        counted = any(e.counted for e in CLIKE.entries(node.domain, node.op))
+        found = sized(node, counted)
         if found is None:
             return "its sizes are found out while it runs"
         try:

@@ -9,11 +9,12 @@ from ronn.ir.types import TensorType
 _SAMPLE = 8
 
 
-def sized(node: Node) -> Node | None:
+def sized(node: Node, counted: bool) -> Node | None:
     """The node itself where all its sizes are known; a copy with sample sizes where they hang on those of the graph's
-    inputs alone, which each run tells before anything is compiled; None where only a run finds them out."""
+    inputs alone, which each run tells before anything is compiled; None where only a run finds them out. ``counted``:
+    those of its outputs may be found out by its kernels."""
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    names = {name for v in values for name in _symbols(v)}
+    names = {name for v in (node.inputs if counted else values) if v is not None for name in _symbols(v)}
     if not names:
         return node
     graph = node.graph

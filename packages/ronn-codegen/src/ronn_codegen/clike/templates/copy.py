@@ -32,8 +32,10 @@ _BYTES = (
     "for (i64 r = 0; r < rows; r++) for (i64 c = 0; c < n; c++) for (i64 i = 0; i < size; i++) "
     "y[r * yr + c * yc + i] = x[r * xr + c * xc + i];"
 )
-_BOX = "(i64 size, const GLOBAL u8 *RESTRICT x, i64 xr, i64 xc,\n"
+_BOX = (
+    "(i64 size, const GLOBAL u8 *RESTRICT x, i64 xr, i64 xc,\n"
     "    GLOBAL u8 *RESTRICT y, i64 yr, i64 yc, i64 rows, i64 n) {\n"
+)
 
 _FUNCTIONS = f"""{RUN}\
 /* Rows of n elements at any stride. */
