@@ -36,4 +36,5 @@ def held_to(target: Target, profile: DeviceProfile) -> Target:
         doubles=target.doubles and "float64" in profile.vector.peak,
         compute_units=target.compute_units,
         alignment=max(target.alignment, profile.memory.alignment),
+        cached=target.cached and profile.memory.cached,
     )

@@ -90,4 +90,5 @@ def target_of(device: cl.Device) -> Target:
         width=max(int(device.native_vector_width_float), 1),
         doubles="cl_khr_fp64" in device.extensions,
         compute_units=int(device.max_compute_units),
+        cached=device.local_mem_type == cl.device_local_mem_type.GLOBAL,
     )

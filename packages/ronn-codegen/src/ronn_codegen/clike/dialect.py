@@ -7,10 +7,13 @@ Kernels are written once, in C with these words:
 * ``BARRIER()``: of a work-group, for local memory; ``BARRIER_ALL()``: for local and global memory;
 * types ``f32 f64 i8 i16 i32 i64 u8 u16 u32 u64``, ``bool8`` (a stored bool), ``f16bits bf16bits`` (stored as u16);
 * functions of the standard C library by the names of OpenCL C for both precisions (``exp``, ``fma``, ``fmin`` ...),
-  ``AS_F32(x) AS_U32(x) AS_F64(x) AS_U64(x)``: the same bits; ``ATOMIC_ADD_I32(p, x)``, ``ATOMIC_MAX_I64(p, x)``.
+  ``AS_F32(x) AS_U32(x) AS_F64(x) AS_U64(x)``: the same bits; ``ATOMIC_ADD_I32(p, x)``, ``ATOMIC_MAX_I64(p, x)``;
+* ``MULADD(a, b, c)``: a * b + c of floats or vectors of them, rounded once or twice, whichever is quicker (plain
+  operators where a dialect does not define it).
 
 A dialect may have vectors of 4 and 8 elements: ``f32x8 i32x8 f64x4`` and so on, which take
-``+ - *``, with ``LOAD_f32x8(p)`` and ``STORE_f32x8(p, v)`` (p is aligned to an element) and ``SPLAT_f32x8(number)``.
+``+ - *``, with ``LOAD_f32x8(p)`` and ``STORE_f32x8(p, v)`` (p is aligned to an element) and ``SPLAT_f32x8(number)``;
+``LOAD_i32x8_i8(p)`` and ``LOAD_i32x8_i16(p)`` widen what they load.
 
 A dialect gives them their meaning in ``prelude``; what stands there is all that a new language needs.
 """

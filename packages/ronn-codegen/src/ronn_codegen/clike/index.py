@@ -7,4 +7,7 @@ LOWERINGS = {
     "attention": """
         Attention CausalConvWithState ai.onnx.preview::FlexAttention com.microsoft::MultiHeadAttention
     """,
+    "matmul": """
+        Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
+    """,
 }

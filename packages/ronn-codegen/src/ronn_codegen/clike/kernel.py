@@ -24,7 +24,8 @@ class Target:
     may use at most, in bytes: the on-chip budget. width: float32 lanes that a vector unit takes at once. unit: rows,
     columns and depth that the matrix unit takes at once (1, 1, 1: there is none). doubles: whether there is float64.
     compute_units: how many groups run at once. alignment: tensors start and end at multiples of so many bytes, from 64
-    on.
+    on. cached: memory is cached and local memory is nothing else, as on CPUs: then kernels do better with registers and
+    vectors than with tiles in local memory.
     """
 
     dialect: Dialect
@@ -35,6 +36,7 @@ class Target:
     doubles: bool = True
     compute_units: int = 1
     alignment: int = 64
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def _builtins(doubles: bool) -> str:
     return "\n".join([*lines, "#endif\n"])
 
 
-_VECTORS = {"f32": "float", "i32": "int", "f64": "double"}
+_VECTORS = {"f32": "float", "i32": "int", "u32": "uint", "f64": "double"}
 
 
 def _vectors(doubles: bool) -> str:
@@ -64,6 +64,7 @@ def _vectors(doubles: bool) -> str:
                 f"#define STORE_{name}x{n}(p, v) vstore{n}(v, 0, p)",
                 f"#define SPLAT_{name}x{n}(number) (({kind}{n})(number))",
             ]
+    lines += [f"#define LOAD_i32x8_{kind}(p) convert_int8(vload8(0, p))" for kind in ("i8", "i16")]
     return "\n".join(lines) + "\n"
 
 

@@ -82,12 +82,14 @@ class VectorUnit:
 class Memory:
     """on_chip: bytes beside the units, for all that runs at a time. bandwidth: bytes a second of the memory behind
     it. alignment: tensors start at multiples of so many bytes. views: a tensor may lie inside of another one at any
-    byte that its elements may lie at."""
+    byte that its elements may lie at. cached: it is behind caches, and a device that keeps local memory in it is not
+    asked to: kernels then compute in registers."""
 
     on_chip: int = 32 << 10
     bandwidth: float = 1e10
     alignment: int = 64
     views: bool = True
+    cached: bool = False
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,10 @@ def _operator_dtypes(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
 SECTIONS: Mapping[str, tuple[type, Mapping[str, Reader]]] = {
     "matrix": (MatrixUnit, {"rows": _count, "columns": _count, "depth": _count, "peak": _rates}),
     "vector": (VectorUnit, {"width": _count, "group": _count, "peak": _rates}),
-    "memory": (Memory, {"on_chip": _bytes, "bandwidth": _positive, "alignment": _alignment, "views": _switch}),
+    "memory": (
+        Memory,
+        {"on_chip": _bytes, "bandwidth": _positive, "alignment": _alignment, "views": _switch, "cached": _switch},
+    ),
     "operators": (
         Operators, {"allow": _patterns, "deny": _patterns, "dtypes": _operator_dtypes, "max_rank": _count}
     ),

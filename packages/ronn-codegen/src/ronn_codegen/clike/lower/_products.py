@@ -1,0 +1,390 @@
+"""Plans of matrix products for C-like devices: which kernel, and what is packed when.
+
+    product(c, matrix(a), matrix(b), y, Finish)
+
+Operands are matrices with strides of their own, so that transposed, batched and broadcast ones need no copies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ronn.ir.types import DType
+from ronn.ops.fused import ACTIVATION_ARITY
+from ronn.records import dataclass, replace
+from ronn_codegen.clike.kernel import Kernel
+from ronn_codegen.clike.render.epilogue import ACTIVATIONS
+from ronn_codegen.clike.templates import gemm_strips as strips
+from ronn_codegen.clike.templates._finish import Finish, Loads, finish
+from ronn_codegen.clike.templates.gemm import Form, TiledProduct, size, tile_of
+from ronn_codegen.clike.templates.gemm import Operand as Side
+from ronn_codegen.loops.language import FLOATS, HALVES
+from ronn_codegen.loops.write import Value as Element
+from ronn_codegen.lowering import Lowering, Operand, Temporary
+
+DIRECT_ROWS = 24
+"""Rows of A up to which a contiguous B is read where it lies: for more it is packed first."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Matrices ``rows x columns`` in an operand, one for each index of ``batch``. ``row``, ``column``, ``steps`` (along
+    each axis of the batch) and ``start`` are strides and an offset in elements. ``kind``: the type of its elements as
+    the loop language calls it; that of the operand by default."""
+
+    operand: Operand | Temporary
+    rows: int
+    columns: int
+    row: int
+    column: int
+    batch: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    start: int = 0
+    kind: str = ""
+
+    @property
+    def stored(self) -> str:
+        """What memory holds."""
+        return self.kind if self.kind else kind_of(self.operand)
+
+    @property
+    def transposed(self) -> Matrix:
+        return replace(self, rows=self.columns, columns=self.rows, row=self.column, column=self.row)
+
+    def offsets(self, batch: tuple[int, ...]) -> np.ndarray:
+        """int64[batch]: where the matrix of each index of a broadcast batch begins, behind ``start``."""
+        return _offsets(self.batch, self.steps, batch)
+
+    @property
+    def place(self) -> Any:
+        """Where the first begins."""
+        return self.operand.at(self.start * size(self.stored)) if self.start else self.operand
+
+
+def kind_of(operand: Operand | Temporary) -> str:
+    """The loop language's name of an operand's elements."""
+    if isinstance(operand, Temporary):
+        raise TypeError("scratch memory has no type of its own")
+    dtype = operand.value.dtype
+    assert isinstance(dtype, DType)
+    return dtype.short
+
+
+def matrix(x: Operand, *, transposed: bool = False) -> Matrix:
+    """The last two dims of an operand as matrices; of vectors the one dim is a row."""
+    *batch, rows, columns = x.shape if x.rank > 1 else (1, *x.shape)
+    made = Matrix(x, rows, columns, columns, 1, tuple(batch), _steps(batch, rows * columns))
+    return made.transposed if transposed else made
+
+
+def _steps(batch: Any, last: int) -> tuple[int, ...]:
+    return tuple([math.prod(batch[i + 1 :]) * last for i in range(len(batch))])
+
+
+def _offsets(own: tuple[int, ...], steps: tuple[int, ...], batch: tuple[int, ...]) -> np.ndarray:
+    made = np.zeros(own, np.int64)
+    for axis, (dim, step) in enumerate(zip(own, steps, strict=True)):
+        made += (np.arange(dim, dtype=np.int64) * step).reshape((-1,) + (1,) * (len(own) - axis - 1))
+    return np.ascontiguousarray(np.broadcast_to(made, batch)).reshape(-1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An array whose element (i, j) belongs to element (i, j) of a product: ``i * row + j * column``, in elements;
+    ``batch`` and ``steps`` as of a matrix."""
+
+    operand: Operand | Temporary | np.ndarray
+    row: int
+    column: int
+    batch: tuple[int, ...] = ()
+    steps: tuple[int, ...] = ()
+    kind: str = ""
+
+    @property
+    def stored(self) -> str:
+        if self.kind:
+            return self.kind
+        return _of_array(self.operand) if isinstance(self.operand, np.ndarray) else kind_of(self.operand)
+
+
+_NUMPY = {"f32": np.float32, "f64": np.float64, "u32": np.uint32, "u64": np.uint64}
+
+
+def strided(data: np.ndarray, m: Matrix) -> np.ndarray:
+    """The matrices that an operand's array holds: [batch, rows, columns]."""
+    size, flat = data.itemsize, np.ascontiguousarray(data).reshape(-1)[m.start :]
+    shape = (*m.batch, m.rows, m.columns)
+    strides = [s * size for s in (*m.steps, m.row, m.column)]
+    return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False).reshape(-1, m.rows, m.columns)
+
+
+def _of_array(array: np.ndarray) -> str:
+    return DType.of(array.dtype).short
+
+
+def source(x: Operand) -> Source:
+    """An operand that broadcasts to the rows and columns of a product, and dims in front of them to its batch."""
+    *batch, high, wide = (1, 1, *x.shape)[-max(x.rank, 2) :]
+    steps = tuple(0 if d == 1 else s for d, s in zip(batch, _steps(batch, high * wide), strict=True))
+    return Source(x, wide if high > 1 else 0, 1 if wide > 1 else 0, tuple(batch), steps)
+
+
+class Terms:
+    """What an epilogue may take beside the sum: elements of arrays and numbers."""
+
+    def __init__(self, loads: Loads) -> None:
+        self._loads = loads
+        self.sources: dict[str, Source] = {}
+        self.numbers: dict[str, float] = {}
+
+    def load(self, given: Source) -> Element:
+        """The element of an array; float16 and bfloat16 widened."""
+        name = f"s{len(self.sources)}"
+        self.sources[name] = given
+        return self._loads.array(name, given.stored)
+
+    def number(self, value: float, kind: str = "f32") -> Element:
+        """A number, f32 or f64, which may differ from node to node with the same kernel."""
+        name = f"p{len(self.numbers)}"
+        self.numbers[name] = value
+        return self._loads.number(name, kind)
+
+
+Epilogue = Callable[[Element, Terms], Element]
+"""What is stored, from a sum (float32, float64, or an integer) and terms; see ``ronn_codegen.loops.write.Value``. The
+result is converted to the type of the output."""
+
+
+def plain(total: Element, _: Terms) -> Element:
+    """The sum."""
+    return total
+
+
+def epilogue(c: Lowering, added: Source | None, alpha: float = 1.0, beta: float = 1.0) -> Epilogue:
+    """alpha * sum + beta * source, then the activation that the node's attributes name. Refuses one that is not
+    known."""
+    name = str(c.node.attributes.get("activation", ""))
+    params = [float(p) for p in c.node.attributes.get("activation_params", ())]
+    c.require(ACTIVATION_ARITY.get(name) == len(params), f"activation {name!r} with parameters {params}")
+
+    def make(total: Element, terms: Terms) -> Element:
+        kind = total.dtype
+        if kind in FLOATS:
+            value = total if alpha == 1 else total * terms.number(alpha, kind)
+        else:
+            c.require(alpha == int(alpha) and beta == int(beta), "integers times a fraction")
+            value = total if alpha == 1 else total * int(alpha)
+        if added is not None and beta != 0:
+            other = terms.load(added).cast(kind)
+            if beta != 1:
+                other = other * (terms.number(beta, kind) if kind in FLOATS else int(beta))
+            value = value + other
+        if name:
+            c.require(kind in FLOATS, "an activation of integers")
+            value = ACTIVATIONS[name][1](value, *params)
+        return value
+
+    return make
+
+
+def product(
+    c: Lowering, a: Matrix, b: Matrix, y: Operand | Matrix, e: Epilogue = plain, *, a_zero: Source | None = None,
+    b_zero: Source | None = None, sums: str = "",
+) -> None:  # fmt: skip
+    """Adds the calls for Y = e(A @ B), with batches that broadcast.
+
+    ``y``: an operand in C order, or matrices in it. ``a_zero``, ``b_zero``: zero points of bytes, one for each row of A
+    or column of B, or one for all (strides of 0). ``sums``: the type that sums are kept in; float32 for float16 and
+    bfloat16, int32 for bytes, by default that of the operands.
+    """
+    form = sums if sums else _sums(a.stored, b.stored)
+    batch = np.broadcast_shapes(a.batch, b.batch)
+    if not isinstance(y, Matrix):
+        y = Matrix(y, a.rows, b.columns, b.columns, 1, batch, _steps(batch, a.rows * b.columns))
+    terms: list[Terms] = []
+
+    def make(total: Element, loads: Loads) -> Element:
+        terms.append(Terms(loads))
+        return e(total, terms[0])
+
+    done = finish(form, y.stored, make)
+    used = {p.name for p in done.arrays}
+    _Plan(c, a, b, y, batch, form, done, terms[0], used, a_zero, b_zero).run()
+
+
+def _sums(a: str, b: str) -> str:
+    if a in HALVES or b in HALVES:
+        return "f32"
+    return "i32" if a in ("i8", "u8") else a
+
+
+def _below(own: tuple[int, ...], steps: tuple[int, ...], row: int, rows: int, batch: tuple[int, ...]) -> bool:
+    """Whether the matrices of a batch stand below each other, ``row`` elements from one row to the next."""
+    if math.prod(own) == 1:
+        return row == 0 or math.prod(batch) == 1
+    step = rows * row
+    for dim, given in zip(reversed(own), reversed(steps), strict=True):
+        if dim != 1 and given != step:
+            return False
+        step *= dim
+    return own == batch or (1,) * (len(batch) - len(own)) + own == batch
+
+
+@dataclass
+class _Plan:
+    c: Lowering
+    a: Matrix
+    b: Matrix
+    y: Matrix
+    batch: tuple[int, ...]
+    sums: str
+    finish: Finish
+    terms: Terms
+    used: set[str]
+    a_zero: Source | None
+    b_zero: Source | None
+
+    def run(self) -> None:
+        target = self.c.machine
+        bytes_ = self.a.stored in ("i8", "u8") and self.sums == "i32"
+        staged = "i16" if bytes_ else self.added
+        self._merge()
+        tile = None if target.cached else tile_of(target, size(staged), size(staged))
+        if tile is None:
+            self._strips(bytes_)
+            return
+        a, b = (Side(x.stored, staged, z is not None) for x, z in ((self.a, self.a_zero), (self.b, self.b_zero)))
+        form = Form(a, b, self.added, self.y.stored, self.finish)
+        kernel = TiledProduct(form, tile, self.a.column == 1, self.b.row == 1)
+        zeros = self._zero("a", self.a_zero, "row") | self._zero("b", self.b_zero, "column")
+        self._call(kernel, self.a, self.b, zeros, {"b_row": self.b.row, "b_column": self.b.column})
+
+    @property
+    def added(self) -> str:
+        """The type that sums are added up in: integers wrap."""
+        if self.a.stored in ("i8", "u8") and self.sums == "i32":
+            return "i32"
+        return {"i32": "u32", "i64": "u64"}.get(self.sums, self.sums)
+
+    def _strips(self, bytes_: bool) -> None:
+        c, sums = self.c, self.added
+        a, b = self.a, self.b
+        strip = strips.strip_of(c.machine, sums, a.rows)
+        alike = strips.same(b.stored, sums)
+        zero = self.b_zero
+        held: Any
+        fixed = zero is None or isinstance(zero.operand, np.ndarray)
+        if b.operand.data is not None and fixed:
+            of_b, held = self._packed(strip, bytes_)
+        elif zero is None and alike and b.column == 1 and a.rows <= DIRECT_ROWS:
+            of_b, held = replace(b, kind=sums), b.place
+        else:
+            of_b, held = self._pack(strip, "i16" if bytes_ else sums)
+        step, panel = (b.row, strip.columns) if of_b.row else (strip.columns, b.rows * strip.columns)
+        side = Side(of_b.stored, of_b.stored)
+        form = Form(Side(a.stored, a.stored, self.a_zero is not None), side, sums, self.y.stored, self.finish)
+        kernel = strips.StripProduct(form, strip, of_b.row == 0)
+        self._call(kernel, a, of_b, self._zero("a", self.a_zero, "row"), {"b_step": step, "b_panel": panel}, held)
+
+    def _pack(self, strip: strips.Strip, kind: str) -> tuple[Matrix, Temporary]:
+        """B packed at each run."""
+        c, b = self.c, self.b
+        of_b = self._panels(strip, kind)
+        count = math.prod(b.batch)
+        held = c.temp(count * of_b.start * size(kind))
+        kernel = strips.pack(Side(b.stored, kind, self.b_zero is not None), strip.columns)
+        call(
+            c, kernel, k=b.rows, n=b.columns, count=count, offsets=b.offsets(b.batch), b=b.place, b_row=b.row,
+            b_column=b.column, **self._zero("b", self.b_zero, "column"), packed=held,
+            bytes=count * b.rows * b.columns * (size(b.stored) + size(kind)),
+        )  # fmt: skip
+        return replace(of_b, start=0), held
+
+    def _packed(self, strip: strips.Strip, bytes_: bool) -> tuple[Matrix, np.ndarray]:
+        """A constant B packed once: bytes less their zero points, as int8 where they fit."""
+        b, zero, sums = self.b, self.b_zero, self.added
+        less: Any = 0 if zero is None else zero.operand
+        assert isinstance(b.operand, Operand)
+        key: tuple[object, ...] = (
+            "strips",
+            strip.columns,
+            sums,
+            b.rows,
+            b.columns,
+            b.row,
+            b.column,
+            b.batch,
+            b.steps,
+            b.start,
+        )
+        if zero is not None:
+            key = (*key, less.tobytes(), zero.column)
+
+        def arrange(data: np.ndarray) -> np.ndarray:
+            values = strided(data, b)
+            if bytes_:
+                values = values.astype(np.int16) - np.asarray(less, np.int16).reshape(-1)
+                if values.size == 0 or (values.min() >= -128 and values.max() < 128):
+                    values = values.astype(np.int8)
+            else:
+                values = values.astype(_NUMPY[sums], copy=False)
+            return strips.packed(values, strip.columns)
+
+        held = self.c.packed(b.operand, key, arrange)
+        return replace(self._panels(strip, _of_array(held)), start=0), held
+
+    def _panels(self, strip: strips.Strip, kind: str) -> Matrix:
+        """B as panels, each matrix ``start`` elements behind the one before."""
+        b = self.b
+        each = -(-b.columns // strip.columns) * b.rows * strip.columns
+        return Matrix(Temporary(0, 0), b.rows, b.columns, 0, 0, b.batch, _steps(b.batch, each), each, kind)
+
+    def _merge(self) -> None:
+        """Matrices of A that stand below each other, by the same B, become one."""
+        rows, batch = self.a.rows, self.batch
+        sources = {n: x for n, x in self.terms.sources.items() if n in self.used}
+        zero = self.a_zero is None or self.a_zero.row == 0
+        if not batch or math.prod(self.b.batch) != 1 or not zero:
+            return
+        parts: list[Matrix | Source] = [self.a, self.y, *sources.values()]
+        if not all(_below(x.batch, x.steps, x.row, rows, batch) for x in parts):
+            return
+        whole = rows * math.prod(batch)
+        self.a, self.y = (replace(x, rows=whole, batch=(), steps=()) for x in (self.a, self.y))
+        self.b = replace(self.b, batch=(), steps=())
+        self.terms.sources |= {n: replace(x, batch=(), steps=()) for n, x in sources.items()}
+        self.batch = ()
+
+    def _zero(self, name: str, zero: Source | None, along: str) -> dict[str, Any]:
+        if zero is None:
+            return {}
+        step = zero.row if along == "row" else zero.column
+        return {f"{name}_zero": zero.operand, f"{name}_zero_step": step}
+
+    def _call(
+        self, kernel: Any, a: Matrix, b: Matrix, zeros: dict[str, Any], of_b: dict[str, int], held: Any = None
+    ) -> None:
+        count = math.prod(self.batch)
+        sources = {n: s for n, s in self.terms.sources.items() if n in self.used}
+        columns = [x.offsets(self.batch) for x in (a, b, self.y)]
+        columns += [_offsets(s.batch, s.steps, self.batch) for s in sources.values()]
+        given: dict[str, Any] = {"offsets": np.ascontiguousarray(np.stack(columns, 1)) if count > 1 else 0}
+        for name, s in sources.items():
+            given |= {name: s.operand, f"{name}_row": s.row, f"{name}_column": s.column}
+        numbers = {p.name for p in self.finish.numbers}
+        given |= {name: value for name, value in self.terms.numbers.items() if name in numbers}
+        flops = 2 * count * a.rows * a.columns * b.columns
+        call(
+            self.c, kernel, m=a.rows, n=b.columns, k=a.columns, batch=count, a=a.place, a_row=a.row,
+            a_column=a.column, b=b.place if held is None else held, **of_b, y=self.y.place, y_row=self.y.row,
+            y_column=self.y.column, **zeros, **given, flops=flops,
+        )  # fmt: skip
+
+
+def call(c: Lowering, kernel: Kernel, **arguments: Any) -> None:
+    """Adds a call of a kernel of C-like devices."""
+    c.call_loop(kernel, **arguments)  # type: ignore[arg-type]  # devices of this kind build no object code
