@@ -81,11 +81,6 @@ _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "mish": lambda x: x * np.tanh(softplus(x)),
 }
 
-# How many parameters each takes (alpha, beta): recurrent operators hand them out in order.
-ARITY = {
-    "affine": 2, "leakyrelu": 1, "thresholdedrelu": 1, "scaledtanh": 2, "hardsigmoid": 2, "elu": 1,
-}  # fmt: skip
-
 
 def known(name: str | None) -> bool:
     """Whether ``activation`` has a function for ``name``."""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ronn.provider.kernels import KernelContext
+from ronn_codegen.lower._recurrent import ARITY
 from ronn_codegen.windows import is_set
-from ronn_provider_cpu.kernels._activations import ARITY, Activation, activation, known, sigmoid
+from ronn_provider_cpu.kernels._activations import Activation, activation, known, sigmoid
 from ronn_provider_cpu.kernels._common import float_kernel
 
 Array = np.ndarray
