@@ -10,4 +10,7 @@ LOWERINGS = {
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,
+    "recurrent": """
+        GRU LSTM RNN
+    """,
 }
