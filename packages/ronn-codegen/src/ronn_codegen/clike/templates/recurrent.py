@@ -185,8 +185,9 @@ def _cell(name: str, gates: int, more: str, states: int, starts: str, step: str,
 
     def grid(sizes: Sizes, target: Target) -> Grid:
         blocks = -(-int(sizes["batch"]) // rows)
-        items = min(target.group, -(-int(sizes["width"]) // units_of(target)))
-        return Grid((int(sizes["directions"]) * blocks, 1, 1), (max(items, 1), 1, 1))
+        needed = int(sizes["width"]) // units_of(target)
+        items = next((n for n in (target.group // 8, target.group) if n >= needed), target.group)
+        return Grid((int(sizes["directions"]) * blocks, 1, 1), (items, 1, 1))
 
     title = name if rows == ROWS else name.replace("_f32", "_one_f32")
     constants = partial(_constants, rows=rows)
