@@ -62,14 +62,14 @@ class ClikeProvider(Provider):
 
         launcher = self.launcher(device, options)
         context = self.context(launcher.target, options)
-        made = [c for group in fuse.groups(part, context) for c in _lower(group, context)]
+        made = [c for group in fuse.groups(part, context) for c in lower_group(group, context)]
         program = Program(part, made, launcher)
         say(4, lambda: _sources(program))
         call = Call(program, part.inputs, part.outputs, part.nodes)
         return CompiledPart([call], program.close)
 
 
-def _lower(group: tuple[Node, ...], context: Context) -> list[Lowering]:
+def lower_group(group: tuple[Node, ...], context: Context) -> list[Lowering]:
     """A group as one lowering, or its nodes one by one."""
     if len(group) > 1:
         c = Lowering(group, context)

@@ -1,0 +1,101 @@
+"""An estimate in words and as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ronn_provider_npu.profiles.text import binary, large, small
+
+if TYPE_CHECKING:
+    from ronn_provider_npu.estimate.cost import Cost
+    from ronn_provider_npu.estimate.estimate import Estimate
+
+COLUMNS = (
+    "node", "operator", "dtype", "MACs", "used", "memory", "compute", "moving", "transfer", "latency", "energy", "bound"
+)  # fmt: skip
+_WHY = {
+    "compute": "the units: fewer operations, dims that fill the matrix unit, or a narrower dtype would help",
+    "memory": "the memory behind the chip: a larger batch or smaller tensors would help",
+    "transfer": "moving inputs and outputs: nodes that stay on the host, and what crosses to them, are where to look",
+    "launch": "starting kernels: fewer and larger nodes, or a larger batch, would help",
+}
+_MOST = 5
+
+
+def row_of(cost: Cost) -> tuple[str, ...]:
+    """A row of the table."""
+    if cost.where == "host":
+        return (cost.node, cost.op, *("",) * 9, "on the host")
+    used = "" if cost.utilisation is None else f"{cost.utilisation:.0%}"
+    return (
+        cost.node, cost.op, cost.dtype, large(cost.macs, "") if cost.macs else "", used, binary(cost.memory_bytes),
+        small(cost.compute_s, "s"), small(cost.memory_s, "s"), small(cost.transfer_s, "s"), small(cost.latency_s, "s"),
+        small(cost.energy_j, "J"), cost.bound,
+    )  # fmt: skip
+
+
+def explained(e: Estimate) -> str:
+    """What comes out, why, and what it does not count."""
+    from ronn_provider_npu.estimate.estimate import NOT_MEASURED
+
+    kernels, views = sum(r.kernels for r in e.on_device), sum(not r.kernels for r in e.on_device)
+    lines = [
+        NOT_MEASURED,
+        f"  model      {e.model} ({e.inputs})",
+        f"  profile    {e.profile.name}: {e.profile.description}",
+    ]
+    if e.guessed:
+        sizes = ", ".join(f"{n} = {s}" for n, s in e.guessed.items())
+        lines.append(f"  guessed    {sizes} (--shape or --dim says otherwise)")
+    if e.latency_s:
+        lines += _totals(e)
+        lines.append(f"  kernels    {kernels}, and {views} views that cost nothing but what crosses")
+    lines += _host(e)
+    lines.append(
+        "  counted    weights lie in the accelerator's memory; a kernel takes the longer of computing and of moving its "
+        "operands,\n             and its start; results that only the next kernel reads stay on the chip where they fit"
+    )
+    return "\n".join(lines)
+
+
+def _totals(e: Estimate) -> list[str]:
+    latency = e.latency_s
+    lines = [f"  latency    {small(latency, 's')} (estimate), {large(1 / latency, 'runs/s')} one after another"]
+    lines.append(
+        f"  energy     {small(e.energy_j, 'J')} a run (estimate), {small(e.energy_j / latency, 'W')} on average"
+    )
+    used = (
+        "" if e.utilisation is None else f"; {e.utilisation:.0%} of what products fill of the matrix unit is no padding"
+    )
+    lines.append(f"  work       {large(e.macs, 'MACs')}, {large(e.operations, 'operations')}{used}")
+    moved, kept = sum(r.memory_bytes for r in e.rows), sum(r.kept_bytes for r in e.rows)
+    crossed = sum(r.transfer_bytes for r in e.rows)
+    lines.append(
+        f"  bytes      {binary(moved)} of the memory, {binary(kept)} stay on the chip, {binary(crossed)} cross from and to "
+        "the host"
+    )
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in e.shares().items() if share >= 0.005)
+    lines.append(f"  bottleneck {e.bottleneck} ({shares} of the time): {_WHY[e.bottleneck]}")
+    longest = sorted(e.on_device, key=lambda r: -r.latency_s)[:_MOST]
+    for n, r in enumerate(longest):
+        head = "  longest    " if n == 0 else " " * 13
+        lines.append(f"{head}{small(r.latency_s, 's')} {r.op} {r.node!r}, bound by {r.bound}{_padding(r)}")
+    return lines
+
+
+def _padding(r: Cost) -> str:
+    words = [] if r.utilisation is None or r.utilisation > 0.9 else [f"{r.utilisation:.0%} of the unit is used"]
+    words += [r.reuse] if r.reuse and r.bound == "memory" else []
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _host(e: Estimate) -> list[str]:
+    if not e.on_host:
+        return []
+    lines = [f"  on host    {len(e.on_host)} node(s), whose time and energy are not in the estimate:"]
+    reasons = Counter((r.op, r.reason) for r in e.on_host)
+    lines += [f"             {n} x {op}: {reason}" for (op, reason), n in reasons.most_common(_MOST)]
+    if len(reasons) > _MOST:
+        lines.append(f"             ... and {len(reasons) - _MOST} more kinds")
+    return lines
