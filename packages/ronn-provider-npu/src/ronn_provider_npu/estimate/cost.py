@@ -90,7 +90,7 @@ def cost_of(nodes: Sequence[Node], kernels: int, told: int, flow: Flow, profile:
             operands = operands_of(node)[:2]
             if len(operands) == 2 and all(v in whole for v in operands):
                 sizes = _bytes(operands[0]), _bytes(operands[1])
-                a, b, words = traffic(products[0], sizes, 1, profile)
+                a, b, words = traffic(products[0], sizes, profile)
                 again += a + b - sum(sizes)
                 reuse.append(words)
     moved = sum(map(_bytes, (*flow.read, *flow.written))) + again if kernels else 0

@@ -18,14 +18,13 @@ from ronn.targets import resolve_targets
 from ronn_codegen.lowering import group_interface
 from ronn_provider_npu.estimate.cost import BOUNDS, Cost, Flow, cost_of
 from ronn_provider_npu.estimate.paper import PaperProvider
+from ronn_provider_npu.estimate.report import NOT_MEASURED, explained
 from ronn_provider_npu.profiles import DeviceProfile
 
 if TYPE_CHECKING:
-    from ronn.ir.graph import Value
+    from ronn.ir.graph import Node, Value
     from ronn.provider.contract import Part
     from ronn_codegen.lowering import Lowering
-
-NOT_MEASURED = "An estimate from the figures of the profile: nothing was run, nothing was measured."
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,6 @@ class Estimate:
         }
 
     def __str__(self) -> str:
-        from ronn_provider_npu.estimate.report import explained
-
         return explained(self)
 
 

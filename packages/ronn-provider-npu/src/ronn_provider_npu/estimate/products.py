@@ -104,7 +104,7 @@ def _attention(node: Node, shapes: list[Shape]) -> list[Product]:
     return [Product(batch, length, others, width), Product(batch, length, values, others)]
 
 
-def traffic(product: Product, sizes: tuple[int, int], itemsize: int, profile: DeviceProfile) -> tuple[int, int, str]:
+def traffic(product: Product, sizes: tuple[int, int], profile: DeviceProfile) -> tuple[int, int, str]:
     """Bytes of both operands that come from the memory, and how many times that is more than once, in words.
 
     sizes: bytes of the operands. One of them is read once and stays where half of a kernel's on-chip memory holds it;

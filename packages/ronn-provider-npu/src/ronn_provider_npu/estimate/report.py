@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ronn_provider_npu.estimate.cost import Cost
     from ronn_provider_npu.estimate.estimate import Estimate
 
+NOT_MEASURED = "An estimate from the figures of the profile: nothing was run, nothing was measured."
+
 COLUMNS = (
     "node", "operator", "dtype", "MACs", "used", "memory", "compute", "moving", "transfer", "latency", "energy", "bound"
 )  # fmt: skip
@@ -20,6 +22,10 @@ _WHY = {
     "transfer": "moving inputs and outputs: nodes that stay on the host, and what crosses to them, are where to look",
     "launch": "starting kernels: fewer and larger nodes, or a larger batch, would help",
 }
+_COUNTED = (
+    "  counted    weights lie in the accelerator's memory; a kernel takes the longer of computing and moving operands,",
+    "             and its start; results that only the next kernel reads stay on the chip where they fit",
+)
 _MOST = 5
 
 
@@ -29,17 +35,14 @@ def row_of(cost: Cost) -> tuple[str, ...]:
         return (cost.node, cost.op, *("",) * 9, "on the host")
     used = "" if cost.utilisation is None else f"{cost.utilisation:.0%}"
     return (
-        cost.node, cost.op, cost.dtype, large(cost.macs, "") if cost.macs else "", used, binary(cost.memory_bytes),
-        small(cost.compute_s, "s"), small(cost.memory_s, "s"), small(cost.transfer_s, "s"), small(cost.latency_s, "s"),
-        small(cost.energy_j, "J"), cost.bound,
+        cost.node, cost.op, cost.dtype, large(cost.macs, "").strip() if cost.macs else "", used,
+        binary(cost.memory_bytes), small(cost.compute_s, "s"), small(cost.memory_s, "s"), small(cost.transfer_s, "s"),
+        small(cost.latency_s, "s"), small(cost.energy_j, "J"), cost.bound,
     )  # fmt: skip
 
 
 def explained(e: Estimate) -> str:
     """What comes out, why, and what it does not count."""
-    from ronn_provider_npu.estimate.estimate import NOT_MEASURED
-
-    kernels, views = sum(r.kernels for r in e.on_device), sum(not r.kernels for r in e.on_device)
     lines = [
         NOT_MEASURED,
         f"  model      {e.model} ({e.inputs})",
@@ -48,35 +51,26 @@ def explained(e: Estimate) -> str:
     if e.guessed:
         sizes = ", ".join(f"{n} = {s}" for n, s in e.guessed.items())
         lines.append(f"  guessed    {sizes} (--shape or --dim says otherwise)")
-    if e.latency_s:
-        lines += _totals(e)
-        lines.append(f"  kernels    {kernels}, and {views} views that cost nothing but what crosses")
-    lines += _host(e)
-    lines.append(
-        "  counted    weights lie in the accelerator's memory; a kernel takes the longer of computing and of moving its "
-        "operands,\n             and its start; results that only the next kernel reads stay on the chip where they fit"
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_totals(e) if e.latency_s else ()), *_host(e), *_COUNTED])
 
 
 def _totals(e: Estimate) -> list[str]:
     latency = e.latency_s
-    lines = [f"  latency    {small(latency, 's')} (estimate), {large(1 / latency, 'runs/s')} one after another"]
-    lines.append(
-        f"  energy     {small(e.energy_j, 'J')} a run (estimate), {small(e.energy_j / latency, 'W')} on average"
-    )
-    used = (
-        "" if e.utilisation is None else f"; {e.utilisation:.0%} of what products fill of the matrix unit is no padding"
-    )
-    lines.append(f"  work       {large(e.macs, 'MACs')}, {large(e.operations, 'operations')}{used}")
     moved, kept = sum(r.memory_bytes for r in e.rows), sum(r.kept_bytes for r in e.rows)
     crossed = sum(r.transfer_bytes for r in e.rows)
-    lines.append(
-        f"  bytes      {binary(moved)} of the memory, {binary(kept)} stay on the chip, {binary(crossed)} cross from and to "
-        "the host"
-    )
+    used = "" if e.utilisation is None else f"; {e.utilisation:.0%} of what the matrix unit does is no padding"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in e.shares().items() if share >= 0.005)
-    lines.append(f"  bottleneck {e.bottleneck} ({shares} of the time): {_WHY[e.bottleneck]}")
+    views = sum(not r.kernels for r in e.on_device)
+    lines = [
+        f"  latency    {small(latency, 's')} (estimate), {large(1 / latency, 'runs/s')} one after another",
+        f"  energy     {small(e.energy_j, 'J')} a run (estimate), {small(e.energy_j / latency, 'W')} on average",
+        f"  work       {large(e.macs, 'MACs')}, {large(e.operations, 'operations')}{used}",
+        f"  bytes      {binary(moved)} through the memory, {binary(kept)} stay on the chip, "
+        f"{binary(crossed)} from and to the host",
+        f"  kernels    {sum(r.kernels for r in e.on_device)}, and {views} views",
+        f"  bottleneck {e.bottleneck} ({shares} of the time)",
+        f"             {_WHY[e.bottleneck]}",
+    ]
     longest = sorted(e.on_device, key=lambda r: -r.latency_s)[:_MOST]
     for n, r in enumerate(longest):
         head = "  longest    " if n == 0 else " " * 13
