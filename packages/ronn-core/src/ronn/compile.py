@@ -17,12 +17,20 @@ import numpy as np
 from ronn import knobs
 from ronn.cached import cached_property
 from ronn.debug import say
-from ronn.errors import InternalError, ModelError, PlacementError, ProviderError, RonnError
+from ronn.errors import (
+    ExecutionError,
+    InternalError,
+    MemoryLimitError,
+    ModelError,
+    PlacementError,
+    ProviderError,
+    RonnError,
+)
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
 from ronn.listeners import emit
-from ronn.observe import tell_fallbacks, tell_plan, tell_refusal
+from ronn.observe import tell_fallbacks, tell_plan, tell_refusal, tell_takeover
 from ronn.ops import custom
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
@@ -46,9 +54,10 @@ from ronn.plan.budget import Budget
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
+from ronn.plan.standby import Standby
 from ronn.plan.tail import PATIENCE, Tail
 from ronn.plugins import registry
-from ronn.provider import Call, CompiledPart, Part, Yes
+from ronn.provider import Call, CompiledPart, DeviceMemory, Part, Yes
 from ronn.records import dataclass, field
 from ronn.split import Split, split
 from ronn.usage import Copies
@@ -269,6 +278,7 @@ def to_plan(
     else:
         plan = _plan_in_two(halves, request, making, experiences, settler(assigned) if settle is None else settle)
     plan.closers, plan.inner, plan.compiles = making.closers, making.inner, making.compiles
+    plan.devices = making.devices
     return plan
 
 
@@ -472,6 +482,7 @@ class _Making:
     request: Request
     closers: list[Callable[[], None]] = field(default_factory=list)
     inner: list[Plan] = field(default_factory=list)
+    devices: list[DeviceMemory] = field(default_factory=list)
     compiles: int = 0
 
 
@@ -526,14 +537,7 @@ def _calls(graph: Graph, making: _Making) -> list[Call]:
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:
-            target = targets[first.provider or ""]
-            compiled = _compile(target, part)
-            for call in compiled.calls:
-                call.on_host = target.device.memory == "host"
-            calls += compiled.calls
-            making.compiles += compiled.compiles
-            if compiled.close is not None:
-                making.closers.append(compiled.close)
+            calls += _compiled(targets[first.provider or ""], part, making)
         elif is_copy(first):
             calls.append(_copy_call(first, targets))
         else:
@@ -544,6 +548,54 @@ def _calls(graph: Graph, making: _Making) -> list[Call]:
 
 def _sub_plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
     plan = _plan(graph, inputs, making)
+    making.inner.append(plan)
+    return plan
+
+
+def _compiled(target: Target, part: Part, making: _Making) -> Sequence[Call]:
+    """The calls of a part, by its provider; by one listed behind it that takes all nodes, where that one fails."""
+    try:
+        compiled = _compile(target, part)
+    except (ExecutionError, MemoryLimitError, ProviderError) as e:
+        return _compiled(_taken_over(target, part, making.request, e), part, making)
+    for call in compiled.calls:
+        call.on_host = target.device.memory == "host"
+    making.compiles += compiled.compiles
+    if compiled.close is not None:
+        making.closers.append(compiled.close)
+    if compiled.memory is not None:
+        compiled.memory.budget = making.request.budget
+        making.devices.append(compiled.memory)
+        if len(compiled.calls) == 1 and _behind(target, making.request):
+            call = compiled.calls[0]
+            call.fn = Standby(call.fn, part, partial(_plan_behind, target, part, making))
+    return compiled.calls
+
+
+def _behind(target: Target, request: Request) -> Sequence[Target]:
+    """The targets that a session lists behind one, and that work on the same arrays."""
+    targets = request.targets
+    after = targets[targets.index(target) + 1 :] if target in targets else ()
+    return [t for t in after if t.device.memory == target.device.memory]
+
+
+def _taken_over(target: Target, part: Part, request: Request, error: RonnError) -> Target:
+    """The first target behind one that takes all nodes of a part, now theirs. Raises ``error`` where there is none."""
+    for other in _behind(target, request):
+        if all(isinstance(ask(other, node), Yes) for node in part.nodes):
+            tell_takeover(request, target.name, other.name, part, error)
+            for node in part.nodes:
+                node.provider, node.reason = other.name, f"{target.name} failed: {error.message}"
+            return other
+    raise error
+
+
+def _plan_behind(target: Target, part: Part, making: _Making, error: RonnError) -> Plan:
+    """A plan of a part that its device failed to run."""
+    other = _taken_over(target, part, making.request, error)
+    own = _Making(making.targets, making.request)
+    plan = Plan(_compiled(other, part, own), part.inputs, part.outputs, budget=making.request.budget)
+    plan.closers, plan.devices = own.closers, own.devices
     making.inner.append(plan)
     return plan
 

@@ -81,6 +81,10 @@ class ExecutionError(RonnError):
     """A node failed while the model ran."""
 
 
+class DeviceLostError(ExecutionError):
+    """A device is gone, or failed so that nothing can run on it any more. Sessions made afterwards look for it anew."""
+
+
 class MemoryLimitError(RonnError, MemoryError):
     """The run would need more memory than the cap allows."""
 

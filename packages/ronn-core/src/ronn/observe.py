@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ronn.debug import INFO, WARNING, say, tell
-from ronn.errors import CancelledError, RonnError, RunTimeoutError
+from ronn.errors import CancelledError, ProviderWarning, RonnError, RunTimeoutError
 from ronn.listeners import Run, current, current_run, emit, waited, watched
 from ronn.values import signature_text
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ronn.compile import Request, Signature
     from ronn.partition import Fallback, Target
     from ronn.plan.plan import Plan
+    from ronn.provider import Part
 
 
 def tell_session(targets: Sequence[Target], seconds: float, *, session: int, model: str) -> None:
@@ -66,6 +68,25 @@ def tell_fallbacks(fallbacks: Sequence[Fallback], request: Request) -> None:
                 nodes=found.nodes,
                 reason=found.reason,
             )
+
+
+def tell_takeover(request: Request, provider: str, to: str, part: Part, error: RonnError) -> None:
+    """Tells that the nodes of a part run on another provider than the one that took them, because that one failed."""
+    nodes = "1 node" if len(part.nodes) == 1 else f"{len(part.nodes)} nodes"
+    warnings.warn(
+        f"{request.model.source}: {provider} failed, {to} goes on with {nodes}: {error.message}",
+        ProviderWarning,
+        stacklevel=2,
+    )
+    emit(
+        "ProviderFellBack",
+        session=request.session,
+        model=request.model.source,
+        provider=provider,
+        to=to,
+        nodes=len(part.nodes),
+        reason=error.message,
+    )
 
 
 def tell_refusal(request: Request, needed: int, limit: int) -> None:

@@ -54,6 +54,14 @@ class Record:
                     self._devices = self._ask()
         return self._devices
 
+    def unusable(self) -> dict[str, str]:
+        """Devices that are there and cannot be used, and why."""
+        self.devices()
+        try:
+            return {} if self.provider is None else dict(self.provider.unusable())
+        except Exception as e:
+            return {"others": f"unusable() failed: {type(e).__name__}: {e}"}
+
     def _ask(self) -> tuple[Device, ...]:
         found: tuple[Device, ...] = ()
         if self.provider is not None:

@@ -35,7 +35,8 @@ class Memory:
     that kernels want (shared by all sessions of the same arrays). arenas: of all plans, idle ones included. idle: of
     arenas that no run uses now; ``trim()`` gives them back. total: weights + packed + arenas. plans: latest last.
     mapped: constants that are views of mapped files: the system reads them when they are needed, and takes their memory
-    back when it is short; they are no part of the total.
+    back when it is short; they are no part of the total. device: how much of the total lies in the memory of devices;
+    constants there count as packed, and what runs need there as arenas of their plan.
     """
 
     weights: int
@@ -45,12 +46,14 @@ class Memory:
     total: int
     plans: tuple[PlanMemory, ...]
     mapped: int = 0
+    device: int = 0
 
     def __str__(self) -> str:
         return (
             f"{size_text(self.total)}: weights {size_text(self.weights)}, packed {size_text(self.packed)}, "
             f"arenas {size_text(self.arenas)} ({size_text(self.idle)} idle) of {len(self.plans)} plans"
             + (f"; mapped {size_text(self.mapped)}" if self.mapped else "")
+            + (f"; on devices {size_text(self.device)}" if self.device else "")
         )
 
 
@@ -126,6 +129,12 @@ def memory_of(plans: Sequence[Plan], weights: Iterable[np.ndarray]) -> Memory:
     constants = [*weights, *(a for _, q in every for a in q.constants())]
     held = distinct_bytes(in_memory(constants), seen)
     packed = distinct_bytes(in_memory(a for _, q in every for a in q.packed()), seen)
-    rows = tuple(PlanMemory(signature, q.arena_size, *q.frames) for signature, q in every)
+    rows = [PlanMemory(signature, q.arena_size, *q.frames) for signature, q in every]
+    there = [(signature, memory.held()) for signature, q in every for memory in q.devices]
+    on_devices = [PlanMemory(signature, h.arena, h.arenas, h.idle) for signature, h in there]
+    shared = sum({key: size for _, h in there for key, size in h.constants.items()}.values())
+    device = shared + sum(r.arena * r.arenas for r in on_devices)
+    rows += on_devices
     arenas, idle = sum(r.arena * r.arenas for r in rows), sum(r.arena * r.idle for r in rows)
-    return Memory(held, packed, arenas, idle, held + packed + arenas, rows, mapped_bytes(constants))
+    packed += shared
+    return Memory(held, packed, arenas, idle, held + packed + arenas, tuple(rows), mapped_bytes(constants), device)

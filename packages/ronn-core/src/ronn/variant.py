@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 from contextlib import nullcontext
 from time import monotonic
 
@@ -127,10 +127,13 @@ class Variant:
         budget = self.request.budget
         if budget is not None:
             seen: set[int] = set()
+            there: dict[Hashable, int] = {}
             constants = distinct_bytes(in_memory(self.weights()), seen)
             for other in (*self._plans.values(), plan):
                 for p in other.all_plans():
                     constants += distinct_bytes(in_memory((*p.constants(), *p.packed())), seen)
+                    there |= {key: size for memory in p.devices for key, size in memory.held().constants.items()}
+            constants += sum(there.values())
             tensors = [t for p in plan.all_plans() for t in p.largest]
             tensors += [(a.nbytes, f"a constant {a.dtype}{list(a.shape)}") for a in plan.constants()]
             budget.admit(constants, plan.need, sorted(tensors, reverse=True)[:3])

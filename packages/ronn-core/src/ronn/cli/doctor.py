@@ -86,6 +86,7 @@ def _size_of(folder: Any) -> int:
 
 def show(data: dict[str, Any]) -> None:
     from ronn.cli.common import size_text
+    from ronn.cli.providers import reasons
 
     out = console()
     about = table("Environment", "what", "value")
@@ -103,7 +104,8 @@ def show(data: dict[str, Any]) -> None:
     out.print(about)
     providers = table("Providers", "name", "status", "version", "package", "devices or reason")
     for row in data["providers"]:
-        detail = ", ".join(row["devices"]) if row["ok"] else row["reason"]
+        told = ", ".join(row["devices"]) if row["ok"] else ""
+        detail = "; ".join(filter(None, (told, reasons(row))))
         add(providers, row["name"], "ok" if row["ok"] else "UNUSABLE", row["version"], row["distribution"], detail)
     out.print(providers)
     if data["operators"]:

@@ -16,8 +16,14 @@ def providers(json: JsonOpt = False) -> None:
     shown = table("Providers", "name", "status", "version", "package", "devices", "reason")
     for row in rows:
         status = "ok" if row["ok"] else "unusable"
-        add(shown, row["name"], status, row["version"], row["distribution"], ", ".join(row["devices"]), row["reason"])
+        add(shown, row["name"], status, row["version"], row["distribution"], ", ".join(row["devices"]), reasons(row))
     console().print(shown)
+
+
+def reasons(row: dict[str, Any]) -> str:
+    """Why the provider, or some of its devices, cannot be used."""
+    told = [row["reason"]] if row["reason"] else []
+    return "; ".join([*told, *(f"{name}: {why}" for name, why in row["unusable"].items() if why not in row["reason"])])
 
 
 def provider_rows() -> list[dict[str, Any]]:
@@ -27,6 +33,7 @@ def provider_rows() -> list[dict[str, Any]]:
     rows = []
     for record in registry().records:
         devices = [f"{d.name} ({d.description})" if d.description else d.name for d in record.devices()]
+        unusable = record.unusable()
         rows.append(
             {
                 "name": record.name,
@@ -35,6 +42,7 @@ def provider_rows() -> list[dict[str, Any]]:
                 "distribution": record.distribution,
                 "target": record.target,
                 "devices": devices,
+                "unusable": unusable,
                 "reason": record.reason,
             }
         )

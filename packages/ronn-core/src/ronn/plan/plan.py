@@ -22,7 +22,7 @@ from ronn.plan.memory import heap_peak, largest, place
 from ronn.plan.out import Place, over_inputs, places
 from ronn.plan.segment import Bound, KernelFailure, Segment
 from ronn.plan.stop import NEVER, Stop, running
-from ronn.provider import Call
+from ronn.provider import Call, DeviceMemory
 from ronn.records import dataclass
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Plan:
         """Types of the inputs of the run that it was made for, as text."""
         self.compiles = 0
         self.closers: list[Callable[[], None]] = []
+        self.devices: list[DeviceMemory] = []
+        """What the compiled parts hold in the memory of devices; of all plans inside, too, but for tails."""
 
     # --- building
 
@@ -417,7 +419,8 @@ class Plan:
     @property
     def need(self) -> int:
         """Bytes that one run needs: its arena and what it allocates, as far as sizes are known."""
-        return sum(p.arena_size + p.heap_size for p in self.all_plans())
+        there = (memory.held().arena for p in self.all_plans() for memory in p.devices)
+        return sum(p.arena_size + p.heap_size for p in self.all_plans()) + sum(there)
 
     def constants(self) -> list[np.ndarray]:
         """Arrays of the constants that the calls read."""
@@ -437,6 +440,8 @@ class Plan:
                 except IndexError:
                     break
                 plan._drop(frame)
+            for memory in plan.devices:
+                memory.trim()
 
     def after_fork(self) -> None:
         """In a child process: a lock that another thread of the parent held is nobody's now."""
@@ -447,10 +452,10 @@ class Plan:
         for plan in self.all_plans():
             plan.keep = 0
         self.trim()
-        for close in self.closers:
-            weakref.finalize(self, close)
-        self.closers = []
         for plan in self.all_plans():
+            for close in plan.closers:
+                weakref.finalize(self, close)
+            plan.closers = []
             # Graphs are full of cycles: their constants would wait for the garbage collector.
             weakref.finalize(self, _forget, list(plan._slot)).atexit = False
 
@@ -459,9 +464,9 @@ class Plan:
         for plan in self.all_plans():
             plan.keep = 0
         self.trim()
-        while self.closers:
-            self.closers.pop()()
         for plan in self.all_plans():
+            while plan.closers:
+                plan.closers.pop()()
             _forget(plan._slot)  # frames hold the arrays that they use
 
 

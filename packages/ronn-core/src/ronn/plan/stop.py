@@ -132,10 +132,12 @@ class Stops:
 
 class _Running(threading.local):
     stop: Stop | None = None
+    clock: list[tuple[int, int, float, float]] | None = None
 
 
 NEVER = Stop()
 """For runs that nobody can stop."""
 
 running = _Running()
-"""The stop of the run that is in progress on this thread: what its kernels run in turn ends with it."""
+"""Of the run that is in progress on this thread: its stop, for what kernels run in turn ends with it; and while it is
+profiled, where calls with ``inner`` ones note what those did."""

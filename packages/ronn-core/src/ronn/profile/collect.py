@@ -14,6 +14,7 @@ from ronn import host
 from ronn.plan.lifetime import nbytes
 from ronn.plan.plan import Plan, Step
 from ronn.plan.segment import Bound, address
+from ronn.plan.stop import running
 from ronn.profile.data import NATIVE, PYTHON, GraphNode, KernelTime, Profile, Span
 from ronn.profile.work import flops_of
 from ronn.provider import Call
@@ -32,16 +33,18 @@ class _Open:
     bound: Bound | None
     start: float
     inside: float = 0.0  # seconds of steps of sub-plans
+    clock: list[tuple[int, int, float, float]] | None = None  # the one that was there before
 
 
 class Recording:
     """Steps of one run, as the plan tells them; those of other threads are left out. ``overhead``: seconds that noting
-    them down took."""
+    them down took. ``covered``: seconds in which anything of ``spans`` ran."""
 
     def __init__(self, calls: dict[int, int]) -> None:
         self.times: dict[Key, list[float]] = {}
         self.spans: list[tuple[Key, float, float]] = []
         self.overhead = 0.0
+        self.covered = 0.0
         self._calls = calls
         self._open: list[_Open] = []
         self._thread = threading.get_ident()
@@ -54,8 +57,11 @@ class Recording:
         if step.segment >= 0:
             bound = segments[step.segment]
             bound.clock = np.zeros(len(plan.segments[step.segment].kernels) + 1, np.int64)
+        clock = running.clock
+        if step.call.inner:
+            running.clock = []
         started = time.perf_counter()
-        self._open.append(_Open(plan, step, bound, started))
+        self._open.append(_Open(plan, step, bound, started, clock=clock))
         self.overhead += started - entered
 
     def end(self) -> None:
@@ -63,7 +69,10 @@ class Recording:
         if threading.get_ident() != self._thread:
             return
         done = self._open.pop()
-        if done.bound is None:
+        if done.step.segment < 0 and done.step.call.inner:
+            noted, running.clock = running.clock, done.clock
+            self._add_inner(done.step.call, noted if noted is not None else [])
+        elif done.bound is None:
             self._add((self._calls[id(done.step.call)], -1), done.start, now - done.start - done.inside)
         else:
             self._add_kernels(done, now)
@@ -74,6 +83,15 @@ class Recording:
     def _add(self, key: Key, start: float, seconds: float) -> None:
         self.times.setdefault(key, []).append(seconds)
         self.spans.append((key, start, seconds))
+        self.covered += seconds
+
+    def _add_inner(self, call: Call, noted: Sequence[tuple[int, int, float, float]]) -> None:
+        for number, kernel, start, seconds in noted:
+            self._add((self._calls[id(call.inner[number])], kernel), start, seconds)
+        end = float("-inf")
+        for _, _, start, seconds in sorted(noted, key=lambda n: n[2]):
+            self.covered -= min(max(end - start, 0.0), seconds)  # counted already
+            end = max(end, start + seconds)
 
     def _add_kernels(self, done: _Open, now: float) -> None:
         assert done.bound is not None
@@ -97,7 +115,7 @@ def profile_plan(
     for _ in range(warmup):
         run()
     plans = plan.all_plans()
-    calls = [(call, int(p is not plan)) for p in plans for call in p.calls]
+    calls = [(c, int(p is not plan)) for p in plans for call in p.calls for c in _inside(call)]
     numbers = {id(call): i for i, (call, _) in enumerate(calls)}
     walls, recordings = [], []
     for _ in range(runs):  # in turn, so that whatever else the machine does falls on both
@@ -114,6 +132,7 @@ def profile_plan(
         finally:
             for p in plans:
                 p.recorder = None
+            running.clock = None
     kernels, index = _kernels([c for c, _ in calls], [r for _, _, r in recordings])
     _, start, quickest = min(recordings, key=lambda r: r[0])
     spans = [Span(index[key], t - start, seconds) for key, t, seconds in quickest.spans if key in index]
@@ -126,7 +145,7 @@ def profile_plan(
         wall=statistics.median(walls),
         fastest=min(walls),
         python=statistics.median(
-            total - r.overhead - sum(seconds for _, _, seconds in r.spans) for total, _, r in recordings
+            total - r.overhead - r.covered for total, _, r in recordings
         ),
         kernels=kernels,
         graph=_graph(calls),
@@ -134,6 +153,10 @@ def profile_plan(
         ceilings=None if engine is None else engine.ceilings(),
         machine={**host.cpu(), "threads": default_threads()},
     )
+
+
+def _inside(call: Call) -> Sequence[Call]:
+    return call.inner if call.inner else (call,)
 
 
 def _engine(plan: Plan) -> Engine | None:

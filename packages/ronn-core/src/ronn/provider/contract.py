@@ -11,7 +11,7 @@ The whole module imports neither onnx nor numba.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ronn.ir.graph import Node, Value
     from ronn.passes.manager import Pass
+    from ronn.plan.budget import Budget
 
 API_VERSION = 1
 """The version of this contract. A provider states the one it was written for; a different one is refused."""
@@ -114,16 +115,46 @@ class Call:
     view_of: Mapping[int, int] = field(default_factory=dict)
     on_host: bool = True
     native: NativeWork | None = None
+    inner: Sequence[Call] = ()
+    """What ``fn`` runs, for profiles: calls with ``native.kernels``. While ``running.clock`` of ``ronn.plan.stop`` is a
+    list, ``fn`` appends to it what it did: ``(number of the inner call, number of the kernel, start, seconds)``, by the
+    clock of ``time.perf_counter``. What ran at the same time may overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes in the memory of a device. constants: by something that is equal for those that are shared. arena: what one
+    run needs; arenas, idle: how many of them there are, and how many no run uses."""
+
+    constants: Mapping[Hashable, int]
+    arena: int
+    arenas: int
+    idle: int
+
+
+class DeviceMemory:
+    """What a compiled part holds in the memory of a device. ``budget``, where there is one, is asked by ``take`` for
+    each arena before it is allocated, and told by ``give``."""
+
+    budget: Budget | None = None
+
+    def held(self) -> Held:
+        """What it holds now."""
+        raise NotImplementedError(f"{type(self).__name__}.held")
+
+    def trim(self) -> None:
+        """Gives arenas back that no run uses."""
 
 
 @dataclass(slots=True)
 class CompiledPart:
     """What a provider makes of a part: calls that the plan runs in order. ``close`` gives resources back.
-    ``compiles`` counts kernels that had to be compiled for it."""
+    ``compiles`` counts kernels that had to be compiled for it. ``memory`` accounts for what lies on a device."""
 
     calls: Sequence[Call]
     close: Callable[[], None] | None = None
     compiles: int = 0
+    memory: DeviceMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +190,10 @@ class Provider:
     def devices(self) -> Sequence[Device]:
         """The usable devices. Raise ``Unavailable("reason")`` when there is none."""
         return (Device(self.name),)
+
+    def unusable(self) -> Mapping[str, str]:
+        """Devices that are there and cannot be used, and why; asked after ``devices``, for people."""
+        return {}
 
     def device_for(self, options: Mapping[str, Any], devices: Sequence[Device]) -> Device:
         """The device that a session with these options (checked, defaults filled in) uses, of ``devices``, which there
