@@ -171,7 +171,7 @@ def _kernels(calls: Sequence[Call], recordings: Sequence[Recording]) -> tuple[li
         per_run = [sum(r.times.get(key, ())) for r in recordings]
         times = max(len(r.times.get(key, ())) for r in recordings)
         node = call.nodes[0] if call.nodes else None
-        ops = "+".join(dict.fromkeys(n.op for n in call.nodes))
+        ops = "+".join(dict.fromkeys(n.op for n in call.nodes)) if call.nodes else call.title
         about: dict[str, Any] = {
             "node": ", ".join(n.label for n in call.nodes),
             "ops": ops,
@@ -218,7 +218,7 @@ def _graph(calls: Sequence[tuple[Call, int]]) -> list[GraphNode]:
             GraphNode(
                 i,
                 node.label if node is not None else "",
-                "+".join(n.op for n in call.nodes),
+                "+".join(n.op for n in call.nodes) if call.nodes else call.title,
                 node.provider if node is not None and node.provider is not None else "",
                 PYTHON if call.native is None else NATIVE,
                 tuple(sources),

@@ -119,6 +119,8 @@ class Call:
     """What ``fn`` runs, for profiles: calls with ``native.kernels``. While ``running.clock`` of ``ronn.plan.stop`` is a
     list, ``fn`` appends to it what it did: ``(number of the inner call, number of the kernel, start, seconds)``, by the
     clock of ``time.perf_counter``. What ran at the same time may overlap."""
+    title: str = ""
+    """What profiles call one that has no nodes."""
 
 
 @dataclass(frozen=True, slots=True)
