@@ -64,6 +64,9 @@ class Launcher:
     largest: int | None = None
     """Bytes that can be allocated at once; None: nothing but memory itself limits it."""
 
+    compiles: int = 0
+    """How many kernels were compiled, by ``build``, and not found in a cache."""
+
     def allocate(self, nbytes: int) -> Memory:
         """Memory of at least ``nbytes``, aligned to 64 bytes; not zeroed."""
         raise NotImplementedError(f"{type(self).__name__}.allocate")

@@ -74,7 +74,9 @@ class Program(DeviceMemory):
         self.steps = [step for i, c in enumerate(made) for step in self._steps(i, c)]
         self._lay_out()
         self._constants = self._held(made)
+        before = launcher.compiles
         self.entries = self._build()
+        self.compiles = launcher.compiles - before
         self.inner = (_transfer("Upload", part.inputs), *self.calls, _transfer("Download", part.outputs))
         """What it does, for profiles."""
         self._idle: list[Frame] = []
