@@ -42,16 +42,16 @@ def resolve_targets(
         name, given = (spec, {}) if isinstance(spec, str) else spec
         try:
             record = known.get(name)
+            provider = record.provider
+            assert provider is not None
+            if options is not None:
+                given = options.for_provider(provider.options, given)
+            given = provider.check_options(given)
+            targets.append(Target(provider, provider.device_for(given, record.devices()), given))
         except ProviderError as e:
             if name not in known.names and difflib.get_close_matches(name, known.names, 1, _TYPO):
                 raise
             absent.append(e)
-            continue
-        assert record.provider is not None
-        if options is not None:
-            given = options.for_provider(record.provider.options, given)
-        given = record.provider.check_options(given)
-        targets.append(Target(record.provider, record.provider.device_for(given, record.devices()), given))
     if not targets and absent:
         raise absent[0]
     for error in absent:

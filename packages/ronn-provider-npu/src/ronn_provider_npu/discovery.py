@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ronn.errors import OptionError
+from ronn.errors import OptionError, ProviderError
 from ronn.plan.budget import size_text
 from ronn.provider.contract import Device, Unavailable
 from ronn.records import dataclass, field
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install pyopencl"
 POCL = "pip install ronn-provider-npu[pocl] brings one that runs on the processor"
+FORKED = "OpenCL was in use before this process was forked, and does not work in children of such processes"
 _LEAST = (1, 2)
 """The oldest OpenCL C that kernels are written in."""
 
@@ -63,16 +64,34 @@ def found() -> tuple[Found, ...]:
 def usable() -> Sequence[Found]:
     """The devices that can be used. Unavailable, saying what is wrong with each, where there is none."""
     if _used_by_parent:
-        raise Unavailable(
-            "OpenCL was in use before this process was forked, and does not work in children; start processes with "
-            'multiprocessing.get_context("spawn")'
-        )
+        raise Unavailable(FORKED)
     every = found()
     good = [f for f in every if not f.reason]
     if not good:
         what = "; ".join(f"{f.title}: {f.reason}" for f in every)
         raise Unavailable(f"no OpenCL device can be used ({what}); {POCL}" if what else f"no OpenCL device; {POCL}")
     return good
+
+
+def check() -> None:
+    """Raises ProviderError where devices that were found cannot be used any more."""
+    if _used_by_parent:
+        raise ProviderError(FORKED, hint='multiprocessing.get_context("spawn") starts processes that can use it')
+
+
+def known() -> Sequence[str]:
+    """What tells the devices of this process, and their drivers, from others; none where there is no OpenCL."""
+    try:
+        return [about(f.device) for f in found() if f.device is not None and not f.reason]
+    except Unavailable:
+        return ()
+
+
+def about(device: cl.Device) -> str:
+    """What tells a device and its driver from others."""
+    platform = device.platform
+    words = (device.name, device.version, device.driver_version, platform.name, platform.version)
+    return ", ".join(w.strip() for w in words)
 
 
 def unusable() -> Mapping[str, str]:
@@ -83,15 +102,10 @@ def unusable() -> Mapping[str, str]:
             for f in found() if f.reason}  # fmt: skip
 
 
-def devices() -> Sequence[Device]:
-    """The usable devices as RONN has them. Unavailable where there is none."""
-    return [Device(f.name, f.description) for f in usable()]
-
-
-def choose(wanted: str, given: Sequence[Device]) -> Device:
+def choose(wanted: str | int | None, given: Sequence[Device]) -> Device:
     """The device that an option names: by its number, its name, or part of what it is called. OptionError, with what
     there is, for none or several."""
-    text = wanted.strip()
+    text = "" if wanted is None else str(wanted).strip()
     if not text:
         return given[0]
     exact = [d for d in given if text in (d.name, d.name.rpartition(":")[2])]

@@ -20,6 +20,7 @@ from ronn_codegen.clike.kernel import Grid, Param, Target
 from ronn_codegen.clike.launcher import Argument, Entry, Launcher, Place
 from ronn_codegen.clike.opencl import OpenCL
 from ronn_provider_npu.cache import ProgramCache
+from ronn_provider_npu.discovery import about
 from ronn_provider_npu.failures import failure
 from ronn_provider_npu.queue import OpenCLQueue
 
@@ -207,13 +208,6 @@ class OpenCLLauncher(Launcher):
 
     def finish(self) -> None:
         self._in_order().finish()
-
-
-def about(device: cl.Device) -> str:
-    """What tells a device and its driver from others."""
-    platform = device.platform
-    words = (device.name, device.version, device.driver_version, platform.name, platform.version)
-    return ", ".join(w.strip() for w in words)
 
 
 def _shares_memory(device: cl.Device) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ronn.provider.contract import Device, Unavailable
+from ronn.provider.contract import CachedFile, Device
 from ronn.records import replace
 from ronn_codegen.clike.provider import ClikeProvider
+from ronn_provider_npu import discovery
 from ronn_provider_npu.device import NpuDevice, held_to, usual_profile
 from ronn_provider_npu.profiles import DeviceProfile
 from ronn_provider_npu.profiles.claims import refusal, unfit
@@ -22,28 +24,23 @@ if TYPE_CHECKING:
 class NpuProvider(ClikeProvider):
     """Runs nodes on an OpenCL device, held to what a profile says.
 
-    Options: ``profile`` (the name of one that is shipped, or the path of a TOML file; empty: ``pocl-cpu`` on
+    Options: ``device`` (a number, a name such as ``opencl:1``, or part of what `ronn providers` says of one; None: the
+    first), ``profile`` (the name of one that is shipped, or the path of a TOML file; empty: ``pocl-cpu`` on
     processors, ``opencl-gpu`` on all else).
     """
 
     name: ClassVar[str] = "npu"
-    options: ClassVar[Mapping[str, Any]] = {"profile": ""}
+    options: ClassVar[Mapping[str, Any]] = {"device": None, "profile": ""}
 
     def devices(self) -> Sequence[Device]:
-        try:
-            import pyopencl as cl
-        except ImportError as e:
-            raise Unavailable(f"pyopencl cannot be imported: {e}") from e
-        found = [d for p in cl.get_platforms() for d in p.get_devices()]
-        if not found:
-            raise Unavailable("no OpenCL platform has a device (pip install ronn-provider-npu[pocl] brings one)")
-        return [
-            NpuDevice(f"opencl:{i}", d.name, profile=usual_profile(bool(d.type & cl.device_type.CPU)))
-            for i, d in enumerate(found)
-        ]
+        return [NpuDevice(f.name, f.description, profile=usual_profile(f.is_cpu)) for f in discovery.usable()]
+
+    def unusable(self) -> Mapping[str, str]:
+        return discovery.unusable()
 
     def device_for(self, options: Mapping[str, Any], devices: Sequence[Device]) -> Device:
-        device = devices[0]
+        discovery.check()
+        device = discovery.choose(options["device"], devices)
         assert isinstance(device, NpuDevice)
         return replace(device, profile=DeviceProfile.of(options["profile"])) if options["profile"] else device
 
@@ -56,6 +53,16 @@ class NpuProvider(ClikeProvider):
     def launcher(self, device: Device, options: Mapping[str, Any]) -> OpenCLLauncher:
         return _launcher(device.name, profile_of(device))
 
+    def cached_files(self) -> Sequence[CachedFile]:
+        from ronn_provider_npu.cache import cached_files
+
+        return cached_files(discovery.known())
+
+    def check_cached(self, file: CachedFile) -> str:
+        from ronn_provider_npu.cache import problem
+
+        return problem(file.path)
+
 
 def profile_of(device: Device) -> DeviceProfile:
     """What a device is held to."""
@@ -63,12 +70,34 @@ def profile_of(device: Device) -> DeviceProfile:
     return device.profile
 
 
-@cache
+_launchers: dict[tuple[str, DeviceProfile], OpenCLLauncher] = {}
+_lock = threading.Lock()
+
+
 def _launcher(name: str, profile: DeviceProfile) -> OpenCLLauncher:
-    import pyopencl as cl
+    """The launcher of a device that is held to a profile; a new one where the device was lost."""
+    found = _launchers.get((name, profile))
+    if found is None or found.lost is not None:
+        from ronn_provider_npu.launcher import OpenCLLauncher, target_of
 
-    from ronn_provider_npu.launcher import OpenCLLauncher, target_of
+        with _lock:
+            found = _launchers.get((name, profile))
+            if found is None or found.lost is not None:
+                device = discovery.device_of(name)
+                transfer = profile.transfer
+                found = OpenCLLauncher(
+                    device,
+                    held_to(target_of(device), profile),
+                    staging=transfer.chunk if transfer.double_buffering else None,
+                )
+                _launchers[name, profile] = found
+    return found
 
-    found = [d for p in cl.get_platforms() for d in p.get_devices()]
-    device = found[int(name.partition(":")[2])]
-    return OpenCLLauncher(device, held_to(target_of(device), profile))
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

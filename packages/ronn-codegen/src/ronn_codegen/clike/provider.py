@@ -65,8 +65,8 @@ class ClikeProvider(Provider):
         made = [c for group in fuse.groups(part, context) for c in lower_group(group, context)]
         program = Program(part, made, launcher)
         say(4, lambda: _sources(program))
-        call = Call(program, part.inputs, part.outputs, part.nodes)
-        return CompiledPart([call], program.close)
+        call = Call(program, part.inputs, part.outputs, part.nodes, inner=program.inner)
+        return CompiledPart([call], program.close, program.compiles, program)
 
 
 def lower_group(group: tuple[Node, ...], context: Context) -> list[Lowering]:
