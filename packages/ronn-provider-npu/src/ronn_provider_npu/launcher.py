@@ -81,7 +81,9 @@ class OpenCLLauncher(Launcher):
     def allocate(self, nbytes: int) -> cl.Buffer:
         self.check()
         if self.largest is not None and nbytes > self.largest:
-            told = f"{self.name} allocates at most {size_text(self.largest)} at once, and {size_text(nbytes)} are needed"
+            told = (
+                f"{self.name} allocates at most {size_text(self.largest)} at once, and {size_text(nbytes)} are needed"
+            )
             raise MemoryLimitError(told)
         try:
             return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, max(nbytes, 1))

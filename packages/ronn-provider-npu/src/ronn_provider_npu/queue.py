@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyopencl as cl
@@ -29,9 +29,10 @@ _NUMBERS = {"i64": np.int64, "f32": np.float32, "f64": np.float64}
 class OpenCLQueue(Queue):
     """Command queues of one run at a time. ``staging``: bytes of each of the two pinned buffers; 0 for none."""
 
+    _launcher: OpenCLLauncher
+
     def __init__(self, launcher: OpenCLLauncher, staging: int = 0) -> None:
-        self._device = launcher.device.name
-        self._launcher = launcher
+        super().__init__(launcher)
         self._staging = staging
         self._halves: list[_Half] = []
         self._turn = 0
@@ -150,7 +151,7 @@ class OpenCLQueue(Queue):
                 assert argument is None or isinstance(argument, Place)
                 given += [None, np.int64(0)] if argument is None else [argument.memory, np.int64(argument.start)]
             else:
-                given.append(_NUMBERS[param.kind](argument))
+                given.append(_NUMBERS[param.kind](cast("float", argument)))
         try:
             kernel.set_args(*given)
         except cl.Error as e:
@@ -258,7 +259,8 @@ class _Half:
         self._queue = queue
         self._buffer = cl.Buffer(context, flags, nbytes)
         maps = cl.map_flags.READ | cl.map_flags.WRITE
-        self.host: np.ndarray = cl.enqueue_map_buffer(queue, self._buffer, maps, 0, (nbytes,), np.uint8)[0]
+        self.host: np.ndarray
+        self.host, _ = cl.enqueue_map_buffer(queue, self._buffer, maps, 0, (nbytes,), np.uint8)
         self.event: cl.Event | None = None
         self.goes_to: np.ndarray | None = None
 
@@ -273,7 +275,7 @@ class _Half:
 
     def close(self) -> None:
         self.event = self.goes_to = None
-        self.host.base.release(self._queue)
+        cast("cl.MemoryMap", self.host.base).release(self._queue)
         self._buffer.release()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ronn.errors import CancelledError, ExecutionError, RonnError
+from ronn.errors import CancelledError, ExecutionError, ProviderError, RonnError
 from ronn.plan.stop import NEVER, running
 from ronn.provider.native import At
 from ronn_codegen.clike.launcher import Launch, Place, Ticket
@@ -44,9 +44,16 @@ class Frame:
         except BaseException:
             launcher.free(self.arena)
             raise
+        for value, data in program.fixed:
+            if data.nbytes:
+                launcher.write(program.where(value, self.parts), np.ascontiguousarray(data))
+        launcher.finish()
         self._inputs = [(v, program.where(v, self.parts)) for v in program.part.inputs]
-        self._outputs = [(v, program.where(v, self.parts)) for v in program.part.outputs]
-        self._shapes = [(v.tensor.static_shape, _dtype(v)) for v in program.part.outputs]
+        self._counted = [j for j, v in enumerate(program.part.outputs) if v in program.counted]
+        """Numbers of the outputs whose sizes are known when the kernels have run."""
+        outputs = [(v, v in program.counted) for v in program.part.outputs]
+        self._places = [None if counted else program.where(v, self.parts) for v, counted in outputs]
+        self._shapes = [((0,) if counted else v.tensor.static_shape, _dtype(v)) for v, counted in outputs]
         self._tickets: list[Ticket] = [None] * len(self.launches)
         self._failed = np.zeros(program.failed_words, np.int64)
         self._zeros = np.zeros(program.failed_words, np.int64)
@@ -78,13 +85,16 @@ class Frame:
                 if v in program.lifetimes.storage:
                     makers[id(program.storage(v))] = n
         reads: list[list[int]] = [[] for _ in program.steps]
-        self._given: list[tuple[int, int]] = []  # outputs that are inputs, as they are
+        self._given: list[tuple[int, int | None]] = []  # outputs that no kernel makes: inputs, or constants (None)
         for j, v in enumerate(program.part.outputs):
+            if v in program.counted:
+                continue
             maker = makers.get(id(program.storage(v)))
             if maker is not None:
                 reads[maker].append(j)
             else:
-                source = next(i for i, x in enumerate(program.part.inputs) if program.storage(x) is program.storage(v))
+                given = enumerate(program.part.inputs)
+                source = next((i for i, x in given if program.storage(x) is program.storage(v)), None)
                 self._given.append((j, source))
         self.launches = list(zip(launches, needs, reads, strict=True))
 
@@ -118,10 +128,12 @@ class Frame:
                 if reads:
                     self._read(reads, results, ticket)
             for j, source in self._given:
-                self._read((j,), results, written[source])
+                self._read((j,), results, None if source is None else written[source])
             if self._failed.size:
                 queue.read(self._status, self._failed, tickets[-1])
             queue.finish()
+            for j in self._counted:
+                results[j] = self._found(j)
         except CancelledError:
             queue.finish()
             raise
@@ -140,8 +152,25 @@ class Frame:
 
     def _read(self, numbers: Sequence[int], results: Sequence[np.ndarray], ticket: Ticket) -> None:
         for j in numbers:
-            if results[j].nbytes:
-                self.queue.read(self._outputs[j][1], results[j], ticket)
+            place = self._places[j]
+            if place is not None and results[j].nbytes:
+                self.queue.read(place, results[j], ticket)
+
+    def _found(self, number: int) -> np.ndarray:
+        """An output whose size the kernels have found out."""
+        value = self.program.part.outputs[number]
+        place, at = self.program.found(value, self.parts)
+        count = np.zeros(1, np.int64)
+        self.queue.read(at, count, None)
+        self.queue.finish()
+        shape = [int(count[0]) if n is None else n for n in self.program.counted[value][1].shape]
+        out = np.empty(shape, _dtype(value))
+        if out.nbytes > place.nbytes or count[0] < 0:
+            raise ProviderError(f"a kernel made %{value.name} {shape}, which it has no room for")
+        if out.nbytes:
+            self.queue.read(Place(place.memory, place.start, out.nbytes), out, None)
+            self.queue.finish()
+        return out
 
     def _check(self) -> None:
         """ExecutionError for the first kernel that set its word."""
@@ -154,7 +183,9 @@ class Frame:
     def _named(self, error: RonnError, step: int) -> RonnError:
         """The error of a device, with the node and the kernel that it was at."""
         steps = self.program.steps
-        known = next((n for n, t in enumerate(self._tickets[: step + 1]) if t is not None and self.queue.failed(t)), None)
+        known = next(
+            (n for n, t in enumerate(self._tickets[: step + 1]) if t is not None and self.queue.failed(t)), None
+        )
         if not steps or error.node_label is not None:
             return error
         at = steps[step if known is None else known]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from ronn.plan.lifetime import Storage, analyse, nbytes
 from ronn.plan.memory import align, largest, place
 from ronn.plan.segment import address
 from ronn.provider.contract import Call, DeviceMemory, Held, Part
-from ronn.provider.native import At, Engine, KernelCall, NativeWork, Scratch, Status
+from ronn.provider.native import At, Counted, Engine, KernelCall, NativeWork, Scratch, Status
 from ronn.records import dataclass
 from ronn_codegen.clike.constants import Constant, constants_of
 from ronn_codegen.clike.frame import Frame
@@ -69,6 +69,12 @@ class Program(DeviceMemory):
                 storage.size, storage.external = nbytes(value), False
                 storage.last = max(self.lifetimes.last_use.get(v, storage.last) for v in (value, *storage.values))
                 storage.values = storage.values if storage.values else [value]
+                if value.data is not None:  # a result is its bytes: they lie in the arena from the start
+                    storage.last = len(made)
+        self.fixed = [(v, v.data) for v, s in self.lifetimes.storage.items() if v.data is not None and s.home is v]
+        """Constants whose bytes are results: arenas have them from the start."""
+        self.counted = {v: (i, found) for i, c in enumerate(made) for v, found in self._counted(i, c)}
+        """Outputs whose sizes kernels find out: the number of their call, and where they are."""
         self.failures: list[tuple[str, Node]] = []
         """What it means when the words that kernels set are not 0, and of which nodes."""
         self.steps = [step for i, c in enumerate(made) for step in self._steps(i, c)]
@@ -90,6 +96,13 @@ class Program(DeviceMemory):
     def after_fork(self) -> None:
         """In a child process: a lock that another thread of the parent held is nobody's now."""
         self._lock = threading.Lock()
+
+    def _counted(self, number: int, c: Lowering) -> Iterator[tuple[Value, Counted]]:
+        """Those of a lowering; their scratch memory is read after the last kernel."""
+        for j, counted in c.counts.items():
+            for index in (counted.memory, counted.count):
+                self.lifetimes.scratch[number, index].last = len(self.calls)
+            yield c.node.outputs[j], counted
 
     def _steps(self, number: int, c: Lowering) -> list[Step]:
         found = []
@@ -191,6 +204,12 @@ class Program(DeviceMemory):
         assert size is not None
         whole = parts[id(self.lifetimes.storage[value])]
         return Place(whole.memory, whole.start + self.lifetimes.shift.get(value, 0), size)
+
+    def found(self, value: Value, parts: dict[int, Place]) -> tuple[Place, Place]:
+        """Where a counted output lies, and its count."""
+        number, counted = self.counted[value]
+        memory, count = (parts[id(self.lifetimes.scratch[number, i])] for i in (counted.memory, counted.count))
+        return memory, Place(count.memory, count.start, 8)
 
     # --- running
 
