@@ -151,7 +151,7 @@ class OpenCLQueue(Queue):
                 assert argument is None or isinstance(argument, Place)
                 given += [None, np.int64(0)] if argument is None else [argument.memory, np.int64(argument.start)]
             else:
-                given.append(_NUMBERS[param.kind](cast("float", argument)))
+                given.append(_NUMBERS[param.kind](cast("Any", argument)))
         try:
             kernel.set_args(*given)
         except cl.Error as e:

@@ -200,8 +200,8 @@ class Provider:
     def device_for(self, options: Mapping[str, Any], devices: Sequence[Device]) -> Device:
         """The device that a session with these options (checked, defaults filled in) uses, of ``devices``, which there
         are: the first, unless options name another one. It may carry what options say (a ``Device`` of one's own with
-        further fields): ``supports``, ``passes`` and ``compile`` get it. OptionError for one that there is not, ProviderError where
-        none can be used any more."""
+        further fields): ``supports``, ``passes`` and ``compile`` get it. OptionError for one that there is not,
+        ProviderError where none can be used any more."""
         return devices[0]
 
     def supports(self, node: Node, device: Device) -> Support:
