@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ronn_codegen.clike.kernel import Grid, Sizes, Target
 from ronn_codegen.clike.render import space
 from ronn_codegen.clike.render.statements import statements
@@ -50,22 +52,17 @@ def position(inner: list[int]) -> str:
 
 def grid(loop: Loop, sizes: Sizes, target: Target) -> Grid:
     """Groups of as many work-items as the target has, along the vector axis first."""
-    vector = loop.vector_axis
-    rows = 1
-    for k in space.rest_axes(loop):
-        rows *= int(sizes[f"d{k}"])
-    along = int(sizes[f"d{vector}"])
-    x = power_of_two(along, target.group)
-    y = power_of_two(rows, target.group // x)
+    rows = math.prod(int(sizes[f"d{k}"]) for k in space.rest_axes(loop))
+    along = int(sizes[f"d{loop.vector_axis}"])
+    x = few(along + along // 4, target.group)
+    y = few(rows, target.group // x)
     return Grid((max(-(-along // x), 1), *folded(-(-rows // y))), (x, y, 1))
 
 
-def power_of_two(wanted: int, most: int) -> int:
-    """The smallest power of two that is at least ``wanted``, or else the largest that is at most ``most``."""
-    found = 1
-    while found < wanted and found * 2 <= most:
-        found *= 2
-    return found
+def few(wanted: int, most: int) -> int:
+    """At most ``wanted`` work-items along an axis of a group, ``most`` or an eighth of it or 1: devices may compile a
+    kernel for each size of group."""
+    return next((n for n in (most, most // 8) if 0 < n <= wanted), 1)
 
 
 def folded(groups: int) -> tuple[int, int]:

@@ -100,16 +100,8 @@ class Reduction:
         side = f"{at} < {position}" if self.op.startswith("last") else f"{position} < {at}"
         return f"{beats} || ({equal} && {side}) || {at} == -1"
 
-    def combine(self, width: int, shared: int, side: int) -> list[str]:
-        """One result of the accumulators, and of the parts of all lanes: then every lane has it."""
-        lines = []
-        if width > 1:
-            lines += self._across(width)
-        if shared > 1:
-            lines += self._tree(side)
-        return lines
-
-    def _across(self, width: int) -> list[str]:
+    def across(self, width: int) -> list[str]:
+        """One result of ``width`` accumulators."""
         best, at = f"{self.best}_of", f"{self.name}_of"
         lines = [f"for (i32 beyond = {width // 2}; beyond > 0; beyond /= 2)", "    for (i32 u = 0; u < beyond; ++u) {"]
         if self.positions:
@@ -123,7 +115,8 @@ class Reduction:
         lines += ["    }", f"{self.dtype} {self.best} = {best}[0];"]
         return [*lines, f"i64 {self.name} = {at}[0];"] if self.positions else lines
 
-    def _tree(self, side: int) -> list[str]:
+    def combine(self, side: int) -> list[str]:
+        """One result of the parts of all lanes, which lie along dim ``side`` of the group: then every lane has it."""
         part, where = f"part_{self.dtype}", "part_position"
         step = "" if side == 0 else " * LOCAL_SIZE(0)"
         lines = [
