@@ -297,6 +297,7 @@ def _wrapped(line: str) -> list[str]:
 def cli_page() -> str:
     from ronn.cli.app import COMMANDS, EPILOG
     from ronn_hrm.cli import COMMANDS as ROUTING
+    from ronn_provider_npu.cli import COMMANDS as DEVICES
 
     lines = [
         "# Command line",
@@ -305,9 +306,10 @@ def cli_page() -> str:
         "",
         'Comes with the extra `cli` (`pip install "ronn-core[cli]"`; `pip install ronn` has it). `python -m ronn` is the same.',
         f"{EPILOG} With `RONN_DEBUG=1` or higher an error shows its traceback.",
-        "`ronn hrm` comes with the package `ronn-hrm`.",
+        "`ronn hrm` comes with the package `ronn-hrm`, `ronn npu` with `ronn-provider-npu`.",
     ]
-    for name, command in {**COMMANDS, **{f"hrm {name}": command for name, command in ROUTING.items()}}.items():
+    groups = {f"{group} {n}": c for group, more in (("hrm", ROUTING), ("npu", DEVICES)) for n, c in more.items()}
+    for name, command in {**COMMANDS, **groups}.items():
         text, _, examples = inspect.cleandoc(command.__doc__ or "").partition("Example")
         lines += ["", f"## ronn {name}", "", text.strip()]
         shown = [line.strip() for line in examples.splitlines()[1:] if line.strip()]

@@ -172,7 +172,7 @@ def test_what_stays_on_the_host_is_listed_and_counts_for_nothing():
     assert (host.op, host.reason) == ("CumSum", "profile round: it has no CumSum")
     assert host.latency_s == host.energy_j == 0.0
     text = str(e)
-    assert "1 node(s), whose time and energy are not in the estimate" in text
+    assert "of the operations, whose time and energy are not in the estimate" in text
     assert "1 x CumSum: profile round: it has no CumSum" in text
     # What the host makes and takes crosses: x, z (twice: it is an output, and CumSum's input is one value), a, y.
     assert sum(r.transfer_bytes for r in e.rows) == 4000 + 4000 + 4000 + 4

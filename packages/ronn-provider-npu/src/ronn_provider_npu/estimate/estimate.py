@@ -13,11 +13,13 @@ from ronn.ir.types import TensorType
 from ronn.model import Model
 from ronn.options import SessionOptions
 from ronn.partition import Target, partition
+from ronn.profile.work import flops_of_node
 from ronn.records import dataclass
 from ronn.targets import resolve_targets
 from ronn_codegen.lowering import group_interface
 from ronn_provider_npu.estimate.cost import BOUNDS, Cost, Flow, cost_of
 from ronn_provider_npu.estimate.paper import PaperProvider
+from ronn_provider_npu.estimate.products import products_of
 from ronn_provider_npu.estimate.report import NOT_MEASURED, explained
 from ronn_provider_npu.profiles import DeviceProfile
 
@@ -56,18 +58,25 @@ class Estimate:
 
     @property
     def macs(self) -> int:
-        return sum(r.macs for r in self.rows)
+        """Multiply-adds on the device."""
+        return sum(r.macs for r in self.on_device)
 
     @property
     def operations(self) -> int:
-        return sum(r.operations for r in self.rows)
+        """Operations on the device."""
+        return sum(r.operations for r in self.on_device)
+
+    @property
+    def share(self) -> float:
+        """The share of all operations that is on the device."""
+        whole = sum(r.operations for r in self.rows)
+        return self.operations / whole if whole else 0.0
 
     @property
     def utilisation(self) -> float | None:
         """The share of the matrix unit's work that is not zeros filled in; None without products."""
-        done = sum(r.macs for r in self.rows)
         filled = sum(r.macs / r.utilisation for r in self.rows if r.utilisation)
-        return done / filled if filled else None
+        return self.macs / filled if filled else None
 
     def shares(self) -> dict[str, float]:
         """The share of the latency that goes to rows bound by each of ``compute``, ``memory``, ``transfer`` and
@@ -98,6 +107,7 @@ class Estimate:
             "energy_j": self.energy_j,
             "macs": self.macs,
             "operations": self.operations,
+            "share": self.share,
             "utilisation": self.utilisation,
             "bottleneck": self.bottleneck,
             "shares": self.shares(),
@@ -178,7 +188,7 @@ def _signature(
 def _rows(part: Part, paper: PaperProvider, device: Any, profile: DeviceProfile) -> Iterator[Cost]:
     """The rows of a part: those of the device by kernels, those of the host by nodes."""
     if part.nodes[0].provider != paper.name:
-        yield from (Cost(n.label, n.op_id, "host", _why(n, paper.name)) for n in part.nodes)
+        yield from (_on_host(n, paper.name) for n in part.nodes)
         return
     made = paper.lowered(part, device)
     needed = set(part.outputs)
@@ -208,10 +218,14 @@ def _rows(part: Part, paper: PaperProvider, device: Any, profile: DeviceProfile)
         yield cost_of(c.nodes, len(c.pending), sum(p.flops for p in c.pending), flow, profile)
 
 
-def _why(node: Node, name: str) -> str:
-    """Why a node stays on the host, of the reasons of its placement."""
+def _on_host(node: Node, name: str) -> Cost:
+    """The row of a node that stays on the host: its work, and of the reasons of its placement that of provider
+    ``name``."""
     _, found, reason = node.reason.partition(f"{name}: ")
-    return reason if found else node.reason
+    products = products_of(node)
+    macs = sum(p.macs for p in products)
+    done = 2 * macs if products else flops_of_node(node)
+    return Cost(node.label, node.op_id, "host", reason if found else node.reason, macs=macs, operations=done)
 
 
 def _face(c: Lowering, needed: set[Value]) -> tuple[list[Value], list[Value]]:

@@ -87,7 +87,8 @@ def _padding(r: Cost) -> str:
 def _host(e: Estimate) -> list[str]:
     if not e.on_host:
         return []
-    lines = [f"  on host    {len(e.on_host)} node(s), whose time and energy are not in the estimate:"]
+    what = f"{len(e.on_host)} node(s) with {1 - e.share:.0%} of the operations"
+    lines = [f"  on host    {what}, whose time and energy are not in the estimate:"]
     reasons = Counter((r.op, r.reason) for r in e.on_host)
     lines += [f"             {n} x {op}: {reason}" for (op, reason), n in reasons.most_common(_MOST)]
     if len(reasons) > _MOST:
