@@ -1,4 +1,5 @@
-"""Every zoo model at every size through ONNX Runtime and RONN: `python -m benchmarks.compare [--write]`.
+"""Every zoo model at every size through ONNX Runtime and RONN: `python -m benchmarks.compare [--write]`; with
+`--providers npu cpu` through these providers, and why nodes are not on the first of them.
 
 Exit status 1 when an answer is wrong, a runtime fails, or a model that should be here is not.
 """
@@ -67,9 +68,9 @@ def _judge(model: ZooModel, expected: dict[str, Any], actual: dict[str, Any], no
     return row
 
 
-def compare_model(name: str, threads: int) -> dict[str, Any]:
+def compare_model(name: str, threads: int, providers: list[str] | None = None) -> dict[str, Any]:
     """Runs in the worker process. The answer has one entry in "sizes" per size of the manifest."""
-    from benchmarks.contestants import detached, open_onnxruntime, open_ronn_session, placement_counts
+    from benchmarks.contestants import detached, open_onnxruntime, open_ronn_session, placement_counts, refusals
     from benchmarks.noise import optimisation_noise, task_noise
 
     model = load_manifest().models[name]
@@ -88,7 +89,7 @@ def compare_model(name: str, threads: int) -> dict[str, Any]:
     run_ronn: Callable[[Any], Any] | None = None
     try:
         started = time.perf_counter()
-        session = open_ronn_session(path, threads)
+        session = open_ronn_session(path, threads, providers)
         answer["ronn_load_s"] = time.perf_counter() - started
         run_ronn = session.run
     except Exception as error:
@@ -109,6 +110,8 @@ def compare_model(name: str, threads: int) -> dict[str, Any]:
     if run_ronn is not None:
         try:
             answer["providers"], answer["on_reference"] = placement_counts(session)
+            if providers:
+                answer["elsewhere"] = refusals(session, providers[0])
         except Exception as error:
             answer["placement_error"] = _message(error)
     return answer
@@ -118,7 +121,9 @@ def _tell(head: str, message: str) -> None:
     print(f"{head}: {message}", flush=True)
 
 
-def compare_all(models: list[ZooModel], threads: int, timeout_s: float) -> list[dict[str, Any]]:
+def compare_all(
+    models: list[ZooModel], threads: int, timeout_s: float, providers: list[str] | None = None
+) -> list[dict[str, Any]]:
     entries = []
     for number, model in enumerate(models, start=1):
         entry: dict[str, Any] = {"name": model.name, "kind": model.kind, "compare": model.compare, "task": model.task}
@@ -126,6 +131,7 @@ def compare_all(models: list[ZooModel], threads: int, timeout_s: float) -> list[
         try:
             model_path(model.name, partial(_tell, head))
             arguments = ["--name", model.name, "--threads", str(threads)]
+            arguments += ["--providers", *providers] if providers else []
             entry.update(run_worker("benchmarks.compare", arguments, threads, timeout_s))
         except ZooError as error:
             entry["unavailable"] = str(error)
@@ -139,23 +145,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__.splitlines()[0])
     parser.add_argument("--name", nargs="+", action="extend", help="only these models")
     parser.add_argument("--small", action="store_true", help="only models small enough for CI")
-    parser.add_argument("--write", action="store_true", help="write docs/models.md and benchmarks/results/models.json")
+    parser.add_argument("--providers", nargs="+", help="of RONN's session, in order (else its own choice)")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write docs/models.md and benchmarks/results/models.json, with --providers NAME ... models-NAME",
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, help="seconds for one model")
     parser.add_argument("--worker-result", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker_result is not None:
-        write_result(options.worker_result, compare_model(options.name[0], options.threads))
+        write_result(options.worker_result, compare_model(options.name[0], options.threads, options.providers))
         return 0
     try:
         models = load_manifest().select(options.name, options.small)
     except KeyError as error:
         parser.error(str(error.args[0]))
-    entries = compare_all(models, options.threads, options.timeout)
+    entries = compare_all(models, options.threads, options.timeout, options.providers)
     right = sum(entry["ok"] for entry in entries)
     print(f"{right} passed, {len(entries) - right} failed")
     if options.write:
-        models_table.write(entries, complete=options.name is None and not options.small)
+        complete = options.name is None and not options.small
+        models_table.write(entries, complete, options.providers)
     return 0 if right == len(entries) else 1
 
 

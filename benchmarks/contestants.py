@@ -82,15 +82,17 @@ def open_ronn(source: Path | bytes, threads: int) -> Run:
     return open_ronn_session(source, threads).run  # type: ignore[no-any-return]
 
 
-def open_ronn_session(source: Path | bytes, threads: int) -> Any:
-    """A RONN session, default providers; `threads` is passed on where the options know it (else see `workers`)."""
+def open_ronn_session(source: Path | bytes, threads: int, providers: list[str] | None = None) -> Any:
+    """A RONN session, default providers unless some are listed; `threads` is passed on where the options know it (else
+    see `workers`)."""
     import dataclasses
 
     import ronn
 
     known = {field.name for field in dataclasses.fields(ronn.SessionOptions)}
     given: dict[str, Any] = {"threads": threads} if "threads" in known else {}
-    return ronn.Session(source if isinstance(source, bytes) else str(source), options=ronn.SessionOptions(**given))
+    options = ronn.SessionOptions(**given)
+    return ronn.Session(source if isinstance(source, bytes) else str(source), providers, options=options)
 
 
 def open_for(contestant: str, path: Path, threads: int, feed: Feed, sizes: dict[str, int]) -> Run:
@@ -128,3 +130,12 @@ def placement_counts(session: Any) -> tuple[dict[str, int], list[str]]:
     counts = Counter(str(entry.provider) for entry in entries)
     on_reference = sorted({str(entry.op) for entry in entries if entry.provider == "reference"})
     return dict(counts.most_common()), on_reference
+
+
+def refusals(session: Any, provider: str) -> list[str]:
+    """Why nodes are not on `provider`, by operator, with how many they are; the most frequent first."""
+    from collections import Counter
+
+    rows = (row for row in session.placement() if row.provider not in (provider, "ronn"))
+    counts = Counter(f"{row.op}: {row.reason.removeprefix(f'{provider}: ').split('; ')[0]}" for row in rows)
+    return [f"{n} {text}" for text, n in counts.most_common()]

@@ -9,16 +9,15 @@ from typing import Any
 from benchmarks.machine import describe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TABLE_PATH = REPOSITORY / "docs" / "models.md"
-JSON_PATH = REPOSITORY / "benchmarks" / "results" / "models.json"
+DOCS, RESULTS = REPOSITORY / "docs", REPOSITORY / "benchmarks" / "results"
 
-INTRODUCTION = """# Real models
+INTRODUCTION = """# Real models{where}
 
-Every model of the zoo through ONNX Runtime and through RONN, on the same inputs. Made by
+Every model of the zoo through ONNX Runtime and through RONN{on}, on the same inputs. Made by
 
 <!-- not run: an hour; nox -s models -- --small is a part of it -->
 ```sh
-python -m benchmarks.compare --write
+python -m benchmarks.compare{options} --write
 ```
 
 *max diff* is the largest |difference| over all outputs, *of max* the same as a share of the output's largest value;
@@ -84,31 +83,56 @@ def _rows(entry: dict[str, Any]) -> list[str]:
     return rows
 
 
-def render(entries: list[dict[str, Any]]) -> str:
+def _elsewhere(entries: list[dict[str, Any]], provider: str) -> list[str]:
+    """Which nodes are not on the first provider, and why."""
+    lines = [
+        "",
+        f"## What is not on `{provider}`",
+        "",
+        "Nodes by operator and reason; models that are not here run there whole.",
+        "",
+    ]
+    lines += ["| model | nodes and why |", "| --- | --- |"]
+    for entry in entries:
+        if entry.get("elsewhere"):
+            lines.append(f"| `{entry['name']}` | {'<br>'.join(r.replace('|', '/') for r in entry['elsewhere'])} |")
+    return lines
+
+
+def render(entries: list[dict[str, Any]], listed: list[str] | None = None) -> str:
     machine = describe()
     equal = sum(entry["ok"] for entry in entries)
     sizes = [size for entry in entries for size in entry.get("sizes", [])]
     without = sum(1 for entry in entries if "providers" in entry and not entry["on_reference"])
     versions = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    names = " ".join(listed) if listed else ""
+    words = (
+        {"where": f" on {listed[0]}", "on": f" with the providers {names}", "options": f" --providers {names}"}
+        if listed
+        else {}
+    )
     head = [
-        INTRODUCTION,
+        INTRODUCTION.format(**{"where": "", "on": "", "options": "", **words}),
         f"**{equal} of {len(entries)} models** give ONNX Runtime's answers, at {sum(s['ok'] for s in sizes)} of "
         f"{len(sizes)} sizes; {without} run with no node on `reference`.",
         f"\n{machine['cpu']}, {machine['system']}, Python {machine['python']}; {versions}.\n",
         "| model | nodes | load s | size | verdict | max diff | of max | ORT noise | score | providers | note |",
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: | --- | --- | --- |",
     ]
-    return "\n".join(head + [row for entry in entries for row in _rows(entry)]) + "\n"
+    rows = [row for entry in entries for row in _rows(entry)]
+    return "\n".join([*head, *rows, *(_elsewhere(entries, listed[0]) if listed else [])]) + "\n"
 
 
-def write(entries: list[dict[str, Any]], complete: bool) -> None:
-    """Writes both files; a run over some models replaces only these in the stored result."""
-    if not complete and JSON_PATH.is_file():
+def write(entries: list[dict[str, Any]], complete: bool, listed: list[str] | None = None) -> None:
+    """Writes both files; a run over some models replaces only these in the stored result. ``listed``: the providers."""
+    stem = f"models-{listed[0]}" if listed else "models"
+    table, results = DOCS / f"{stem}.md", RESULTS / f"{stem}.json"
+    if not complete and results.is_file():
         fresh = {entry["name"]: entry for entry in entries}
-        stored = json.loads(JSON_PATH.read_text(encoding="utf-8"))["models"]
+        stored = json.loads(results.read_text(encoding="utf-8"))["models"]
         entries = [fresh.pop(entry["name"], entry) for entry in stored] + list(fresh.values())
-    JSON_PATH.parent.mkdir(parents=True, exist_ok=True)
-    JSON_PATH.write_text(json.dumps({"machine": describe(), "models": entries}, indent=1) + "\n", encoding="utf-8")
-    TABLE_PATH.parent.mkdir(parents=True, exist_ok=True)
-    TABLE_PATH.write_text(render(entries), encoding="utf-8")
-    print(f"wrote {TABLE_PATH.relative_to(REPOSITORY)} and {JSON_PATH.relative_to(REPOSITORY)}")
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.write_text(json.dumps({"machine": describe(), "models": entries}, indent=1) + "\n", encoding="utf-8")
+    table.parent.mkdir(parents=True, exist_ok=True)
+    table.write_text(render(entries, listed), encoding="utf-8")
+    print(f"wrote {table.relative_to(REPOSITORY)} and {results.relative_to(REPOSITORY)}")
