@@ -12,15 +12,21 @@ import numpy as np
 
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn.records import dataclass
+from ronn_codegen.clike.kernel import Kernel
 from ronn_codegen.clike.table import lower
 from ronn_codegen.clike.templates.conv import Conv, Shape, conv_kernel, pack_kernel, shape_of, takes_panels
 from ronn_codegen.clike.templates.depthwise import depthwise_kernel
-from ronn_codegen.lowering import F16, F32, F64, I8, U8, Lowering, Operand
+from ronn_codegen.lowering import F16, F32, F64, I8, I32, U8, Lowering, Operand
 from ronn_codegen.windows import ints, resolve_pads, transposed_geometry
 
 KINDS = {F32: "f32", F64: "f64", F16: "f16", I8: "i8", U8: "u8"}
-_SUMMED = {"f32": np.float32, "f64": np.float64, "i32": np.int32}
+_SUMMED = {"f32": F32, "f64": F64, "i32": I32}
 Places = tuple[tuple[int, ...], ...]
+
+
+def launch(c: Lowering, kernel: Kernel, **arguments: Any) -> None:
+    """Adds a call of a kernel made for a node."""
+    c.call_loop(kernel, **arguments)  # type: ignore[arg-type]  # devices of this kind build no object code
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def _tap_table(channels: int, sizes: tuple[int, ...], taps: Places) -> np.ndarra
     """int32[depth, 1 + dims]: see ``conv_kernel``."""
     steps, plane = _c_steps(sizes), math.prod(sizes)
     rows = [(sum(t * s for t, s in zip(tap, steps, strict=True)), *tap) for tap in product(*taps)]
-    table = np.tile(np.array(rows, np.int64).reshape(len(rows), -1), (channels, 1))
+    table = np.tile(np.array(rows, np.int64).reshape(len(rows), 1 + len(sizes)), (channels, 1))
     table[:, 0] += np.repeat(np.arange(channels) * plane, len(rows))
     return table.astype(np.int32)
 
@@ -147,8 +153,8 @@ def _depthwise(
     taps = given.taps if len(given.taps) == 2 else ((0,), given.taps[0])
     step_y, step_x = (t[1] - t[0] if len(t) > 1 else 1 for t in taps)
     p0, p1 = (*map(float, params), 0.0, 0.0)[:2]
-    c.call_loop(
-        depthwise_kernel(KINDS[x.dtype], activation, takes_panels(c.machine)), x=x,
+    launch(
+        c, depthwise_kernel(KINDS[x.dtype], activation, takes_panels(c.machine)), x=x,
         w=w, bias=0 if bias is None else bias, y=y,
         channels=y.shape[1], times=given.rows, planes=y.shape[0] * y.shape[1], high=high, wide=wide, down=down,
         across=across, tall=len(taps[0]), broad=len(taps[1]), stride_y=stride_y, stride_x=stride_x, step_y=step_y,
@@ -215,15 +221,15 @@ def convolve(
     if shape.many:
         parts = max(min(panels, -(-2 * c.machine.compute_units // (tiles * part.groups))), 1)
     blocks = shape.many and depth > shape.depth
-    size = _SUMMED[sums]().itemsize * part.groups * tiles * panels * shape.rows * shape.pixels
+    size = _SUMMED[sums].itemsize * part.groups * tiles * panels * shape.rows * shape.pixels
     held = c.temp(size) if blocks else 0
     p0, p1 = (*map(float, params), 0.0, 0.0)[:2]
     more = {} if scales is None else scales
     if form.quantised:
         none = {"x_zero": 0, "x_scale": 0, "w_scale": 0, "w_step": 0, "y_scale": 0, "y_zero": 0}
         more = {**none, **more, "x_zero": 0 if zeros[0] is None else zeros[0]}
-    c.call_loop(
-        conv_kernel(form), x=x, w=weights, bias=_bias(c, bias, sums), addend=0 if addend is None else addend,
+    launch(
+        c, conv_kernel(form), x=x, w=weights, bias=_bias(c, bias, sums), addend=0 if addend is None else addend,
         y=y.at(first * y.dtype.itemsize), sums=held, taps=_tap_table(part.channels, part.sizes, part.taps),
         dims=_dim_table(*zip(part.sizes, part.counts, part.strides, part.steps, strict=True)), depth=depth,
         rows=part.rows, total=part.images * pixels, pixels=pixels, image=image, group_step=part.channels * plane,
@@ -268,8 +274,8 @@ def _weights(
     if not transposed:
         group_step = rows * part.channels * outer
     packed = c.temp((8 if staged == "f64" else 4) * groups * -(-rows // height) * height * part.depth)
-    c.call_loop(
-        pack_kernel(KINDS[w.dtype], staged), w=w, packed=packed, places=places, groups=groups, rows=rows,
+    launch(
+        c, pack_kernel(KINDS[w.dtype], staged), w=w, packed=packed, places=places, groups=groups, rows=rows,
         depth=part.depth, height=height, step=step, group_step=group_step, zeros=0 if zeros is None else zeros,
         zero_step=int(zeros is not None and zeros.size > 1), bytes=2 * w.nbytes,
     )  # fmt: skip
@@ -283,8 +289,8 @@ def _bias(c: Lowering, bias: Operand | None, sums: str) -> Any:
     if bias.data is not None:
         return c.packed(bias, ("clike bias", sums), lambda b: b.astype(_SUMMED[sums]))
     made = c.temp(4 * bias.size)
-    c.call_loop(
-        pack_kernel(KINDS[bias.dtype], sums), w=bias, packed=made, places=np.zeros(1, np.int64), groups=1,
+    launch(
+        c, pack_kernel(KINDS[bias.dtype], sums), w=bias, packed=made, places=np.zeros(1, np.int64), groups=1,
         rows=bias.size, depth=1, height=1, step=1, group_step=0, zeros=0, zero_step=0,
     )  # fmt: skip
     return made

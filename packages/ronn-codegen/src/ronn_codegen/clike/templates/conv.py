@@ -224,8 +224,13 @@ def _panel(conv: Conv) -> str:
     """One work-item: blocks of the depth, and all panels of its part in each."""
     s, t = conv.shape, conv.staged
     vector = f"{t}x{s.lanes}" if s.lanes > 1 else t
-    load = (lambda at: f"LOAD_{vector}({at})") if s.lanes > 1 else (lambda at: f"*({at})")
-    splat = (lambda v: f"SPLAT_{vector}({v})") if s.lanes > 1 else (lambda v: v)
+
+    def load(at: str) -> str:
+        return f"LOAD_{vector}({at})" if s.lanes > 1 else f"*({at})"
+
+    def splat(value: str) -> str:
+        return f"SPLAT_{vector}({value})" if s.lanes > 1 else value
+
     each = [(r, c) for r in range(s.tall) for c in range(s.wide)]
     sums = "".join(f"            {vector} v{r}_{c} = {splat('0')};\n" for r, c in each)
     right = "".join(
@@ -311,15 +316,15 @@ def _panel(conv: Conv) -> str:
 def _block(conv: Conv) -> str:
     """Many work-items: one panel, and the depth in steps."""
     s, t = conv.shape, conv.staged
-    finish = _finish(conv, f"v[r * {s.wide} + q]", "place[j] + channel * y_plane", " " * 12)
+    finish = _finish(conv, f"acc[r * {s.wide} + q]", "place[j] + channel * y_plane", " " * 12)
     return f"""\
     enum {{ ACROSS = {s.across}, TALL = {s.tall}, WIDE = {s.wide} }};
 {_start(conv)}    LOCAL {t} stage[DEPTH * PIXELS];
     LOCAL {t} left[DEPTH * ROWS];
     const i64 panel = GROUP_ID(1);
     const i32 item = (i32)LOCAL_ID(0), across = item % ACROSS, down = item / ACROSS;
-    {conv.sums} v[TALL * WIDE];
-    for (i32 i = 0; i < TALL * WIDE; i++) v[i] = 0;
+    {conv.sums} acc[TALL * WIDE];
+    for (i32 i = 0; i < TALL * WIDE; i++) acc[i] = 0;
     w += (group * panels + panel) * depth * ROWS;
     BARRIER();
     for (i64 k0 = 0; k0 < depth; k0 += DEPTH) {{
@@ -338,7 +343,7 @@ def _block(conv: Conv) -> str:
             for (i32 r = 0; r < TALL; r++) a[r] = left[k * ROWS + down * TALL + r];
             for (i32 q = 0; q < WIDE; q++) {{
                 const {t} b = stage[k * PIXELS + q * ACROSS + across];
-                for (i32 r = 0; r < TALL; r++) v[r * WIDE + q] = v[r * WIDE + q] + ({conv.sums})(a[r] * b);
+                for (i32 r = 0; r < TALL; r++) acc[r * WIDE + q] = acc[r * WIDE + q] + ({conv.sums})(a[r] * b);
             }}
         }}
         BARRIER();
