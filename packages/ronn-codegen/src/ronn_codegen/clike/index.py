@@ -7,6 +7,12 @@ LOWERINGS = {
     "attention": """
         Attention CausalConvWithState ai.onnx.preview::FlexAttention com.microsoft::MultiHeadAttention
     """,
+    "conv": """
+        Conv ConvTranspose com.microsoft::FusedConv ronn::FusedConv
+    """,
+    "conv_integer": """
+        ConvInteger QLinearConv
+    """,
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,

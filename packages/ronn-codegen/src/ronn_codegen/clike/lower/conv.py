@@ -20,7 +20,7 @@ from ronn_codegen.lowering import F16, F32, F64, I8, I32, U8, Lowering, Operand
 from ronn_codegen.windows import ints, resolve_pads, transposed_geometry
 
 KINDS = {F32: "f32", F64: "f64", F16: "f16", I8: "i8", U8: "u8"}
-_SUMMED = {"f32": F32, "f64": F64, "i32": I32}
+_SUMMED: dict[str, np.dtype] = {"f32": F32, "f64": F64, "i32": I32}
 Places = tuple[tuple[int, ...], ...]
 
 
