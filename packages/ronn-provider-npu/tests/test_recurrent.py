@@ -44,7 +44,8 @@ def _inputs(
 
 @settings(max_examples=16, deadline=None, derandomize=True)
 @given(
-    how=st.sampled_from(["alone", "vectors"]), op=st.sampled_from(sorted(GATES)), direction=st.sampled_from(sorted(DIRECTIONS)),
+    how=st.sampled_from(["alone", "vectors"]), op=st.sampled_from(sorted(GATES)),
+    direction=st.sampled_from(sorted(DIRECTIONS)),
     steps=st.integers(1, 4), batch=st.integers(1, 6), inputs=st.integers(1, 9), hidden=st.integers(1, 20),
     layout=st.integers(0, 1), flags=st.tuples(*[st.booleans()] * 4), linear=st.integers(0, 1),
     coupled=st.integers(0, 1), clip=st.sampled_from([0.0, 0.7]), constant=st.booleans(), seed=st.integers(0, 9),
