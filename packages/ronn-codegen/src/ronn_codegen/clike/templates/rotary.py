@@ -9,7 +9,7 @@ ROTARY = Template(
     " positions: i64*, p_b, p_s, rows, width, interleaved, status: i64*)",
     """
         const i64 i = item % size, s = item / size % steps, h = item / size / steps % heads;
-        const i64 b = item / size / steps / heads, half = width / 2;
+        const i64 b = item / size / steps / heads, middle = width / 2;
         const GLOBAL f32 *own = x + b * s_b + h * s_h + s * s_s;
         f32 turned = own[i];
         if (i < width) {
@@ -20,11 +20,11 @@ ROTARY = Template(
                     status[0] = 1;
                     row = 0;
                 }
-                angles = row * half;
+                angles = row * middle;
             }
-            const int second = interleaved ? i % 2 : i >= half;
-            const i64 pair = interleaved ? i / 2 : i % half;
-            const f32 other = own[interleaved ? i ^ 1 : second ? i - half : i + half];
+            const int second = interleaved ? i % 2 : i >= middle;
+            const i64 pair = interleaved ? i / 2 : i % middle;
+            const f32 other = own[interleaved ? i ^ 1 : second ? i - middle : i + middle];
             const f32 c = cos[angles + pair], n = sin[angles + pair];
             turned = second ? n * other + c * turned : c * turned - n * other;
         }
