@@ -52,20 +52,39 @@ def _builtins(doubles: bool) -> str:
 
 
 _VECTORS = {"f32": "float", "i32": "int", "u32": "uint", "f64": "double"}
+_NARROW = {"i8": "char", "i16": "short"}
 
 
 def _vectors(doubles: bool) -> str:
+    """Types of vectors. PoCL's ``vload`` is several loads: there they are loaded as types of low alignment."""
     lines = []
     for name, kind in _VECTORS.items():
         for n in (4, 8) if doubles or name != "f64" else ():
             lines += [
                 f"typedef {kind}{n} {name}x{n};",
-                f"#define LOAD_{name}x{n}(p) vload{n}(0, p)",
+                *_load(name, kind, n),
                 f"#define STORE_{name}x{n}(p, v) vstore{n}(v, 0, p)",
                 f"#define SPLAT_{name}x{n}(number) (({kind}{n})(number))",
             ]
-    lines += [f"#define LOAD_i32x8_{kind}(p) convert_int8(vload8(0, p))" for kind in ("i8", "i16")]
+    for name, kind in _NARROW.items():
+        lines += [*_load(name, kind, 8), f"#define LOAD_i32x8_{name}(p) convert_int8(LOAD_{name}x8(p))"]
     return "\n".join(lines) + "\n"
+
+
+def _load(name: str, kind: str, n: int) -> list[str]:
+    whole, low = f"{kind}{n}", f"{name}x{n}_low"
+    return [
+        "#ifdef POCL_DEVICE_ADDRESS_BITS",
+        f"typedef {whole} {low} __attribute__((aligned(sizeof({name})), may_alias));",
+        *(
+            f"DEVICE {whole} __attribute__((overloadable)) LOAD_{name}x{n}(const {space} {name} *p)"
+            f" {{ return *(const {space} {low} *)p; }}"
+            for space in ("GLOBAL", "LOCAL", "__private")
+        ),
+        "#else",
+        f"#define LOAD_{name}x{n}(p) vload{n}(0, p)",
+        "#endif",
+    ]
 
 
 class OpenCL(Dialect):
