@@ -24,7 +24,7 @@ class Walk:
     """Through a model, with all feeds side by side. providers: that it runs on, None: the usual ones."""
 
     def __init__(
-        self, model: IRModel, feeds: Iterable[Mapping[str, Any]], providers: Sequence[str] | None = None,
+        self, model: IRModel, feeds: Iterable[Mapping[str, Any]], providers: Sequence[Any] | None = None,
         memory: int = HELD,
     ) -> None:  # fmt: skip
         self._model, self._memory, self._providers = model, memory, providers
@@ -101,7 +101,9 @@ def _crossing(graph: Graph, place: Node) -> list[Value]:
     return list(found)
 
 
-def traced(model: IRModel, values: Sequence[Value], feeds: Iterable[Mapping[str, Any]]) -> Iterator[list[Array]]:
+def traced(
+    model: IRModel, values: Sequence[Value], feeds: Iterable[Mapping[str, Any]], providers: Sequence[Any] | None = None
+) -> Iterator[list[Array]]:
     """What ``values`` of the model's graph hold, feed by feed; what none of them needs is not computed."""
     last = next(reversed(model.graph), None)
-    return iter(()) if last is None else Walk(model, feeds, memory=0).at(last, values)
+    return iter(()) if last is None else Walk(model, feeds, providers, memory=0).at(last, values)
