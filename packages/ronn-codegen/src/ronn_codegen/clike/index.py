@@ -16,6 +16,10 @@ LOWERINGS = {
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,
+    "pool": """
+        AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool com.microsoft::NhwcMaxPool
+        com.microsoft::QLinearAveragePool com.microsoft::QLinearGlobalAveragePool
+    """,
     "recurrent": """
         GRU LSTM RNN
     """,
