@@ -105,7 +105,7 @@ def test_no_kernel_takes_more_on_chip_memory_than_its_profile_has(built, profile
         assert target.local_bytes <= min(budget, launcher.device.local_mem_size)
         assert entry.local_bytes <= budget
         assert entry.local_bytes <= target.local_bytes
-    if profile != "pocl-cpu":  # memory is no cache there: products and convolutions have their tiles on the chip
+    if profile != "pocl-cpu" and name != "bytes":  # memory is no cache there: products have their tiles on the chip
         assert any(entry.local_bytes > 0 for entry, _, _ in entries)
 
 
