@@ -35,6 +35,7 @@ class Lanes(Walk):
         super().__init__(loop, target)
         self.shared = shared_by(loop, target)
         self.side = 0 if loop.vector == "inner" else 1
+        self.first = "live && lane == 0" if self.shared > 1 else "live"  # what one work-item of a row does
 
     def write(self) -> list[str]:
         self._places()
@@ -83,8 +84,7 @@ class Lanes(Walk):
 
     def _row(self, section: Section) -> None:
         at = self.elements(False)
-        first = "live && lane == 0" if self.shared > 1 else "live"
-        stores = {name: f"if ({first}) {text}" for name, text in at.items()}
+        stores = {name: f"if ({self.first}) {text}" for name, text in at.items()}
         made, self.terms = statements(section.instrs, at, stores, self.terms, self.leaves)
         self.add(*made)
 
@@ -92,12 +92,16 @@ class Lanes(Walk):
         reductions = self.reductions(section)
         for reduction in reductions.values():
             self.add(*reduction.start(1))
-        *outside, last = self.inner
-        lane, lanes = ("lane", "lanes") if self.shared > 1 else ("0", "1")
-        i = space.index(last)
-        self.add("if (live)")
-        depth = self.loops(outside, 1)
-        self.add(f"for (i64 {i} = {lane}; {i} < d{last}; {i} += {lanes}) {{", indent=depth)
+        if self.inner:
+            *outside, last = self.inner
+            lane, lanes = ("lane", "lanes") if self.shared > 1 else ("0", "1")
+            i = space.index(last)
+            self.add("if (live)")
+            depth = self.loops(outside, 1)
+            self.add(f"for (i64 {i} = {lane}; {i} < d{last}; {i} += {lanes}) {{", indent=depth)
+        else:  # a row is one element
+            depth = 0
+            self.add(f"if ({self.first}) {{")
         self.one(section, reductions, "", depth + 1)
         self.add("}", indent=depth)
         for instr, reduction in reductions.items():
