@@ -5,9 +5,12 @@ import pytest
 
 from ronn.errors import PlacementError, ProviderError
 from ronn.ir.graph import Graph, Node, Value
+from ronn.ir.text import parse
 from ronn.ir.types import DType, TensorType
-from ronn.partition import CONTROL, Target, assign, insert_copies, is_copy, partition
+from ronn.ops.infer import infer_types
+from ronn.partition import CONTROL, LATER, Target, assign, insert_copies, is_copy, partition
 from ronn.provider import Allocator, Device, No, Provider, Yes
+from ronn.split import split
 
 F32 = TensorType(DType.FLOAT32, (2,))
 
@@ -131,3 +134,46 @@ def test_a_provider_that_answers_badly_is_named(answer):
     with pytest.raises(ProviderError, match="supports\\(\\)") as e:
         assign(chain("Relu"), [Target(Bad("bad", set()), Device("bad"), {})])
     assert "bad" in str(e.value) and "Relu" in str(e.value)
+
+
+class Sized(Only):
+    """Takes all nodes whose sizes are known."""
+
+    wants_sizes = True
+
+    def supports(self, node, device):
+        known = all(v.tensor.is_static for v in node.outputs)
+        return Yes() if known else No("sizes are open", later=node.op in self.ops)
+
+
+def reductions():
+    body = "  %y = Abs(%x)\n  %z = ReduceSum(%y, %axes)\n  %w = Neg(%z)"
+    g = parse(f'opset {{"": 18}}\ngraph g(%x: f32[4,6], %axes: i64[1]) {{\n{body}\n  return %w\n}}\n')
+    infer_types(g)
+    return g
+
+
+def test_nodes_whose_sizes_hang_on_values_wait_for_them():
+    g = reductions()
+    assign(g, [Target(Sized("s", {"ReduceSum", "Neg"}), Device("s"), {})])
+    assert providers(g) == ["s", LATER, LATER]
+    assert g.nodes[1].reason == "placed when the model runs: its sizes hang on values that are not known before"
+    halves = split(g, forced=True)
+    assert [n.op for n in halves.head] == ["Abs"] and [n.op for n in halves.tail] == ["ReduceSum", "Neg"]
+    assert [halves.crossing[i].name for i in halves.by_value] == ["axes"]
+
+
+def test_nodes_that_no_size_helps_do_not_wait():
+    with pytest.raises(PlacementError, match="sizes are open"):
+        assign(reductions(), [Target(Sized("s", {"ReduceSum"}), Device("s"), {})])
+    device = Device("s", memory="s", allocator=Allocator())
+    with pytest.raises(PlacementError):
+        assign(reductions(), [Target(Sized("s", {"ReduceSum", "Neg"}), device, {})])
+
+
+def test_nothing_is_put_off_a_second_time_where_no_value_came():
+    g = reductions()
+    assign(g, [Target(Sized("s", {"ReduceSum", "Neg"}), Device("s"), {})])
+    tail = split(g, forced=True).tail
+    assign(tail, [Target(Sized("s", {"ReduceSum", "Neg"}), Device("s"), {})])
+    assert split(tail, given=False, forced=True) is None

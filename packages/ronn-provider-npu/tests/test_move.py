@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import on_device, one_node, same
+from onnx import helper
 
+import ronn
 from ronn.errors import ExecutionError
 
 FEW = settings(max_examples=12, deadline=None)
@@ -226,3 +228,49 @@ def test_suppression(n: int, classes: int, centred: int, least: bool, seed: int)
     boxes, scores = rng.random((2, n, 4)).astype(np.float32), rng.random((2, classes, n)).astype(np.float32)
     given = [boxes, scores, i64(5), np.array([0.3], np.float32), np.array([0.4], np.float32) if least else None]
     same("NonMaxSuppression", given, fixed=[2], center_point_box=centred)
+
+
+# --- sizes that hang on values
+
+
+def test_values_that_sizes_hang_on_may_come_with_each_run() -> None:
+    x = filled((4, 3))
+    model, fed = one_node("Tile", [x, i64(1, 1)])
+    session = ronn.Session(model, providers=["npu"])
+    for n in range(1, 11):
+        (got,) = session.run({**fed, "x1": i64(n, 2)})
+        np.testing.assert_array_equal(got, np.tile(x, (n, 2)))
+    assert {row.provider for row in session.placement()} == {"npu"}
+
+
+def test_what_stands_behind_sizes_that_kernels_find_out_runs_on_the_device() -> None:
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),
+        helper.make_node("Transpose", ["places"], ["rows"]),
+        helper.make_node("GatherND", ["x", "rows"], ["found"]),
+        helper.make_node("Mul", ["found", "found"], ["y"]),
+    ]
+    x = np.array([[0, 1, 2], [3, 0, 4]], np.float32)
+    graph = helper.make_graph(
+        nodes, "found", [helper.make_tensor_value_info("x", 1, x.shape)], [helper.make_tensor_value_info("y", 1, None)]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    session = ronn.Session(model, providers=["npu"])
+    assert session.run(x)["y"].tolist() == [1, 4, 9, 16]
+    assert session.run(np.zeros_like(x))["y"].tolist() == []
+    assert {row.provider for row in session.placement()} == {"npu"}
+
+
+@FEW
+@given(
+    equation=st.sampled_from(["ij,jk->ik", "bij,bjk->bik", "bhid,bhjd->bhij", "bij,kj->bik", "ij,jk,kl->il", "bij->j",
+                              "i,j->ij", "bij,bik->bjk", "...ij,jk->...ik"]),
+    sizes=st.lists(st.integers(1, 5), min_size=6, max_size=6), dtype=st.sampled_from([np.float32, np.float64]),
+)  # fmt: skip
+def test_einsum(equation: str, sizes: list[int], dtype: Any) -> None:
+    of = dict(zip("bhijkldx", [*sizes, 3, 2], strict=True))
+    terms = equation.replace("...", "x").split("->")[0].split(",")
+    operands = [np.random.default_rng(0).standard_normal([of[i] for i in t]).astype(dtype) for t in terms]
+    model, fed = one_node("Einsum", operands, equation=equation)
+    (got,) = ronn.Session(model, providers=["npu"]).run(fed)
+    np.testing.assert_allclose(got, np.einsum(equation, *operands), rtol=1e-4, atol=1e-5)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 Pads = list[tuple[int, int]]
 
 
@@ -85,6 +87,19 @@ class Window:
                 spatial, self.sizes, self.kernel, self.strides, self.dilations, self.pads, strict=True
             )
         ]
+
+
+def counts_of(spatial: Sequence[int], window: Window, include_pad: bool, dtype: np.dtype) -> np.ndarray:
+    """How many elements each window averages over, broadcastable to the output."""
+    total = np.ones((1,) * len(spatial), dtype)
+    for i, n in enumerate(spatial):
+        begin, end = window.pads[i] if include_pad else (0, 0)
+        starts = np.arange(window.sizes[i]) * window.strides[i] - window.pads[i][0]
+        places = starts[:, None] + np.arange(window.kernel[i]) * window.dilations[i]
+        shape = [1] * len(spatial)
+        shape[i] = window.sizes[i]
+        total = total * ((places >= -begin) & (places < n + end)).sum(1).astype(dtype).reshape(shape)
+    return np.maximum(total, 1)
 
 
 def transposed_geometry(

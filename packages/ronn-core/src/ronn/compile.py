@@ -396,7 +396,7 @@ class _PassRun:
         context.places = self.places
         if target is not None:
             context.options = {**context.options, "provider": target.options}
-            context.gets = lambda node: preferred(node, request.targets) is target
+            context.gets = lambda node: preferred(node, request.targets) in (target, None)
         if notify is not None:
             context.notify = lambda rewrite: notify(rewrite, self.graph)
         context.rewrites = self.graph.rewrites

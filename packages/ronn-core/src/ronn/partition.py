@@ -147,6 +147,10 @@ def assign(graph: Graph, targets: Sequence[Target]) -> list[Fallback]:
         waiting = _put_off(graph, unsettled)
         orphans = [(n, b) for n, b in orphans if n not in waiting]
         refusals = [r for r in refusals if r[0] not in waiting]
+    put_off = {n for n, found in orphans if any(isinstance(b.support, No) and b.support.later for b in found)}
+    if put_off and all(t.device.memory == "host" for t in targets):
+        waiting = _until_sized(graph, put_off)
+        orphans = [(n, b) for n, b in orphans if n not in waiting]
     if orphans:
         raise _placement_error(orphans, targets)
     return _fallbacks(refusals)
@@ -174,6 +178,21 @@ def _put_off(graph: Graph, unsettled: set[Node]) -> set[Node]:
         if open_ is not None and any(n in unsettled for n in inside):
             node.provider = LATER
             node.reason = f"placed when the model runs: the type of %{open_.name} is not known before"
+            waiting.update(inside)
+    return waiting
+
+
+def _until_sized(graph: Graph, orphans: set[Node]) -> set[Node]:
+    """Leaves nodes that nobody takes yet for when the values are known on which their sizes hang. Gives them and the
+    nodes inside of them."""
+    from ronn.split import behind_values
+
+    waiting: set[Node] = set()
+    for node in behind_values(graph):
+        inside = [node, *(n for sub in node.subgraphs() for n in sub.all_nodes())]
+        if any(n in orphans for n in inside):
+            node.provider = LATER
+            node.reason = "placed when the model runs: its sizes hang on values that are not known before"
             waiting.update(inside)
     return waiting
 

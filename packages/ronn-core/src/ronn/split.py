@@ -15,7 +15,7 @@ from collections.abc import Container, Iterable
 
 from ronn.ir.graph import Graph, Node, Value, clone_node
 from ronn.ir.types import TensorType
-from ronn.partition import needs
+from ronn.partition import LATER, needs
 from ronn.records import dataclass
 
 LEAST_TAIL = 8
@@ -55,15 +55,20 @@ class Split:
 def split(graph: Graph, given: bool = True, forced: bool = False) -> Split | None:
     """The two halves of ``graph``, copied; None when every size is known, or too little would be gained.
 
-    ``given``: whether values of the graph's inputs alone are reason enough. ``forced``: however short the tail.
+    ``given``: whether values of the graph's inputs alone are reason enough. ``forced``: however short the tail, which
+    takes in all nodes that are placed later.
     """
     if not any(_of_unknown_size(node) or _wanted_operands(node) for node in graph):
         return None  # the usual case, found out quickly
     head, tail, wanted = _sort(graph)
-    short = (len(tail) < LEAST_TAIL and not forced) or not head
-    if short and forced:
-        return None
-    if short:
+    short = not forced and (len(tail) < LEAST_TAIL or not head)
+    if forced:
+        behind = set(tail)
+        if not head or any(node.provider == LATER and node not in behind for node in graph):
+            head, tail, wanted = _sort(graph, _small(graph))
+        if not head and not (given and wanted):
+            return None
+    elif short:
         if not given:
             return None
         given_values = _given(graph)
@@ -111,6 +116,18 @@ def _sort(graph: Graph, given: Container[Value] = ()) -> tuple[list[Node], list[
             head.append(node)
             open_.update(node.outputs)
     return head, tail, wanted
+
+
+def behind_values(graph: Graph) -> list[Node]:
+    """The nodes whose sizes hang on values that are not known, or that take such values by what they are, and the nodes
+    behind them."""
+    return _sort(graph, _small(graph))[1]
+
+
+def _small(graph: Graph) -> set[Value]:
+    """All values that plans can be made for."""
+    made = (v for node in graph for v in node.outputs)
+    return {v for v in (*graph.inputs, *made) if _holds(v, _SMALL)}
 
 
 def _given(graph: Graph) -> set[Value]:

@@ -13,6 +13,9 @@ LOWERINGS = {
     "conv_integer": """
         ConvInteger QLinearConv
     """,
+    "einsum": """
+        Einsum
+    """,
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ronn.debug import say
@@ -18,6 +18,7 @@ from ronn_codegen.lowering import Context, Lowering, Refused, lower_node
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node
+    from ronn.passes.manager import Pass
 
 
 class ClikeProvider(Provider):
@@ -33,9 +34,14 @@ class ClikeProvider(Provider):
         """What kernels for a device are made for: all that claims go by."""
         return self.launcher(device, options).target
 
+    def passes(self, device: Device) -> Sequence[Pass]:
+        from ronn_codegen.passes import EXPANSIONS
+
+        return EXPANSIONS
+
     def supports(self, node: Node, device: Device) -> Support:
         reason = self.refusal(node, device)
-        return No(reason) if reason else Yes()
+        return No(reason, later=_may_come(node)) if reason else Yes()
 
     def refusal(self, node: Node, device: Device) -> str:
         """Why a node cannot run on a device; empty when it can."""
@@ -80,6 +86,13 @@ def lower_group(group: tuple[Node, ...], context: Context) -> list[Lowering]:
             reason = str(e)
             say(4, lambda: f"ronn: not fused: {', '.join(n.label for n in group)}: {reason}")
     return [lower_node(node, context) for node in group]
+
+
+def _may_come(node: Node) -> bool:
+    """Whether values that its sizes hang on may make a node run: as it is, or as other nodes."""
+    from ronn_codegen.passes import EXPANSIONS
+
+    return bool(CLIKE.entries(node.domain, node.op)) or any(node.op.startswith(p.about) for p in EXPANSIONS)
 
 
 def _sources(program: Program) -> str:

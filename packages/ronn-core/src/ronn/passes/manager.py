@@ -163,7 +163,7 @@ class PassContext:
         return self.claimed is not None and bool(self.claimed(node))
 
     def owns(self, node: Node) -> bool:
-        """Whether ``node`` goes to the provider whose pass is running, as far as is known."""
+        """Whether ``node`` goes to the provider whose pass is running, or to nobody, as far as is known."""
         return self.gets is None or bool(self.gets(node))
 
     def may_rewrite(self) -> bool:

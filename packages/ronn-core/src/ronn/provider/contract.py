@@ -48,9 +48,11 @@ class Yes:
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """The provider refuses the node, and says why."""
+    """The provider refuses the node, and says why. ``later``: it may take the node where values are known on which
+    sizes hang; where nobody takes it before, it is asked again when a run has them."""
 
     reason: str
+    later: bool = False
 
     def __bool__(self) -> bool:
         return False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ronn.provider.kernels import KernelContext, kernel
 from ronn_codegen.windows import Window as Geometry
-from ronn_codegen.windows import ints, is_set
+from ronn_codegen.windows import counts_of, ints, is_set
 from ronn_provider_cpu.kernels._common import float_kernel, own
 from ronn_provider_cpu.kernels._spatial import pad_spatial, tap_slices, taps
 
@@ -82,23 +82,6 @@ def max_pool(
         return (y, None) if ctx.n_outputs > 1 else y
 
     return run
-
-
-def counts_of(spatial: Sequence[int], window: Window, include_pad: bool, dtype: np.dtype) -> np.ndarray:
-    """How many elements each window averages over, broadcastable to the output."""
-    total = np.ones((1,) * len(spatial), dtype)
-    for i, n in enumerate(spatial):
-        inside = window.pads[i] if include_pad else (0, 0)
-        line = np.ones(max(n + sum(inside), 0), dtype)
-        extra = [(window.padded[i][0] - inside[0], window.padded[i][1] - inside[1])]
-        line = pad_spatial(line, extra)
-        count = np.zeros(window.sizes[i], dtype)
-        for t in range(window.kernel[i]):
-            count += line[tap_slices([t], [window.sizes[i]], [window.strides[i]], [window.dilations[i]])[0]]
-        shape = [1] * len(spatial)
-        shape[i] = window.sizes[i]
-        total = total * count.reshape(shape)
-    return np.maximum(total, 1)
 
 
 @float_kernel("AveragePool", prepare=True)

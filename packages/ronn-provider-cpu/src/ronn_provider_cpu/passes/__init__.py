@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ronn.passes.deferred import about
+from ronn_codegen.passes import EXPANSIONS
 
 _about = partial(about, __name__)
 
@@ -18,9 +19,7 @@ CLASSICAL = (
     _about("fuse-text", "TfIdfVectorizer", keeps_types=True),
     _about("fuse-distances", "Scan", keeps_types=True),
     _about("split-labels", "LinearClassifier SVMClassifier TreeEnsembleClassifier", keeps_types=True),
-    _about("expand-lp-pools", "LpPool GlobalLpPool", keeps_types=True),
-    _about("expand-spectra", "DFT STFT", keeps_types=True),
-    _about("expand-einsum", "Einsum", keeps_types=True),
+    *EXPANSIONS,
 )
 LATE = (
     _about("byte-weights", "DequantizeLinear", keeps_types=True, late=True),

@@ -8,7 +8,7 @@ from ronn.ir.graph import Graph, Node, Value
 from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, remove_dead, take_over, walk
 from ronn.passes.manager import PassContext, define_pass
-from ronn_provider_cpu.kernels.pool import Window, counts_of
+from ronn_codegen.windows import Window, counts_of
 
 _WINDOW = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
