@@ -38,6 +38,11 @@ LOWERINGS = {
         com.microsoft::BiasAdd com.microsoft::BiasGelu com.microsoft::DequantizeLinear
         com.microsoft::FastGelu com.microsoft::Gelu com.microsoft::QuantizeLinear com.microsoft::QuickGelu
     """,
+    "quantised": """
+        DynamicQuantizeLinear com.microsoft::QLinearAdd com.microsoft::QLinearConcat
+        com.microsoft::QLinearLeakyRelu com.microsoft::QLinearMul com.microsoft::QLinearSigmoid
+        com.microsoft::QLinearSoftmax
+    """,
     "reduce": """
         ArgMax ArgMin ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
         ReduceProd ReduceSum ReduceSumSquare

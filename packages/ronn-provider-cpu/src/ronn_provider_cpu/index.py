@@ -197,18 +197,16 @@ LOWERINGS = {
     "pool": """
         AveragePool GlobalAveragePool GlobalMaxPool MaxPool MaxUnpool
     """,
-    "quantised_pointwise": """
-        com.microsoft::NhwcMaxPool com.microsoft::QLinearAdd com.microsoft::QLinearAveragePool
-        com.microsoft::QLinearConcat com.microsoft::QLinearGlobalAveragePool com.microsoft::QLinearLeakyRelu
-        com.microsoft::QLinearMul com.microsoft::QLinearSigmoid com.microsoft::QLinearSoftmax
+    "quantised_pools": """
+        com.microsoft::NhwcMaxPool com.microsoft::QLinearAveragePool com.microsoft::QLinearGlobalAveragePool
     """,
     "quantised_recurrent": """
         com.microsoft::DynamicQuantizeLSTM
     """,
     "quantized": """
-        ConvInteger DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul
-        com.microsoft::DynamicQuantizeMatMul com.microsoft::MatMulIntegerToFloat com.microsoft::QGemm
-        ronn.cpu::ConvIntegerToFloat ronn.cpu::QConvNhwc
+        ConvInteger MatMulInteger QLinearConv QLinearMatMul com.microsoft::DynamicQuantizeMatMul
+        com.microsoft::MatMulIntegerToFloat com.microsoft::QGemm ronn.cpu::ConvIntegerToFloat
+        ronn.cpu::QConvNhwc
     """,
     "recurrent": """
         GRU LSTM RNN

@@ -14,6 +14,19 @@ import numpy as np
 from ronn.provider.native import Scratch
 from ronn.records import dataclass, replace
 from ronn_codegen.lower._copies import emit
+from ronn_codegen.lower._quantised import (
+    FLIP,
+    NOTHING,
+    QUANTIZE,
+    SLACK,
+    fixed,
+    fixed_number,
+    flipped,
+    limits,
+    lut,
+    quantise_dynamically,
+    unsigned_zero,
+)
 from ronn_codegen.templates.int8_pack import (
     Int8Tile,
     depthwise_tile,
@@ -29,14 +42,16 @@ from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, Temporary
 
 GEMM = "ronn_codegen.templates.int8_gemm"
 CONV = "ronn_codegen.templates.int8_conv"
-QUANTIZE = "ronn_codegen.templates.quantize"
-SLACK = 64  # bytes behind a left side that a product may read
-FLIP = np.arange(256, dtype=np.uint8) ^ 128
-NOTHING = np.zeros(1, np.uint8)
 _DOTS, _PLAIN = 450.0, 90.0  # operations a nanosecond on one core, with and without a dot instruction
 
 Array = np.ndarray
 Argument = Any
+
+__all__ = [
+    "CONV", "FLIP", "GEMM", "NOTHING", "QUANTIZE", "SLACK", "Left", "Right", "Stages", "Window", "fixed",
+    "fixed_number", "flipped", "limits", "lut", "matrix", "matrix_table", "padded_pixels", "pixels",
+    "quantise_dynamically", "spills", "to_bytes", "to_words", "transposed", "unsigned_zero", "weights",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,52 +102,6 @@ class Stages:
     limits: Array
     add: Argument = 0
     add_stage: int = -1
-
-
-# --- operands
-
-
-def flipped(c: Lowering, x: Operand) -> Operand | Temporary:
-    """Bytes as unsigned ones."""
-    if x.dtype == U8:
-        return x
-    c.require(x.dtype == I8, f"{x.dtype} is not a type of bytes")
-    out = c.temp(x.size + SLACK)
-    lut(c, x, out, x.size, FLIP)
-    return out
-
-
-def lut(c: Lowering, x: Argument, y: Argument, n: int, table: Array) -> None:
-    c.call(QUANTIZE, "int8_lut", x=x, y=y, n=n, lut=table, chunks=max(n // 4096, 1), cost=n * 0.7)
-
-
-def fixed(c: Lowering, index: int, what: str) -> Array:
-    """A constant input. Refuses one that is computed or omitted."""
-    given = c.input(index)
-    c.require(given is not None and given.data is not None, f"{what} is not constant")
-    assert given is not None and given.data is not None
-    return given.data
-
-
-def fixed_number(c: Lowering, index: int, what: str) -> Array:
-    """A constant input of one element, as a scalar; zero where it is omitted."""
-    given = c.input(index)
-    if given is None:
-        return np.zeros((), np.uint8)
-    data = fixed(c, index, what)
-    c.require(data.size == 1, f"{what} has {data.size} values")
-    return data.reshape(())
-
-
-def unsigned_zero(zero: Array) -> int:
-    """A zero point as that of the flipped bytes."""
-    return int(zero) + (128 if zero.dtype == I8 else 0)
-
-
-def limits(dtype: np.dtype, zero: int) -> tuple[float, float]:
-    """What a value may be before its zero point is added."""
-    low, high = (-128, 127) if dtype == I8 else (0, 255)
-    return float(low - zero), float(high - zero)
 
 
 # --- right sides
@@ -361,17 +330,6 @@ def to_words(
         scale=right.column(scale, np.float32), factor_at=factor_at, bias=right.column(bias, np.float32), low=-np.inf,
         high=np.inf, rowsum=rowsum, col_zero=zeros, raw=int(raw),
     )  # fmt: skip
-
-
-def quantise_dynamically(c: Lowering, x: Operand, scale: Argument, zero: Argument) -> None:
-    """The scale and zero point of ``x`` to two places in memory."""
-    blocks = max(1, min(16, x.size // 8192))
-    partial = c.temp(8 * blocks)
-    c.call(
-        QUANTIZE, "minmax_f32", x=x, n=x.size, partial=partial, blocks=blocks, chunks=blocks, cost=50 + x.size / 20,
-        bytes=x.nbytes,
-    )  # fmt: skip
-    c.call(QUANTIZE, "range_u8", partial=partial, count=blocks, scale=scale, zero=zero, cost=30)
 
 
 def transposed(c: Lowering, x: Argument, y: Argument, n: int, rows: int, columns: int, size: int) -> None:

@@ -133,14 +133,6 @@ def _quantise(c: Lowering, x: Any, y: Any, rows: int, k: int, pitch: int, scale:
     )  # fmt: skip
 
 
-@lower("DynamicQuantizeLinear")
-def dynamic_quantize_linear(c: Lowering) -> None:
-    (x,) = _all(c, 0)
-    y, scale, zero = (o if o is not None else c.temp(max(x.size, 4)) for o in (*c.outputs, None, None)[:3])
-    q.quantise_dynamically(c, x, scale, zero)
-    _quantise(c, x, y, 1, x.size, x.size, scale, zero)
-
-
 @lower("QLinearMatMul")
 def qlinear_matmul(c: Lowering) -> None:
     (a, b), y = _all(c, 0, 3), _output(c)

@@ -1,6 +1,6 @@
-"""QLinearAdd, QLinearMul and other operators of com.microsoft on quantised bytes: elementwise, pools, concatenation.
+"""Operators on quantised bytes, elementwise: QLinearAdd, QLinearMul and others of com.microsoft, DynamicQuantizeLinear.
 
-Of one operand, a byte has 256 values: such operators are tables. Pools take pixels channels last.
+Of one operand, a byte has 256 values: such operators are tables.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ronn_codegen.lower import _quantised as q
 from ronn_codegen.lower._copies import emit, steps
+from ronn_codegen.lowering import I8, U8, Lowering, Operand
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import Copies, Side
-from ronn_codegen.windows import Window, is_set
-from ronn_provider_cpu.kernels._activations import sigmoid
-from ronn_provider_cpu.kernels.contrib_quantised import quantise, real
-from ronn_provider_cpu.lower import _int8 as q
-from ronn_provider_cpu.lowering import I8, U8, Lowering, Operand, lower
 
 MS = "com.microsoft"
 Array = np.ndarray
@@ -98,8 +96,11 @@ def _broadcast(c: Lowering, small: tuple[int, ...], full: tuple[int, ...]) -> tu
 def _table(fn: Callable[[Array], Array], x: Operand, scale: Any, zero: Array, y_scale: Any, y_zero: Array) -> Array:
     """The bytes that ``fn`` on real values makes of each byte."""
     values = np.arange(256, dtype=np.uint8).view(x.dtype)
-    made = quantise(fn(real(values, scale, zero)), y_scale, y_zero, y_zero.dtype)
-    return np.ascontiguousarray(made).view(np.uint8)
+    given = (values.astype(np.float32) - zero.astype(np.float32)) * np.float32(scale)
+    info = np.iinfo(y_zero.dtype)
+    with np.errstate(all="ignore"):  # a scale of 0; sigmoids far out
+        made = np.rint(fn(given) / np.float32(y_scale)) + y_zero.astype(np.float32)
+    return np.nan_to_num(np.clip(made, info.min, info.max), nan=info.min).astype(y_zero.dtype).view(np.uint8)
 
 
 def _unary(c: Lowering, fn: Callable[[Array], Array]) -> None:
@@ -113,7 +114,7 @@ def _unary(c: Lowering, fn: Callable[[Array], Array]) -> None:
 
 @lower("QLinearSigmoid", domain=MS)
 def qlinear_sigmoid(c: Lowering) -> None:
-    _unary(c, sigmoid)
+    _unary(c, lambda v: 1 / (1 + np.exp(-v)))
 
 
 @lower("QLinearLeakyRelu", domain=MS)
@@ -145,83 +146,6 @@ def qlinear_concat(c: Lowering) -> None:
     emit(c, copies, [*places, *[q.NOTHING] * (8 - len(places)), y])
 
 
-# --- pools
-
-
-@lower("NhwcMaxPool", domain=MS)
-def nhwc_max_pool(c: Lowering) -> None:
-    x, y = _given(c, 0), _output(c)
-    c.require(x.dtype == U8 and x.rank == 4, "only images of unsigned bytes")
-    window = _window(c, x.shape[1:3], c.attr("dilations"))
-    c.require(y.shape[1:3] == tuple(window.sizes), "the output has another size than the windows")
-    (n, h, w, ch), (oh, ow) = x.shape, y.shape[1:3]
-    taps, vectors = math.prod(window.kernel), -(-ch // (4 * c.machine.target.lanes(32)))
-    c.call(
-        q.CONV, "int8_max_pool", x=x, y=y, n=n, h=h, w=w, c=ch, oh=oh, ow=ow, kh=window.kernel[0], kw=window.kernel[1],
-        sh=window.strides[0], sw=window.strides[1], dh=window.dilations[0], dw=window.dilations[1],
-        ph=window.pads[0][0], pw=window.pads[1][0], chunks=n * oh, cost=50 + n * oh * ow * 4 * (1 + taps * vectors),
-        bytes=x.nbytes + y.nbytes,
-    )  # fmt: skip
-
-
-def _window(c: Lowering, spatial: tuple[int, ...], dilations: Any) -> Window:
-    window = Window(
-        spatial, c.attr("kernel_shape"), c.attr("strides"), dilations, c.attr("pads"), c.attr("auto_pad"),
-        c.attr("ceil_mode"),
-    )  # fmt: skip
-    c.require(all(b >= 0 and e >= 0 for b, e in window.pads), "negative pads")
-    return window
-
-
-@lower("QLinearAveragePool", domain=MS)
-def qlinear_average_pool(c: Lowering) -> None:
-    x, y = _given(c, 0), _output(c)
-    c.require(x.rank == 4, "only two spatial axes")
-    last = is_set(c.attr("channels_last"))
-    window = _window(c, x.shape[1:3] if last else x.shape[2:], None)
-    c.require(not is_set(c.attr("ceil_mode")), "ceil_mode")
-    sizes = (*window.kernel, *window.strides, window.pads[0][0], window.pads[1][0])
-    _average(c, x, y, last, sizes, is_set(c.attr("count_include_pad")))
-
-
-@lower("QLinearGlobalAveragePool", domain=MS)
-def qlinear_global_average_pool(c: Lowering) -> None:
-    x, y = _given(c, 0), _output(c)
-    last = is_set(c.attr("channels_last"))
-    c.require(x.rank == 4, "only two spatial axes")
-    h, w = x.shape[1:3] if last else x.shape[2:]
-    _average(c, x, y, last, (h, w, 1, 1, 0, 0), False)
-
-
-def _average(c: Lowering, x: Operand, y: Operand, last: bool, sizes: tuple[int, ...], padded: bool) -> None:
-    (n, h, w, ch), (oh, ow) = (x.shape, y.shape[1:3]) if last else (_last(x.shape), y.shape[2:])
-    zero, out = _zero(c, 2, x.dtype), _zero(c, 4, x.dtype)
-    gain = _scale(c, 1) / _scale(c, 3)
-    source: Any = q.flipped(c, x)
-    if not last and ch > 1 and h * w > 1:
-        turned = c.temp(x.size)
-        q.transposed(c, source, turned, n, ch, h * w, 1)
-        source = turned
-    plain = last or ch == 1 or oh * ow == 1
-    made: Any = y if plain and x.dtype == U8 else c.temp(y.size)
-    kh, kw, sh, sw, ph, pw = sizes
-    c.call(
-        q.CONV, "int8_average_pool", x=source, y=made, n=n, h=h, w=w, c=ch, oh=oh, ow=ow, kh=kh, kw=kw, sh=sh, sw=sw,
-        ph=ph, pw=pw, padded=int(padded), x_zero=zero, gain=float(gain), low=float(-out), high=float(255 - out),
-        out_zero=out, chunks=n * oh * -(-ch // 16), cost=50 + y.size * kh * kw / 10, bytes=x.nbytes,
-    )  # fmt: skip
-    if not plain:
-        back: Any = y if x.dtype == U8 else c.temp(y.size)
-        q.transposed(c, made, back, n, oh * ow, ch, 1)
-        made = back
-    if x.dtype == I8:
-        q.lut(c, made, y, y.size, q.FLIP)
-
-
-def _last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[0], *shape[2:], shape[1])
-
-
 @lower("QLinearSoftmax", domain=MS)
 def qlinear_softmax(c: Lowering) -> None:
     x, y = _given(c, 0), _output(c)
@@ -236,4 +160,16 @@ def qlinear_softmax(c: Lowering) -> None:
     c.call(
         q.QUANTIZE, "int8_softmax", x=x, y=y, rows=x.size // n, n=n, table=np.exp(distance), scale=float(_scale(c, 3)),
         zero=int(out), low=low, high=high, flip=128 if x.dtype == I8 else 0, chunks=x.size // n, cost=x.size * 4,
+    )  # fmt: skip
+
+
+@lower("DynamicQuantizeLinear")
+def dynamic_quantize_linear(c: Lowering) -> None:
+    """DynamicQuantizeLinear."""
+    x = _given(c, 0)
+    y, scale, zero = (o if o is not None else c.temp(max(x.size, 4)) for o in (*c.outputs, None, None)[:3])
+    q.quantise_dynamically(c, x, scale, zero)
+    c.call(
+        q.QUANTIZE, "quantize_u8", x=x, y=y, rows=1, k=x.size, pitch=x.size, scale_at=scale, zero_at=zero,
+        chunks=max(1, x.size // 4096), cost=50 + x.size / 6, bytes=5 * x.size,
     )  # fmt: skip
