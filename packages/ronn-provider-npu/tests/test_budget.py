@@ -31,15 +31,18 @@ FLOAT = """g (float[2,70,40] a, float[40,50] b, float[2,3,24,8] q, float[2,3,40,
 
 ROWS = """g (float[70,40] a, float[40,50] b) => (float[70,50] p, float[70,50] y) { p = MatMul(a, b) y = Softmax(p) }"""
 
-BYTES = """g (int32[6,300] c) => (int32[6] m, int32[6,1] l, int32[6,300] t) <int64[1] last = {1}> {
+BYTES = """g (int32[6,300] c) =>
+    (int32[6] m, int32[6,1] l, int32[6,300] t) <int64[1] last = {1}> {
     m = ReduceSum <keepdims = 0> (c, last)
     l = ReduceMax(c, last)
     t = Max(c, c) }"""
 
 PICTURES = """g (float[1,8,20,20] x, float[16,8,3,3] w, float[8,1,3,3] d, float[8,4,2,2] e) =>
-    (float[1,16,20,20] y, float[1,8,18,18] z, float[1,4,40,40] u) {
+    (float[1,16,20,20] y, float[1,8,18,18] z, float[1,8,10,10] p, float[1,8,1,1] g, float[1,4,40,40] u) {
     y = Conv <pads = [1,1,1,1]> (x, w)
     z = Conv <group = 8> (x, d)
+    p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)
+    g = GlobalAveragePool(x)
     u = ConvTranspose <strides = [2,2]> (x, e) }"""
 
 INT8_PICTURES = """g (uint8[1,8,20,20] x, int8[16,8,3,3] w) => (uint8[1,16,18,18] y, int32[1,16,18,18] z)

@@ -111,6 +111,19 @@ def test_more_memory_on_the_chip_never_reads_more(shape, room):
     assert a + b <= large <= small
 
 
+def test_caches_count_as_near_the_units():
+    with_cache = profile_of(ROUND.replace('on_chip = "64 KiB"', 'on_chip = 8192\ncache = "1 MiB"'), "round.toml")
+    assert with_cache.kernel_bytes == 8192
+    assert traffic(Product(1, 256, 256, 256), (65536, 65536), with_cache)[:2] == (65536, 65536)
+
+
+def test_quantising_takes_the_rate_of_what_it_makes():
+    text = "g (float[1000] x) => (int8[1000] y) <float s = {0.5}, int8 z = {1}> { y = QuantizeLinear(x, s, z) }"
+    edge = DeviceProfile.shipped("edge-npu-8tops")
+    (row,) = estimate(model(text), edge).on_device
+    assert row.compute_s == pytest.approx(row.operations / edge.vector.peak.of("int8"))
+
+
 def test_operands_that_fit_are_read_once_and_others_by_tiles():
     profile = profile_of(ROUND, "round.toml").with_on_chip(8192)
     assert traffic(Product(1, 256, 256, 256), (65536, 65536), profile.with_on_chip(1 << 20))[:2] == (65536, 65536)

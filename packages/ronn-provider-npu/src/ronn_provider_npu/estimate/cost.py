@@ -83,7 +83,7 @@ def cost_of(nodes: Sequence[Node], kernels: int, told: int, flow: Flow, profile:
         done = 2 * sum(p.macs for p in products) if products else max(flops_of_node(node), told // len(nodes))
         filled = 2 * sum(p.padded(profile.unit) for p in products) if products else done
         macs, operations, padded = macs + sum(p.macs for p in products), operations + done, padded + filled
-        compute += filled / _rate(profile.products if products else profile.vector.peak, dtype)
+        compute += filled / _rate(profile.products if products else profile.vector.peak, dtype, node)
         energy += done * (power.operation_j.of(dtype) or 0.0)
         padded -= 0 if products else filled
         if len(products) == 1:
@@ -132,10 +132,15 @@ def _latency(compute: float, memory: float, transfer: float, crossed: int, profi
     return max(compute, memory, transfer - first) + first
 
 
-def _rate(rates: Rates, dtype: str) -> float:
-    """Operations a second; of a dtype that a unit has for single operators only (quantising), what is slowest."""
+def _rate(rates: Rates, dtype: str, node: Node) -> float:
+    """Operations a second; of a dtype that a unit has for single operators only (quantising), those of what the node
+    takes or makes besides."""
     found = rates.of(dtype)
-    return min(rate for _, rate in rates.pairs) if found is None else found
+    if found is None:
+        flowing = [v for v in (*node.inputs, *node.outputs) if v is not None and not v.is_const]
+        known = [rate for v in flowing if (rate := rates.of(_name(v))) is not None]
+        found = min(known if known else [rate for _, rate in rates.pairs])
+    return found
 
 
 def _bytes(value: Value) -> int:
@@ -146,8 +151,9 @@ def _bytes(value: Value) -> int:
 def _dtype(node: Node) -> str:
     """The dtype that a node's work is done in: of what it multiplies, else of its first tensor that is no constant."""
     values = [*operands_of(node), *(v for v in node.inputs if v is not None and not v.is_const), *node.outputs]
-    for value in values:
-        t = value.type
-        if isinstance(t, TensorType) and t.dtype is not None:
-            return t.dtype.numpy_name
-    return ""
+    return next(filter(None, map(_name, values)), "")
+
+
+def _name(value: Value) -> str:
+    t = value.type
+    return t.dtype.numpy_name if isinstance(t, TensorType) and t.dtype is not None else ""

@@ -254,7 +254,7 @@ def _stays(
     leaving: set[Value],
     profile: DeviceProfile,
 ) -> bool:
-    """Whether a result stays on the chip: only the next kernel reads it, and half of a kernel's memory holds it."""
+    """Whether a result stays on the chip: only the next kernel reads it, and half of what lies near holds it."""
     from ronn.plan.lifetime import nbytes
 
     following = next((i for i in range(made_by + 1, len(made)) if made[i].pending), None)
@@ -262,6 +262,6 @@ def _stays(
     return (
         value not in leaving
         and size is not None
-        and size <= profile.kernel_bytes // 2
+        and size <= profile.near_bytes // 2
         and uses.get(value, []) == [following]
     )

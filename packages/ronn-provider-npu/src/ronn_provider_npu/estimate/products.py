@@ -107,12 +107,12 @@ def _attention(node: Node, shapes: list[Shape]) -> list[Product]:
 def traffic(product: Product, sizes: tuple[int, int], profile: DeviceProfile) -> tuple[int, int, str]:
     """Bytes of both operands that come from the memory, and how many times that is more than once, in words.
 
-    sizes: bytes of the operands. One of them is read once and stays where half of a kernel's on-chip memory holds it;
+    sizes: bytes of the operands. One of them is read once and stays where half of what lies near the units holds it;
     then the other is read once as well. Otherwise sums of a tile stay there, and operands are read once for each
     column or row of tiles.
     """
     a, b = sizes
-    room = profile.kernel_bytes // 2
+    room = profile.near_bytes // 2
     if min(a, b) // product.batch <= room:
         return a, b, "one operand stays on the chip"
     side = max(math.isqrt(room // ACCUMULATOR_BYTES), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ _COUNTED = (
     "             and its start; results that only the next kernel reads stay on the chip where they fit",
 )
 _MOST = 5
+_NAMES = re.compile(r"%\S+")
 
 
 def row_of(cost: Cost) -> tuple[str, ...]:
@@ -58,7 +60,9 @@ def _totals(e: Estimate) -> list[str]:
     latency = e.latency_s
     moved, kept = sum(r.memory_bytes for r in e.rows), sum(r.kept_bytes for r in e.rows)
     crossed = sum(r.transfer_bytes for r in e.rows)
-    used = "" if e.utilisation is None else f"; {e.utilisation:.0%} of what the matrix unit does is no padding"
+    used = ""
+    if e.utilisation is not None and e.profile.has_matrix_unit:
+        used = f"; {e.utilisation:.0%} of what the matrix unit does is no padding"
     shares = ", ".join(f"{name} {share:.0%}" for name, share in e.shares().items() if share >= 0.005)
     views = sum(not r.kernels for r in e.on_device)
     lines = [
@@ -79,7 +83,8 @@ def _totals(e: Estimate) -> list[str]:
 
 
 def _padding(r: Cost) -> str:
-    words = [] if r.utilisation is None or r.utilisation > 0.9 else [f"{r.utilisation:.0%} of the unit is used"]
+    padded = r.utilisation is not None and r.utilisation < 0.9 and r.bound == "compute"
+    words = [f"{r.utilisation:.0%} of the unit is used"] if padded else []
     words += [r.reuse] if r.reuse and r.bound == "memory" else []
     return f" ({'; '.join(words)})" if words else ""
 
@@ -89,7 +94,7 @@ def _host(e: Estimate) -> list[str]:
         return []
     what = f"{len(e.on_host)} node(s) with {1 - e.share:.0%} of the operations"
     lines = [f"  on host    {what}, whose time and energy are not in the estimate:"]
-    reasons = Counter((r.op, r.reason) for r in e.on_host)
+    reasons = Counter((r.op, _NAMES.sub("%...", r.reason)) for r in e.on_host)
     lines += [f"             {n} x {op}: {reason}" for (op, reason), n in reasons.most_common(_MOST)]
     if len(reasons) > _MOST:
         lines.append(f"             ... and {len(reasons) - _MOST} more kinds")

@@ -83,13 +83,15 @@ class Memory:
     """on_chip: bytes beside the units, for all that runs at a time. bandwidth: bytes a second of the memory behind
     it. alignment: tensors start at multiples of so many bytes. views: a tensor may lie inside of another one at any
     byte that its elements may lie at. cached: it is behind caches, and a device that keeps local memory in it is not
-    asked to: kernels then compute in registers."""
+    asked to: kernels then compute in registers. cache: bytes of the last of these caches, which estimates take for near
+    the units; 0: there is none."""
 
     on_chip: int = 32 << 10
     bandwidth: float = 1e10
     alignment: int = 64
     views: bool = True
     cached: bool = False
+    cache: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,11 @@ class DeviceProfile:
     def unit(self) -> tuple[int, int, int]:
         """Rows, columns and depth of the matrix unit; 1, 1, 1 where there is none."""
         return self.matrix.rows, self.matrix.columns, self.matrix.depth
+
+    @property
+    def near_bytes(self) -> int:
+        """Bytes that estimates take for near the units: on-chip memory, or caches where they are larger."""
+        return max(self.kernel_bytes, self.memory.cache)
 
     @property
     def kernel_bytes(self) -> int:

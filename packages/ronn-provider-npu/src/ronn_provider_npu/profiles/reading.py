@@ -116,7 +116,10 @@ SECTIONS: Mapping[str, tuple[type, Mapping[str, Reader]]] = {
     "vector": (VectorUnit, {"width": _count, "group": _count, "peak": _rates}),
     "memory": (
         Memory,
-        {"on_chip": _bytes, "bandwidth": _positive, "alignment": _alignment, "views": _switch, "cached": _switch},
+        {
+            "on_chip": _bytes, "bandwidth": _positive, "alignment": _alignment, "views": _switch, "cached": _switch,
+            "cache": _bytes,
+        },
     ),
     "operators": (
         Operators, {"allow": _patterns, "deny": _patterns, "dtypes": _operator_dtypes, "max_rank": _count}

@@ -47,6 +47,7 @@ def explained(p: DeviceProfile) -> str:
     unit = "none: products run on the vector unit"
     if p.has_matrix_unit:
         unit = f"{p.matrix.rows} x {p.matrix.columns}, depth {p.matrix.depth}; {rates(p.matrix.peak, 'op/s')}"
+    cache = f" behind {binary(m.cache)} of cache" if m.cache else ""
     lanes = f"{p.vector.width} x 32 bits, " if p.vector.width else ""
     buffered = "one piece moves while another is worked on" if t.double_buffering else "moves and work in turns"
     lines = [
@@ -54,7 +55,7 @@ def explained(p: DeviceProfile) -> str:
         f"  matrix unit      {unit}",
         f"  vector unit      {lanes}groups of {p.vector.group}; {rates(p.vector.peak, 'op/s')}",
         f"  on-chip memory   {binary(m.on_chip)}; a kernel may use {binary(p.kernel_bytes)}",
-        f"  memory           {large(m.bandwidth, 'B/s')}; tensors start at multiples of {m.alignment} bytes"
+        f"  memory           {large(m.bandwidth, 'B/s')}{cache}; tensors start at multiples of {m.alignment} bytes"
         f"{', slices of others at any byte' if m.views else ', slices of others too'}",
         f"  transfers        {large(t.bandwidth, 'B/s')}, {small(t.latency_s, 's')} before the first byte, pieces of "
         f"{binary(t.chunk)}; {buffered}",
