@@ -7,9 +7,9 @@ from typing import ClassVar
 from ronn_codegen.clike.dialect import Dialect
 
 _WORDS = """
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <tgmath.h>
 #define KERNEL static
 #define GLOBAL
 #define LOCAL
@@ -24,6 +24,13 @@ static _Thread_local int64_t group_[3], groups_[3];
 #define LOCAL_ID(k) ((int64_t)0)
 #define LOCAL_SIZE(k) ((int64_t)1)
 #define BARRIER()
+#define BARRIER_ALL()
+#define AS(to, from, x) ((union { from in; to out; }){.in = (x)}.out)
+#define AS_F32(x) AS(f32, u32, x)
+#define AS_U32(x) AS(u32, f32, x)
+#define AS_F64(x) AS(f64, u64, x)
+#define AS_U64(x) AS(u64, f64, x)
+#define ATOMIC_ADD_I32(p, x) __atomic_fetch_add(p, x, __ATOMIC_RELAXED)
 """
 
 

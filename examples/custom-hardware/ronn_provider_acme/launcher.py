@@ -44,7 +44,7 @@ class AcmeLauncher(Launcher):
         with tempfile.TemporaryDirectory() as folder:
             path, made = Path(folder, "kernels.c"), Path(folder, "kernels.so")
             path.write_text("\n".join(text), encoding="utf-8")
-            options = ["-O3", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-o", made, path, "-lm"]
+            options = ["-O2", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-o", made, path, "-lm"]
             done = subprocess.run([*self.compiler, *options], capture_output=True, text=True)
             if done.returncode:
                 raise ProviderError(f"acme cannot compile kernels:\n{done.stderr}")
