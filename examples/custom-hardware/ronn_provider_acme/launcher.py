@@ -16,6 +16,8 @@ from ronn_codegen.clike.kernel import Grid, Param, Target
 from ronn_codegen.clike.launcher import Argument, Entry, Launcher, Place
 from ronn_provider_acme.dialect import AcmeC
 
+_OPTIONS = ("-O2", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC")
+
 
 class AcmeLauncher(Launcher):
     """Memory, compiling and launching. All is done when a call returns, so that there is nothing to wait for."""
@@ -44,8 +46,8 @@ class AcmeLauncher(Launcher):
         with tempfile.TemporaryDirectory() as folder:
             path, made = Path(folder, "kernels.c"), Path(folder, "kernels.so")
             path.write_text("\n".join(text), encoding="utf-8")
-            options = ["-O2", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-o", made, path, "-lm"]
-            done = subprocess.run([*self.compiler, *options], capture_output=True, text=True)
+            command = [*self.compiler, *_OPTIONS, "-o", made, path, "-lm"]
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise ProviderError(f"acme cannot compile kernels:\n{done.stderr}")
             library = ctypes.CDLL(str(made))

@@ -172,3 +172,45 @@ def test_options_choose_the_device_that_claims_go_by():
             ronn.Session(model, providers=[("narrow", {"device": "narrow:7"}), "reference"])
     finally:
         registry().remove("narrow")
+
+
+class Sized(Provider):
+    """Takes what has a known size, and computes Reshape alone."""
+
+    name = "sized"
+    wants_sizes = True
+
+    def supports(self, node, device):
+        if node.op != "Reshape":
+            return No("only Reshape")
+        return Yes() if node.outputs[0].tensor.is_static else No("its size is found out while it runs", later=True)
+
+    def compile(self, part, device, options):
+        (node,) = part.nodes
+        shape = node.outputs[0].tensor.static_shape
+        given = (node.inputs[0],)
+        return CompiledPart([Call(lambda x: x.reshape(shape).copy(), given, node.outputs, (node,))])
+
+
+@pytest.fixture
+def sized():
+    registry().add(Sized())
+    yield
+    registry().remove("sized")
+
+
+RESHAPED = '<ir_version: 9, opset_import: ["" : 18]> g (float[N] x, int64[K] s) => (float y) { y = Reshape(x, s) }'
+
+
+def test_a_node_is_placed_when_its_sizes_are_known(sized):
+    session = ronn.Session(onnx.parser.parse_model(RESHAPED), providers=["sized"])
+    x = np.arange(12, dtype=np.float32)
+    for shape in ([3, 4], [2, -1], [1, 2, 6]):
+        np.testing.assert_array_equal(session.run([x, np.array(shape)])[0], x.reshape(shape))
+    assert [r.provider for r in session.placement().rows] == ["sized"]
+
+
+def test_a_node_that_waits_for_its_sizes_goes_to_who_takes_it_now(sized):
+    session = ronn.Session(onnx.parser.parse_model(RESHAPED), providers=["sized", "reference"])
+    row = session.placement().rows[0]
+    assert row.provider == "reference" and "found out while it runs" in row.reason
