@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from held import held
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import ALONE, one_node, same
@@ -72,3 +73,24 @@ def test_concat() -> None:
 def test_ranges_found_on_the_way(size: int, low: int, spread: int, seed: int) -> None:
     x = (low + spread * np.random.default_rng(seed).random(size)).astype(np.float32)
     same("DynamicQuantizeLinear", [x], outputs=3)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(
+    how=st.sampled_from(["vectors", "groups"]), bits=st.sampled_from([4, 8]), rows=st.integers(1, 6),
+    n=st.integers(1, 40), k=st.integers(1, 70), zeros=st.booleans(), bias=st.booleans(), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_rows_by_weights_of_few_bits(
+    how: str, bits: int, rows: int, n: int, k: int, zeros: bool, bias: bool, seed: int
+) -> None:
+    rng, blocks = np.random.default_rng(seed), -(-k // 32)
+    given: list[np.ndarray | None] = [
+        rng.standard_normal((rows, k)).astype(np.float32), _bytes((n, blocks, 32 * bits // 8), np.uint8, seed),
+        rng.random(n * blocks).astype(np.float32),
+        _bytes((n * -(-blocks * bits // 8),), np.uint8, seed) if zeros else None,
+    ]  # fmt: skip
+    if bias:
+        given += [None, rng.standard_normal(n).astype(np.float32)]
+    fixed = [i for i in range(1, len(given)) if given[i] is not None]
+    with held(how):
+        same("MatMulNBits", given, within=2e-4, domain=MS, fixed=fixed, K=k, N=n, bits=bits, block_size=32)

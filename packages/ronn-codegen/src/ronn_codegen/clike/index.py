@@ -19,6 +19,9 @@ LOWERINGS = {
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,
+    "nbits": """
+        com.microsoft::MatMulNBits
+    """,
     "pool": """
         AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool com.microsoft::NhwcMaxPool
         com.microsoft::QLinearAveragePool com.microsoft::QLinearGlobalAveragePool

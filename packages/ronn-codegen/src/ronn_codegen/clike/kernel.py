@@ -121,7 +121,8 @@ class Template:
     """A kernel written by hand.
 
     form: ``name(x: f32*, y: f32*, n)``. body: what one work-item does for the index ``item`` (i64). over: how many
-    items there are, an expression of the parameters in C's integer arithmetic. functions: text in front of the kernel.
+    items there are, an expression of parameters and constants in C's integer arithmetic. functions: text in front of
+    the kernel.
 
     With ``tiles`` it is not a loop over items: the body is all of the function, and ``tiles`` gives its grid.
     constants: numbers that the target decides, such as the sizes of tiles: the body knows them by their names.
@@ -169,7 +170,8 @@ class Template:
     def grid(self, sizes: Sizes, target: Target) -> Grid:
         if self.tiles is not None:
             return self.tiles(sizes, target)
-        items = int(eval(_DIVISION.sub("//", self.over), {"__builtins__": {}}, dict(sizes)))  # our own expression
+        known = dict(sizes) if self.constants is None else {**self.constants(target), **sizes}
+        items = int(eval(_DIVISION.sub("//", self.over), {"__builtins__": {}}, known))  # our own expression
         return over_items(items, target)
 
 

@@ -38,3 +38,12 @@ def pack_bits(q: Array, scales: Array, zeros: Array, bits: int, block: int, colu
     both = np.concatenate([facts.view(np.uint32), words], axis=2)
     laid = both.reshape(panels, columns, blocks, 2 + block // per).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(laid).view(np.int32).reshape(-1)
+
+
+def unpack(packed: Array, bits: int) -> Array:
+    """uint8 (..., bytes) -> uint8 (..., bytes * 8 / bits); the lowest bits hold the first element."""
+    if bits == 8:
+        return packed
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    values: Array = (packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)
+    return values.reshape(*packed.shape[:-1], -1)

@@ -12,13 +12,13 @@ from ronn.ir.types import DType
 from ronn.passes.edit import Builder, attr, const, graphs
 from ronn.passes.manager import PassContext, define_pass
 from ronn.passes.offer import offer_instead
+from ronn_codegen.templates.nbits_pack import unpack
 from ronn_provider_bitnet.kernels.layout import WIDEST
 from ronn_provider_bitnet.ops import DOMAIN
 from ronn_provider_bitnet.passes.activations import taken
 from ronn_provider_bitnet.passes.codes import Codes, few
 from ronn_provider_bitnet.passes.dequantised import Behind, behind, given_bytes, weights
 from ronn_provider_bitnet.passes.refusing import leave
-from ronn_provider_cpu.kernels.contrib_integer import unpack
 
 LEAST = 1e-30  # for rows of zeros, where nothing else is said
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")

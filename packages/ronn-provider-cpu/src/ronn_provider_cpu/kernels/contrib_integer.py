@@ -9,6 +9,7 @@ import numpy as np
 
 from ronn.ops.contrib.integer import known_bits
 from ronn.provider.kernels import KernelContext, kernel
+from ronn_codegen.templates.nbits_pack import unpack
 from ronn_codegen.windows import is_set
 from ronn_provider_cpu.kernels._common import float_kernel, wide
 from ronn_provider_cpu.kernels._quant import saturate
@@ -95,14 +96,6 @@ def qgemm(ctx: KernelContext, *, alpha: Any, transA: Any, transB: Any) -> Callab
         return saturate(y / y_scale, y_zero, y_zero.dtype)
 
     return run
-
-
-def unpack(packed: Array, bits: int) -> Array:
-    """uint8 (..., bytes) -> uint8 (..., bytes * 8 / bits); the lowest bits hold the first element."""
-    if bits == 8:
-        return packed
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    return ((packed[..., None] >> shifts) & np.uint8((1 << bits) - 1)).reshape(*packed.shape[:-1], -1)
 
 
 def _weights(
