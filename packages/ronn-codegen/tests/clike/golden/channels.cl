@@ -19,10 +19,11 @@ KERNEL void channels(GLOBAL u8 *x0_buffer, i64 x0_start,
     GLOBAL float *y0 = (GLOBAL float *)(y0_buffer + y0_start);
     const i64 i2 = GLOBAL_ID(0);
     const i64 row = GLOBAL_ID(2) * GLOBAL_SIZE(1) + GLOBAL_ID(1);
-    if (i2 >= d2 || row >= d0 * d1)
+    i64 i0 = row;
+    const i64 n1 = d1 > 0 ? d1 : 1, i1 = i0 % n1;
+    i0 /= n1;
+    if (i0 >= d0 || i1 >= d1 || i2 >= d2)
         return;
-    const i64 i0 = row / d1;
-    const i64 i1 = row % d1;
     const f32 v0 = x0[i0 * x0_0 + i1 * x0_1 + i2];
     const f32 v1 = x1[i0 * x1_0 + i1 * x1_1];
     const f32 v2 = v0 * v1;

@@ -9,9 +9,9 @@ KERNEL void softmax_strips(GLOBAL u8 *x0_buffer, i64 x0_start,
     GLOBAL float *x0 = (GLOBAL float *)(x0_buffer + x0_start);
     GLOBAL float *y0 = (GLOBAL float *)(y0_buffer + y0_start);
     const i64 row = GLOBAL_ID(2) * GLOBAL_SIZE(1) + GLOBAL_ID(1);
-    if (row >= d0)
-        return;
     const i64 i0 = row;
+    if (i0 >= d0)
+        return;
     const i64 x0_row = i0 * x0_0;
     const i64 y0_row = i0 * y0_0;
     /* each element of a row */

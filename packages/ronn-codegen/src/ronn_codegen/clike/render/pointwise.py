@@ -18,15 +18,9 @@ def body(loop: Loop) -> list[str]:
     at = space.index(vector)
     lines = [f"const i64 {at} = GLOBAL_ID(0);"]
     if rest:
-        row = space.index(rest[0]) if len(rest) == 1 else "row"
-        lines.append(f"const i64 {row} = GLOBAL_ID(2) * GLOBAL_SIZE(1) + GLOBAL_ID(1);")
-        lines.append(f"if ({at} >= d{vector} || {row} >= {space.product(rest)})")
-    else:
-        row = ""
-        lines.append(f"if ({at} >= d{vector})")
-    lines.append("    return;")
-    if len(rest) > 1:
-        lines += space.unflatten(row, rest)
+        lines.append("const i64 row = GLOBAL_ID(2) * GLOBAL_SIZE(1) + GLOBAL_ID(1);")
+        lines += space.unflatten("row", rest)
+    lines += [f"if ({space.beyond([*rest, vector])})", "    return;"]
     elements = {a.name: _element(a, loop) for a in loop.arrays}
     leaves: dict[object, str] = {k: space.index(k) for k in range(loop.rank)}
     leaves["count"] = space.product(range(loop.outer, loop.rank))

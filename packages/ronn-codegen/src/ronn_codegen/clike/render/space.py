@@ -39,14 +39,25 @@ def element(array: Array, *terms: str) -> str:
     return f"{array.name}[{told if told else '0'}]"
 
 
-def unflatten(rest: str, axes: list[int], declared: str = "i64") -> list[str]:
-    """Statements that give the index along each of ``axes`` (outermost first) from the flat index ``rest``."""
-    lines = []
-    for n, k in enumerate(axes):
-        behind = " * ".join(f"d{a}" for a in axes[n + 1 :])
-        left = f"{rest} / ({behind})" if len(axes) - n > 2 else f"{rest} / {behind}" if behind else rest
-        lines.append(f"const {declared} {index(k)} = {left if n == 0 else f'{left} % d{k}'};")
+def unflatten(rest: str, axes: list[int]) -> list[str]:
+    """Statements that give the index along each of ``axes`` (outermost first) from the flat index ``rest``.
+
+    They hold for axes of no length as well, so that they may stand in front of the question whether there is anything
+    (``beyond``): compilers then divide once for work-items side by side.
+    """
+    first, *others = axes
+    if not others:
+        return [f"const i64 {index(first)} = {rest};"] if index(first) != rest else []
+    lines = [f"i64 {index(first)} = {rest};"]
+    for k in reversed(others):
+        lines.append(f"const i64 n{k} = d{k} > 0 ? d{k} : 1, {index(k)} = {index(first)} % n{k};")
+        lines.append(f"{index(first)} /= n{k};")
     return lines
+
+
+def beyond(axes: Iterable[int]) -> str:
+    """Whether an index that ``unflatten`` gave is none of the index space."""
+    return " || ".join(f"{index(k)} >= d{k}" for k in axes)
 
 
 def product(axes: Iterable[int]) -> str:

@@ -46,11 +46,10 @@ class Strips(Walk):
             ends.append(f"first >= d{vector}")
         if self.others:
             self.add("const i64 row = GLOBAL_ID(2) * GLOBAL_SIZE(1) + GLOBAL_ID(1);")
-            ends.append(f"row >= {space.product(self.others)}")
+            self.add(*space.unflatten("row", self.others))
+            ends.append(space.beyond(self.others))
         if ends:
             self.add(f"if ({' || '.join(ends)})", "    return;")
-        if self.others:
-            self.add(*space.unflatten("row", self.others))
         if self.along_rows:
             self.add(f"const i32 rows = d{vector} - first < {w} ? (i32)(d{vector} - first) : {w};")
         self.rows_begin()
