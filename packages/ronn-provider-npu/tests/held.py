@@ -1,4 +1,4 @@
-"""The device, told to be another one: without vectors, of small groups, with little local memory."""
+"""The device, told to be another one: without vectors and caches, of small groups, with little local memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ronn_provider_npu.provider import NpuProvider
 
 HELD: dict[str, dict[str, Any]] = {
     "vectors": {},
-    "groups": {"width": 1},
-    "little memory": {"width": 1, "group": 16, "local_bytes": 3 << 10},
-    "alone": {"width": 1, "group": 1, "local_bytes": 3 << 10},
+    "groups": {"width": 1, "cached": False},
+    "little memory": {"width": 1, "group": 16, "local_bytes": 3 << 10, "cached": False},
+    "alone": {"width": 1, "group": 1, "local_bytes": 3 << 10, "cached": False},
 }
 
 

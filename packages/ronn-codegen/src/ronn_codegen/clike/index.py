@@ -19,6 +19,10 @@ LOWERINGS = {
     "matmul": """
         Gemm MatMul com.microsoft::FusedGemm com.microsoft::FusedMatMul ronn::FusedGemm ronn::FusedMatMul
     """,
+    "matmul_integer": """
+        MatMulInteger QLinearMatMul com.microsoft::DynamicQuantizeMatMul com.microsoft::MatMulIntegerToFloat
+        com.microsoft::QGemm
+    """,
     "nbits": """
         com.microsoft::MatMulNBits
     """,
