@@ -56,7 +56,7 @@ def test_products_in_float_stay_out_of_a_unit_for_int8():
         provider, reason = placed(text, profile)["y"]
         assert provider == "cpu"
         assert f"npu: profile {profile}: its matrix unit multiplies int8, uint8; %x is float32" in reason
-        assert "quantised model" in reason
+        assert "ronn npu quantize" in reason
 
 
 def test_the_vector_unit_takes_its_dtypes_and_constants_do_not_count():

@@ -20,7 +20,7 @@ from onnx import numpy_helper as nh
 
 import ronn
 from ronn.errors import InputError, OptionError
-from ronn_provider_npu.quantize import Limits, QualityError, Scheme, Settings, quantize
+from ronn_provider_npu.quantize import Limits, QualityError, Scheme, Settings, kept, quantize
 from ronn_provider_npu.quantize.ranges import METHODS, range_of
 from ronn_provider_npu.quantize.scheme import ACTIVATIONS, bias_of, params_of, weights_of
 
@@ -328,3 +328,83 @@ def test_wrong_uses_say_what_to_do(tmp_path):
     assert not (tmp_path / "bad.onnx").exists()
     bad.save(tmp_path / "bad.onnx", force=True)
     assert (tmp_path / "bad.onnx").exists()
+
+
+# --- sessions and commands
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A float model and its data in files, in the current folder, and kept models in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kept, "models_folder", lambda: tmp_path / "kept")
+    x, test, classes = data()
+    (tmp_path / "float.onnx").write_bytes(residual())
+    np.savez("calibration.npz", x=x)
+    np.savez("test.npz", x=test)
+    np.save("labels.npy", classes)
+    return tmp_path
+
+
+def test_a_session_with_calibration_data_is_quantised_and_keeps_the_model(files, caplog):
+    x = data()[1]
+    expected = ronn.Session("float.onnx").run({"x": x})
+    options = {"profile": "edge-npu-8tops", "calibration": "calibration.npz"}
+    for told in ("is quantised to int8 for profile edge-npu-8tops", "as kept in"):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="ronn.providers"):
+            session = ronn.Session("float.onnx", providers=[("npu", options), "cpu"])
+            (found,) = session.run({"x": x}).values()
+        assert any(told in r.getMessage() for r in caplog.records)
+        (wanted,) = expected.values()
+        assert (found.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.98
+        assert not np.array_equal(found, wanted)
+        ops = {r.op for r in session.placement().rows}
+        assert not ops & {"Conv", "Gemm", "FusedConv", "ronn::FusedConv"}
+    (model,) = (files / "kept").iterdir()
+    assert [f.path for f in kept.kept_files()] == [model]
+    assert kept.problem(model) == ""
+    model.write_bytes(b"cut off")
+    assert kept.problem(model)
+    ronn.Session("float.onnx", providers=[("npu", options), "cpu"]).run({"x": x[:8]})
+    assert model.stat().st_size > 1000
+
+
+def test_without_calibration_data_a_float_model_is_refused_with_the_way_out(files):
+    with pytest.raises(ronn.PlacementError) as caught:
+        ronn.Session("float.onnx", providers=[("npu", {"profile": "edge-npu-8tops"})])
+    assert "ronn npu quantize" in str(caught.value)
+    assert "calibration" in str(caught.value)
+
+
+def test_calibration_is_left_alone_where_floats_are_multiplied(files):
+    options = {"profile": "pocl-cpu", "calibration": "calibration.npz"}
+    session = ronn.Session("float.onnx", providers=[("npu", options), "cpu"])
+    session.run({"x": data()[1][:2]})
+    assert not any("QLinear" in r.op for r in session.placement().rows)
+
+
+def command(*arguments):
+    from ronn.cli.app import run
+
+    try:
+        run(["npu", "quantize", *arguments])
+    except SystemExit as e:
+        return e.code or 0
+    return 0
+
+
+def test_the_command_writes_a_model_and_tells_what_it_costs(files, capsys):
+    given = ["float.onnx", "--calibration", "calibration.npz", "--method", "mse", "--test", "test.npz"]
+    assert command(*given, "--labels", "labels.npy", "--profile", "edge-npu-8tops", "-o", "int8.onnx") == 0
+    out = capsys.readouterr().out
+    assert "same best class" in out
+    assert "wrote int8.onnx" in out
+    assert any(n.op_type == "QLinearConv" for n in onnx.load("int8.onnx").graph.node)
+    assert command(*given, "--form", "qdq", "--activations", "int8", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["form"], told["activations"], told["task"]["rows"]) == ("qdq", "int8", 400)
+    assert command(*given, "-o", "int8.onnx") != 0
+    assert "--overwrite" in capsys.readouterr().err
+    assert command(*given, "--min-agreement", "1.1", "-o", "bad.onnx") == 4
+    assert "was not written" in capsys.readouterr().err

@@ -7,16 +7,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ronn.passes.deferred import about
 from ronn.provider.contract import CachedFile, Device
 from ronn.records import replace
 from ronn_codegen.clike.provider import ClikeProvider
 from ronn_provider_npu import discovery
 from ronn_provider_npu.device import NpuDevice, held_to, usual_profile
 from ronn_provider_npu.profiles import DeviceProfile
-from ronn_provider_npu.profiles.claims import refusal, unfit
+from ronn_provider_npu.profiles.claims import PRODUCTS, refusal, unfit
 
 if TYPE_CHECKING:
     from ronn.ir.graph import Node
+    from ronn.passes.manager import Pass
     from ronn_codegen.lowering import Lowering
     from ronn_provider_npu.launcher import OpenCLLauncher
 
@@ -26,11 +28,12 @@ class NpuProvider(ClikeProvider):
 
     Options: ``device`` (a number, a name such as ``opencl:1``, or part of what `ronn providers` says of one; None: the
     first), ``profile`` (the name of one that is shipped, or the path of a TOML file; empty: ``pocl-cpu`` on
-    processors, ``opencl-gpu`` on all else).
+    processors, ``opencl-gpu`` on all else), ``calibration`` (for a profile that multiplies int8 only: a file or folder
+    of inputs, with which a float model is quantised when a session is made).
     """
 
     name: ClassVar[str] = "npu"
-    options: ClassVar[Mapping[str, Any]] = {"device": None, "profile": ""}
+    options: ClassVar[Mapping[str, Any]] = {"device": None, "profile": "", "calibration": ""}
 
     def devices(self) -> Sequence[Device]:
         return [NpuDevice(f.name, f.description, profile=usual_profile(f.is_cpu)) for f in discovery.usable()]
@@ -53,15 +56,22 @@ class NpuProvider(ClikeProvider):
     def launcher(self, device: Device, options: Mapping[str, Any]) -> OpenCLLauncher:
         return _launcher(device.name, profile_of(device))
 
+    def passes(self, device: Device) -> Sequence[Pass]:
+        if not profile_of(device).int8_only:
+            return ()
+        return (about("ronn_provider_npu.passes", "quantise-int8", " ".join(PRODUCTS)),)
+
     def cached_files(self) -> Sequence[CachedFile]:
         from ronn_provider_npu.cache import cached_files
+        from ronn_provider_npu.quantize.kept import kept_files
 
-        return cached_files(discovery.known())
+        return [*cached_files(discovery.known()), *kept_files()]
 
     def check_cached(self, file: CachedFile) -> str:
-        from ronn_provider_npu.cache import problem
+        from ronn_provider_npu import cache
+        from ronn_provider_npu.quantize import kept
 
-        return problem(file.path)
+        return (kept if file.path.suffix == ".onnx" else cache).problem(file.path)
 
 
 def profile_of(device: Device) -> DeviceProfile:

@@ -10,6 +10,7 @@ import typer
 from ronn_provider_npu.cli.devices import devices
 from ronn_provider_npu.cli.look import estimate, explain
 from ronn_provider_npu.cli.profiles import profile, profiles
+from ronn_provider_npu.cli.quantize import quantize
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "devices": devices,
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "profile": profile,
     "explain": explain,
     "estimate": estimate,
+    "quantize": quantize,
 }
 _PLAIN = ("devices", "profiles")
 """Those that need no arguments."""

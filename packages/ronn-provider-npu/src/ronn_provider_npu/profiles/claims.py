@@ -80,7 +80,8 @@ def _dtypes(node: Node, profile: DeviceProfile) -> str:
             continue
         if own is not None:
             return f"its {node.op_id} takes {', '.join(own)}; %{value.name} is {dtype}"
-        hint = " (a quantised model has such products)" if profile.int8_only and dtype.startswith("float") else ""
+        floats = profile.int8_only and dtype.startswith("float")
+        hint = " (quantise the model: `ronn npu quantize`, or the provider's option calibration)" if floats else ""
         return f"its {unit} multiplies {rates}; %{value.name} is {dtype}{hint}"
     for dtype in {d for v in operands if (d := _dtype(v)) is not None}:
         need = tile_bytes(profile, _itemsize(operands, dtype))

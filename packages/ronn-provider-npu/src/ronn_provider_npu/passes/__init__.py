@@ -1,0 +1,1 @@
+"""Passes of the npu provider: what makes models fit accelerators."""
