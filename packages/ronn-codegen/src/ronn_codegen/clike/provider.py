@@ -35,9 +35,9 @@ class ClikeProvider(Provider):
         return self.launcher(device, options).target
 
     def passes(self, device: Device) -> Sequence[Pass]:
-        from ronn_codegen.passes import EXPANSIONS
+        from ronn_codegen.passes import EXPANSIONS, INTEGERS
 
-        return EXPANSIONS
+        return (*INTEGERS, *EXPANSIONS)
 
     def supports(self, node: Node, device: Device) -> Support:
         reason = self.refusal(node, device)

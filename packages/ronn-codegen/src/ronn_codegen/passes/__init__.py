@@ -13,3 +13,4 @@ EXPANSIONS = (
     _about("expand-spectra", "DFT STFT", keeps_types=True),
     _about("expand-einsum", "Einsum", keeps_types=True),
 )
+INTEGERS = (_about("fuse-quantised", "QuantizeLinear"),)

@@ -1,4 +1,4 @@
-"""The nodes that quantised records become: operators on bytes channels last, and those that keep the layout."""
+"""The nodes that quantised records become: operators on bytes channels last."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import numpy as np
 
 from ronn.ir.graph import Value
 from ronn.passes.edit import Builder, attr, const
-from ronn_provider_cpu.passes._quantised import MS, Record, Scale, integer_bias
+from ronn_codegen.passes._quantised import MS, Record, Scale
+from ronn_codegen.passes._quantised_nodes import fits
 
 LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
-
-
-def fits(record: Record) -> bool:
-    """Whether the result needs no clamping beyond its type's range."""
-    return (record.low, record.high) == record.scale.limits
 
 
 def flip(b: Builder, value: Value, to: type) -> Value:
@@ -99,73 +95,3 @@ ON_TWINS = {
     "Sum": _last_sum, "Concat": _last_concat, "MaxPool": _last_max, "AveragePool": _last_average,
     "GlobalAveragePool": _last_average,
 }  # fmt: skip
-
-
-# --- operators that keep the layout
-
-
-def _move(b: Builder, record: Record) -> Value | None:
-    """What only moves elements works on bytes as on reals."""
-    op = record.op
-    if op is record.nodes[-1]:
-        return None  # on bytes already
-    inputs = [record.ins[0].value, *op.inputs[1:]]
-    if op.op == "Pad":
-        mode = attr(op, "mode", "constant")
-        if mode in ("constant", b"constant"):
-            fill = const(op.input(2))
-            if op.version < 11 or (op.input(2) is not None and (fill is None or np.any(fill))):
-                return None
-            zero = b.constant(np.asarray(record.scale.zero, record.scale.dtype))
-            inputs = [inputs[0], inputs[1], zero, *inputs[3:]]
-    return b.node(op.op, inputs, dict(op.attributes), version=op.version).output
-
-
-def _product(b: Builder, record: Record) -> Value | None:
-    """A matrix product with constant weights."""
-    op, a = record.op, record.ins[0]
-    node = None if op.inputs[1] is None else op.inputs[1].producer
-    if a.scale is None or node is None or node.op != "DequantizeLinear" or not fits(record):
-        return None
-    w, s, z = node.inputs[0], node.inputs[1], node.input(2)
-    if w is None or w.data is None or w.data.ndim != 2 or w.data.dtype.itemsize != 1 or s is None or s.data is None:
-        return None
-    transposed = op.op == "Gemm" and bool(attr(op, "transB", 0))
-    if s.data.size > 1 and int(attr(node, "axis", 1)) % 2 != (0 if transposed else 1):
-        return None
-    scale, zero = b.constant(np.asarray(a.scale.scale)), b.constant(np.asarray(a.scale.zero, a.scale.dtype))
-    y_scale = b.constant(np.asarray(record.scale.scale))
-    y_zero = b.constant(np.asarray(record.scale.zero, record.scale.dtype))
-    w_zero = z if z is not None else b.constant(np.zeros(s.data.shape, w.data.dtype))
-    inputs: list[Value | None] = [a.value, scale, zero, w, s, w_zero]
-    if op.op == "MatMul":
-        return b.op("QLinearMatMul", *inputs, y_scale, y_zero)
-    if attr(op, "transA", 0) or float(attr(op, "beta", 1.0)) != 1.0 or float(attr(op, "alpha", 1.0)) != 1.0:
-        return None
-    bias = None
-    if op.input(2) is not None:
-        steps = integer_bias(op.input(2), a.scale.scale.astype(np.float64) * s.data.reshape(-1))
-        if steps is None:
-            return None
-        bias = b.constant(steps)
-    if transposed and w_zero.data is not None and w_zero.data.size > 1:
-        if np.any(w_zero.data):
-            return None
-        inputs[5] = b.constant(np.zeros((), w.data.dtype))
-    return b.op("QGemm", *inputs, bias, y_scale, y_zero, domain=MS, version=1, transB=int(transposed))
-
-
-def _sum_anywhere(b: Builder, record: Record) -> Value | None:
-    """The sum of tensors in the layout and type that they have."""
-    op, types = record.op, {record.scale.dtype, *(i.scale.dtype for i in record.ins if i.scale is not None)}
-    if op.op == "QLinearAdd" or len(types) != 1 or not fits(record):
-        return None
-    inputs: list[Value | None] = []
-    for value, scale in (*((i.value, i.scale) for i in record.ins), (None, record.scale)):
-        assert scale is not None
-        inputs += [] if value is None else [value]
-        inputs += [b.constant(np.asarray(scale.scale)), b.constant(np.asarray(scale.zero, scale.dtype))]
-    return b.op("QLinearAdd", *inputs, domain=MS, version=1)
-
-
-PLAIN = {"Move": _move, "MatMul": _product, "Gemm": _product, "SumAnywhere": _sum_anywhere}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ronn.ir.graph import Graph
 from ronn.passes.edit import graphs, remove_dead, replace_value
 from ronn.passes.manager import PassContext, define_pass
-from ronn_provider_cpu.passes._quantised import dequantised
+from ronn_codegen.passes._quantised import dequantised
 
 
 @define_pass("fold-dequantised", requires_types=True, keeps_types=True, late=True)

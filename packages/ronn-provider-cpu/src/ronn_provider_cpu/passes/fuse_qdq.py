@@ -15,9 +15,10 @@ from ronn.ir.graph import Graph, Node, Value
 from ronn.passes.edit import Builder, attr, graphs, remove_dead, take_over
 from ronn.passes.manager import PassContext, define_pass
 from ronn.records import dataclass, field
+from ronn_codegen.passes._quantised import Reading, Real, Record, Scale, per_channel
+from ronn_codegen.passes._quantised_nodes import PLAIN, fits
 from ronn_codegen.windows import ints, resolve_pads
-from ronn_provider_cpu.passes._quantised import Reading, Real, Record, Scale, per_channel
-from ronn_provider_cpu.passes._quantised_nodes import FIRST, LAST, ON_TWINS, PLAIN, fits, flip
+from ronn_provider_cpu.passes._quantised_nodes import FIRST, LAST, ON_TWINS, flip
 from ronn_provider_cpu.quantised_ops import DOMAIN
 
 Array = np.ndarray
