@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import same
 
+from ronn.records import replace
 from ronn_codegen.clike.kernel import Target
 from ronn_codegen.clike.opencl import OpenCL
 from ronn_codegen.clike.templates.attention import ATTENTION, ATTENTION_FEW, tiles
@@ -114,6 +115,8 @@ def test_tiles_fit_the_local_memory(group: int, local_bytes: int) -> None:
 
 
 def test_the_text_says_its_tiles() -> None:
-    target = Target(OpenCL(), group=64, local_bytes=32 << 10)
+    target = Target(OpenCL(), group=64, local_bytes=32 << 10, width=1)
     assert "enum { BQ = 32, BK = 64, BV = 64," in ATTENTION.source("attend", target)
     assert "enum { BQ = 4, BK = 64, BV = 64," in ATTENTION_FEW.source("attend", target)
+    assert "LOAD_f32x8" in ATTENTION.source("attend", replace(target, width=8))
+    assert "LOAD_f32x8" not in ATTENTION.source("attend", replace(target, width=8, local_bytes=512))

@@ -3,7 +3,8 @@
 A group takes a block of queries of one head and a block of columns of the values, and passes over the keys in tiles in
 local memory. What was summed under a smaller maximum is scaled down when a greater one is met: Milakov and Gimelshein,
 "Online normalizer calculation for softmax" (2018); Dao et al., "FlashAttention" (2022). Scores and sums stay in
-registers, a tile of them each work-item; only the weights of one tile of keys go through local memory.
+registers, a tile of them each work-item; only the weights of one tile of keys go through local memory. Where there are
+vectors, ``attention_strips`` has the bodies.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from ronn.records import dataclass
 from ronn_codegen.clike.kernel import Grid, Sizes, Target, Template
+from ronn_codegen.clike.templates.attention_strips import BODIES, FUNCTIONS, PLACES, strips
 
 FEW = 4
 """Queries of a head up to which ``attention_few_f32`` wastes less."""
@@ -22,25 +25,16 @@ _PARAMS = (
     " nonpad: i64*"
 )
 
-_BODY = """
+_BODY = (
+    """
     LOCAL f32 left[BQ * DEPTH];
     LOCAL f32 right[DEPTH * WIDE];
     LOCAL f32 weights[BQ * BK];
     LOCAL f32 tops[BQ * TX];
     const i64 me = LOCAL_ID(0), items = LOCAL_SIZE(0), column = me % TX, row = me / TX * RQ;
-    const i64 blocks = (queries + BQ - 1) / BQ, unit = GROUP_ID(0), first = unit % blocks * BQ;
-    const i64 head = unit / blocks % heads, b = unit / blocks / heads, own = head * kv_heads / heads;
-    const i64 begin = GROUP_ID(1) * BV;
-    const GLOBAL f32 *queries_at = q + b * q_b + head * q_h + first * q_s;
-    const GLOBAL f32 *keys_at = k + b * k_b + own * k_h;
-    const GLOBAL f32 *values_at = v + b * v_b + own * v_h + begin;
-    i64 real = keys, shift = offset;
-    if (nonpad != 0) {
-        shift = nonpad[b] - queries;
-        real = nonpad[b] < 0 ? 0 : nonpad[b] < keys ? nonpad[b] : keys;
-    }
-    const i64 rows = queries - first < BQ ? queries - first : BQ;
-    const i64 seen = causal && first + rows + shift < real ? first + rows + shift : real;
+"""
+    + PLACES
+    + """
     f32 sums[RQ * RV], peaks[RQ], totals[RQ];
     for (int r = 0; r < RQ; r++) {
         peaks[r] = -INFINITY;
@@ -130,6 +124,7 @@ _BODY = """
         }
     }
 """
+)
 
 
 def tiles(target: Target, few: bool = False) -> dict[str, int]:
@@ -164,18 +159,37 @@ def tiles(target: Target, few: bool = False) -> dict[str, int]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Attention(Template):
+    """y[batch, heads, queries, v_size] of q[batch, heads, queries, size], k[batch, kv_heads, keys, size] and v[batch,
+    kv_heads, keys, v_size]: as ``attention_f32`` of ``ronn_codegen.templates.attention``."""
+
+    few: bool = False
+
+    def source(self, entry: str, target: Target) -> str:
+        sizes = _strips(target, self.few)
+        if sizes is None:
+            return super().source(entry, target)
+        return Template(
+            self.form, BODIES[self.few], functions=FUNCTIONS, tiles=self.tiles, constants=lambda _: sizes
+        ).source(entry, target)
+
+
+def _strips(target: Target, few: bool) -> dict[str, int] | None:
+    return strips(target, few) if target.width > 1 and target.dialect.vectors else None
+
+
 def _grid(few: bool, sizes: Sizes, target: Target) -> Grid:
-    t = tiles(target, few)
+    found = _strips(target, few)
+    t = tiles(target, few) if found is None else {**found, "TX": 1, "TY": 1}
     blocks = -(-int(sizes["queries"]) // t["BQ"])
     units = int(sizes["batch"] * sizes["heads"]) * blocks
     return Grid((units, -(-int(sizes["v_size"]) // t["BV"]), 1), (t["TX"] * t["TY"], 1, 1))
 
 
-def _attention(name: str, few: bool) -> Template:
-    """y[batch, heads, queries, v_size] of q[batch, heads, queries, size], k[batch, kv_heads, keys, size] and v[batch,
-    kv_heads, keys, v_size]: as ``attention_f32`` of ``ronn_codegen.templates.attention``."""
+def _attention(name: str, few: bool) -> Attention:
     constants: Callable[[Target], Mapping[str, int]] = partial(tiles, few=few)
-    return Template(f"{name}({_PARAMS})", _BODY, tiles=partial(_grid, few), constants=constants)
+    return Attention(f"{name}({_PARAMS})", _BODY, tiles=partial(_grid, few), constants=constants, few=few)
 
 
 ATTENTION = _attention("attention_f32", False)
