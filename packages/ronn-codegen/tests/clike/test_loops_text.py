@@ -9,7 +9,7 @@ import pytest
 
 from ronn.records import replace
 from ronn_codegen.clike.kernel import Grid, Target, Template
-from ronn_codegen.clike.loops import kernel_of
+from ronn_codegen.clike.loops import kernel_of, needs_doubles
 from ronn_codegen.clike.opencl import OpenCL
 from ronn_codegen.clike.render import epilogue
 from ronn_codegen.clike.render.functions import FUNCTIONS, functions_in
@@ -199,3 +199,17 @@ def test_periods_and_scalars() -> None:
 def test_what_is_a_kernel_already_stays_as_it_is() -> None:
     template = Template("copy(x: u8*, y: u8*, n)", "y[item] = x[item];", "n")
     assert kernel_of(template) is template
+
+
+def test_loops_that_a_device_without_doubles_cannot_run() -> None:
+    def cast(source: str, target: str) -> LoopKernel:
+        nest = Nest((9,))
+        with nest.writer.each():
+            nest.store("y", target, (1,), nest.load("x", source, (1,)).cast(target))
+        return nest.finish().kernel
+
+    assert [needs_doubles(cast(*t)) for t in (("f64", "f32"), ("f32", "f64"), ("i32", "bf16"))] == [True] * 3
+    assert not any(needs_doubles(k) for k in (cast("u8", "bf16"), cast("i64", "f16"), channels(), softmax(1)))
+    for kernel in (cast("u8", "bf16"), cast("i64", "f16"), channels(), softmax(1)):
+        assert "f64" not in kernel_of(kernel).source("k", replace(VECTORS, doubles=False))
+    assert not needs_doubles(Template("copy(x: f64*, y: f64*, n)", "y[item] = x[item];", "n"))

@@ -49,3 +49,17 @@ class LoopText:
 def kernel_of(generated: Any) -> Kernel:
     """A generated kernel as one of C-like devices: loops become text, others are such kernels already."""
     return LoopText(generated) if isinstance(generated, LoopKernel) else generated
+
+
+def needs_doubles(generated: Any) -> bool:
+    """Whether a generated kernel computes in float64, which some devices have not."""
+    if not isinstance(generated, LoopKernel):
+        return False
+    loop = generated.loop
+    made = {i.result: i.dtype for i in loop.instrs()}
+    # Integers of many bits become bfloat16 by way of float64.
+    by_way = any(i.op == "cast" and i.dtype == "bf16" and made[i.args[0]] in _LONG for i in loop.instrs())
+    return by_way or "f64" in {*made.values(), *(a.dtype for a in loop.arrays)}
+
+
+_LONG = frozenset({"i32", "u32", "i64", "u64"})

@@ -11,6 +11,7 @@ from ronn_codegen import fuse
 from ronn_codegen.clike.kernel import Target
 from ronn_codegen.clike.launcher import Launcher
 from ronn_codegen.clike.library import Kernels
+from ronn_codegen.clike.loops import needs_doubles
 from ronn_codegen.clike.program import Program
 from ronn_codegen.clike.sizes import sized
 from ronn_codegen.clike.table import CLIKE
@@ -49,10 +50,13 @@ class ClikeProvider(Provider):
         found = sized(node, counted)
         if found is None:
             return "its sizes are found out while it runs"
+        target = self.target(device, self.options)
         try:
-            c = lower_node(found, self.context(self.target(device, self.options), self.options))
+            c = lower_node(found, self.context(target, self.options))
         except Refused as e:
             return str(e)
+        if not target.doubles and any(needs_doubles(p.generated) for p in c.pending):
+            return "the device has no float64"
         return self.unfit(c, device)
 
     def unfit(self, c: Lowering, device: Device) -> str:
