@@ -58,8 +58,8 @@ class NpuProvider(ClikeProvider):
 
     def passes(self, device: Device) -> Sequence[Pass]:
         if not profile_of(device).int8_only:
-            return ()
-        return (about("ronn_provider_npu.passes", "quantise-int8", " ".join(PRODUCTS)),)
+            return super().passes(device)
+        return (about("ronn_provider_npu.passes", "quantise-int8", " ".join(PRODUCTS)), *super().passes(device))
 
     def cached_files(self) -> Sequence[CachedFile]:
         from ronn_provider_npu.cache import cached_files
