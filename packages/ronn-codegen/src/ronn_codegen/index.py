@@ -7,6 +7,9 @@ LOWERINGS = {
     "counted": """
         Compress NonMaxSuppression NonZero Unique
     """,
+    "detection": """
+        AffineGrid Col2Im GridSample MaxRoiPool MaxUnpool RoiAlign
+    """,
     "gather": """
         Gather GatherElements GatherND ReverseSequence Scatter ScatterElements ScatterND TensorScatter
         ai.onnx.ml::ArrayFeatureExtractor

@@ -175,8 +175,8 @@ LOWERINGS = {
     "conv": """
         Conv ConvTranspose com.microsoft::FusedConv ronn.cpu::BlockedConv ronn::FusedConv
     """,
-    "detection": """
-        AffineGrid Col2Im DeformConv GridSample MaxRoiPool RoiAlign
+    "deform": """
+        DeformConv
     """,
     "einsum": """
         Einsum
@@ -195,7 +195,7 @@ LOWERINGS = {
         com.microsoft::MatMulNBits
     """,
     "pool": """
-        AveragePool GlobalAveragePool GlobalMaxPool MaxPool MaxUnpool
+        AveragePool GlobalAveragePool GlobalMaxPool MaxPool
     """,
     "quantised_pools": """
         com.microsoft::NhwcMaxPool com.microsoft::QLinearAveragePool com.microsoft::QLinearGlobalAveragePool

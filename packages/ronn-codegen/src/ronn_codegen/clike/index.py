@@ -13,6 +13,9 @@ LOWERINGS = {
     "conv_integer": """
         ConvInteger QLinearConv
     """,
+    "deform": """
+        DeformConv
+    """,
     "einsum": """
         Einsum
     """,
@@ -32,5 +35,8 @@ LOWERINGS = {
     """,
     "recurrent": """
         GRU LSTM RNN
+    """,
+    "resize": """
+        Resize Upsample
     """,
 }

@@ -1,5 +1,5 @@
 """MaxPool, AveragePool and the global ones, in float32, on plain planes and on blocked channels; MaxPool of bytes and
-with indices, and MaxUnpool."""
+with indices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ronn.records import dataclass
-from ronn_codegen.lower._copies import fill, item, steps, wanted
+from ronn_codegen.lower._copies import item, wanted
 from ronn_codegen.templates.pool_sizes import scratch_width
-from ronn_codegen.windows import Window, ints, is_set
-from ronn_provider_cpu.lowering import F32, I8, I64, U8, Lowering, Operand, lower
+from ronn_codegen.windows import Window, is_set
+from ronn_provider_cpu.lowering import F32, I8, U8, Lowering, Operand, lower
 
 _MODULE = "ronn_codegen.templates.pool"
 _WINDOWS = "ronn_codegen.templates.windows"
@@ -79,27 +79,6 @@ def _located(c: Lowering, x: Operand, y: Operand | None, at: Operand | None, win
         kind=(F32, I8, U8).index(x.dtype), planes=x.shape[0] * x.shape[1], table=np.array(dims, np.int64),
         columns=int(is_set(c.attr("storage_order"))), chunks=size, cost=size * math.prod(window.kernel) * 2.0,
         bytes=x.nbytes,
-    )  # fmt: skip
-
-
-@lower("MaxUnpool")
-def max_unpool(c: Lowering) -> None:
-    """MaxUnpool of up to three spatial dims: indices count in the shape that the windows imply."""
-    x, indices, y = wanted(c.inputs[0]), wanted(c.inputs[1]), wanted(c.outputs[0])
-    rank = x.rank - 2
-    c.require(rank <= 3, f"{rank} spatial axes")
-    c.require(indices.dtype == I64 and indices.size == x.size, "indices of another type or number")
-    kernel, strides, pads = c.attr("kernel_shape"), ints(c.attr("strides"), rank, 1), ints(c.attr("pads"), 2 * rank, 0)
-    implied = [(n - 1) * strides[i] - pads[i] - pads[rank + i] + int(kernel[i]) for i, n in enumerate(x.shape[2:])]
-    before = [1] * (5 - x.rank)
-    table = np.array(
-        [[*before, *x.shape[:2], *implied], [*before, *y.shape], [*before, *(s // item(y) for s in steps(y))]]
-    )
-    fill(c, y, np.zeros(1, y.dtype))
-    c.call(
-        _WINDOWS, "max_unpool", x=x, indices=indices, y=y,
-        status=c.status(f"{c.node.label}: an index lies outside the output"), n=x.size, size=item(x),
-        table=np.ascontiguousarray(table, np.int64), cost=x.size * 10.0, bytes=2 * x.nbytes + indices.nbytes,
     )  # fmt: skip
 
 

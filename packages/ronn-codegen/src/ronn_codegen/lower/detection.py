@@ -1,4 +1,4 @@
-"""GridSample, RoiAlign, MaxRoiPool, AffineGrid, Col2Im, DeformConv."""
+"""GridSample, RoiAlign, MaxRoiPool, MaxUnpool, AffineGrid, Col2Im."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from ronn_codegen.lower._copies import fill, item, known, wanted
+from ronn_codegen.lower._copies import fill, item, known, steps, wanted
+from ronn_codegen.lowering import F32, I32, I64, Lowering
+from ronn_codegen.table import lower
 from ronn_codegen.templates.jobs import REDUCTION_KINDS
-from ronn_provider_cpu.lower._products import Epilogue, Matrix, Source, product
-from ronn_provider_cpu.lowering import F32, I32, I64, Lowering, lower
+from ronn_codegen.windows import ints
 
 _DETECTION = "ronn_codegen.templates.detection"
 _TAPS = {"nearest": 1, "linear": 2, "bilinear": 2, "cubic": 4, "bicubic": 4}
@@ -72,40 +73,6 @@ def max_roi_pool(c: Lowering) -> None:
     )  # fmt: skip
 
 
-@lower("DeformConv")
-def deform_conv(c: Lowering) -> None:
-    """DeformConv of two spatial dims: columns at moved positions, then a matrix product."""
-    x, w, offset, y = (wanted(v) for v in (*c.inputs[:3], c.outputs[0]))
-    bias, mask = c.input(3), c.input(4)
-    c.require(x.dtype == F32, "only float32")
-    c.require(x.rank == 4, f"{x.rank - 2} spatial dims")
-    n, channels, h, wide = x.shape
-    filters, per_group, kh, kw = w.shape
-    groups, parts = int(c.attr("group", 1)), int(c.attr("offset_group", 1))
-    c.require(bias is None or groups == 1, "a bias and several groups")
-    down, across = y.shape[2:]
-    strides, dilations = c.attr("strides", [1, 1]), c.attr("dilations", [1, 1])
-    table = [h, wide, kh, kw, down, across, *strides, *dilations, *c.attr("pads", [0, 0])[:2]]
-    taps, positions = kh * kw, down * across
-    moved = (n, 2 * parts * taps, down, across)
-    c.require(offset.shape == moved, f"offsets of shape {offset.shape} for {moved}")
-    c.require(mask is None or mask.shape == (n, parts * taps, down, across), "a mask that does not fit")
-    c.require(channels == per_group * groups and filters % groups == 0 and channels % parts == 0, "groups do not fit")
-    c.require(bias is None or bias.shape == (filters,), "a bias that does not fit")
-    shares = min(n * parts * taps * -(-positions // _PIXELS), _SHARES)
-    columns = c.temp(4 * n * channels * taps * positions)
-    c.call(
-        "ronn_codegen.templates.deform", "deform_columns", x=x, offset=offset, mask=0 if mask is None else mask,
-        y=columns, room=c.temp(1024 * shares), batches=n, channels=channels, parts=parts,
-        table=np.array(table, np.int64), chunks=shares, cost=n * taps * positions * (30 * parts + 3.0 * channels),
-        bytes=x.nbytes + columns.nbytes,
-    )  # fmt: skip
-    k = per_group * taps
-    left = Matrix(w, filters // groups, k, k, 1, (groups,))
-    right = Matrix(columns, k, positions, positions, 1, (n, groups))
-    product(c, left, right, y, Epilogue(source=None if bias is None else Source(bias, 1, 0)))
-
-
 @lower("AffineGrid")
 def affine_grid(c: Lowering) -> None:
     """AffineGrid: the coordinates along each axis are known."""
@@ -148,4 +115,25 @@ def col2im(c: Lowering) -> None:
         _DETECTION, "col2im", x=x, y=y, how=16 + REDUCTION_KINDS.index(kind), size=item(x),
         planes=y.shape[0] * y.shape[1], table=np.array(dims, np.int64), chunks=y.shape[0] * y.shape[1],
         cost=x.size * 1.5, bytes=x.nbytes + 2 * y.nbytes,
+    )  # fmt: skip
+
+
+@lower("MaxUnpool")
+def max_unpool(c: Lowering) -> None:
+    """MaxUnpool of up to three spatial dims: indices count in the shape that the windows imply."""
+    x, indices, y = wanted(c.inputs[0]), wanted(c.inputs[1]), wanted(c.outputs[0])
+    rank = x.rank - 2
+    c.require(rank <= 3, f"{rank} spatial axes")
+    c.require(indices.dtype == I64 and indices.size == x.size, "indices of another type or number")
+    kernel, strides, pads = c.attr("kernel_shape"), ints(c.attr("strides"), rank, 1), ints(c.attr("pads"), 2 * rank, 0)
+    implied = [(n - 1) * strides[i] - pads[i] - pads[rank + i] + int(kernel[i]) for i, n in enumerate(x.shape[2:])]
+    before = [1] * (5 - x.rank)
+    table = np.array(
+        [[*before, *x.shape[:2], *implied], [*before, *y.shape], [*before, *(s // item(y) for s in steps(y))]]
+    )
+    fill(c, y, np.zeros(1, y.dtype))
+    c.call(
+        "ronn_codegen.templates.windows", "max_unpool", x=x, indices=indices, y=y,
+        status=c.status(f"{c.node.label}: an index lies outside the output"), n=x.size, size=item(x),
+        table=np.ascontiguousarray(table, np.int64), cost=x.size * 10.0, bytes=2 * x.nbytes + indices.nbytes,
     )  # fmt: skip
