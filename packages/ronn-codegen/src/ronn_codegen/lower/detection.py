@@ -45,14 +45,14 @@ def roi_align(c: Lowering) -> None:
     x, rois, batch, y = (wanted(v) for v in (*c.inputs[:3], c.outputs[0]))
     c.require(x.dtype == rois.dtype == F32, "only float32")
     c.require(batch.dtype in (I32, I64), f"indices are {batch.dtype}")
-    half = c.since >= 16 and c.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    shifted = c.since >= 16 and c.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     samples = max(int(c.attr("sampling_ratio", 0)), 0)
     regions, channels, bins_high, bins_wide = y.shape
     c.call(
         _DETECTION, "roi_align", x=x, rois=rois, batch=batch, y=y, wide=int(batch.dtype == I64), batches=x.shape[0],
         status=c.status(f"{c.node.label}: a batch index lies outside 0..{x.shape[0] - 1}"), channels=channels,
         high=x.shape[2], wide_pixels=x.shape[3], regions=regions, bins_high=bins_high, bins_wide=bins_wide,
-        samples=samples, scale=float(c.attr("spatial_scale", 1.0)), half=int(half),
+        samples=samples, scale=float(c.attr("spatial_scale", 1.0)), shifted=int(shifted),
         largest=int(c.attr("mode", "avg") == "max"), chunks=regions * -(-channels // 32),
         cost=y.size * max(samples, 2) ** 2 * 2.5, flops=8 * y.size * max(samples, 2) ** 2, bytes=x.nbytes + y.nbytes,
     )  # fmt: skip

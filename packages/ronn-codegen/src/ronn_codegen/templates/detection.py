@@ -195,7 +195,7 @@ CHANNELS = 32
 
 @native(
     "roi_align(x, rois, batch, y, status, wide, batches, channels, high, wide_pixels, regions, bins_high, bins_wide, "
-    "samples, scale: f64, half, largest)"
+    "samples, scale: f64, shifted, largest)"
 )
 def roi_align(target: Target) -> Callable[..., None]:
     """y[regions, channels, bins_high, bins_wide]: means (or, ``largest``, maxima) of bilinear samples of x[batches,
@@ -212,7 +212,7 @@ def roi_align(target: Target) -> Callable[..., None]:
 
     def run(
         x: int, rois: int, batch: int, y: int, status: int, wide: int, batches: int, channels: int, high: int,
-        wide_pixels: int, regions: int, bins_high: int, bins_wide: int, samples: int, scale: float, half: int,
+        wide_pixels: int, regions: int, bins_high: int, bins_wide: int, samples: int, scale: float, shifted: int,
         largest: int, worker: int, workers: int,
     ) -> None:  # fmt: skip
         groups = (channels + CHANNELS - 1) // CHANNELS
@@ -226,11 +226,11 @@ def roi_align(target: Target) -> Callable[..., None]:
             if image < 0 or image >= batches:
                 _put(status, 0, 1)
                 continue
-            shift = 0.5 if half else 0.0
+            shift = 0.5 if shifted else 0.0
             left, top = _float(rois, 4 * region) * scale - shift, _float(rois, 4 * region + 1) * scale - shift
             width = _float(rois, 4 * region + 2) * scale - shift - left
             height = _float(rois, 4 * region + 3) * scale - shift - top
-            if not half:
+            if not shifted:
                 width, height = max(width, 1.0), max(height, 1.0)
             across, down = width / bins_wide, height / bins_high
             nx, ny = count_of(across, samples), count_of(down, samples)

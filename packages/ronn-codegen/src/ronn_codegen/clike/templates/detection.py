@@ -95,7 +95,7 @@ grid_sample = Template(
 
 roi_align = Template(
     "roi_align(x: f32*, rois: f32*, batch: u8*, y: f32*, status: i64*, wide, batches, channels, high, wide_pixels, "
-    "regions, bins_high, bins_wide, samples, scale: f32, half, largest)",
+    "regions, bins_high, bins_wide, samples, scale: f32, shifted, largest)",
     """\
         const i64 bins = bins_high * bins_wide, b = item % bins, channel = item / bins % channels;
         const i64 region = item / bins / channels;
@@ -105,9 +105,9 @@ roi_align = Template(
             continue;
         }
         GLOBAL const f32 *source = x + (image * channels + channel) * high * wide_pixels, *roi = rois + 4 * region;
-        const f32 shift = half ? 0.5f : 0.0f, left = roi[0] * scale - shift, top = roi[1] * scale - shift;
+        const f32 shift = shifted ? 0.5f : 0.0f, left = roi[0] * scale - shift, top = roi[1] * scale - shift;
         f32 width = roi[2] * scale - shift - left, height = roi[3] * scale - shift - top;
-        if (!half) {
+        if (!shifted) {
             width = fmax(width, 1.0f);
             height = fmax(height, 1.0f);
         }

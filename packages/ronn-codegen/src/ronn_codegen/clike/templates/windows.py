@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ronn_codegen.clike.kernel import Template
-from ronn_codegen.clike.templates._move import ONE
+from ronn_codegen.clike.templates._move import ONE, PAIR
 
 max_unpool = Template(
     "max_unpool(x: u8*, indices: i64*, y: u8*, status: i64*, n, size, table: i64*)",
@@ -23,7 +23,7 @@ max_unpool = Template(
         }
         if (inside) ENTRY_one(size, x + item * size, y + to * size);""",
     "n",
-    ONE,
+    PAIR + ONE,
 )
 
 max_roi_pool = Template(
