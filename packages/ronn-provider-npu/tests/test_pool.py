@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import same
 
-FEW = settings(max_examples=4, deadline=None)
+FEW = settings(max_examples=2, deadline=None)
 
 
 def filled(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:

@@ -12,7 +12,7 @@ from npu_runs import on_device, one_node, same
 
 from ronn.errors import ExecutionError
 
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=3, deadline=None)
 
 
 def normal(*shape: int, dtype: Any = np.float32) -> np.ndarray:
