@@ -57,9 +57,9 @@ from ronn.plan.plan import Plan
 from ronn.plan.standby import Standby
 from ronn.plan.tail import PATIENCE, Tail
 from ronn.plugins import registry
-from ronn.provider import Call, CompiledPart, DeviceMemory, Part, Yes
+from ronn.provider import Call, CompiledPart, DeviceMemory, No, Part, Yes
 from ronn.records import dataclass, field
-from ronn.split import Split, split
+from ronn.split import Split, hangs_on_values, split
 from ronn.usage import Copies
 
 
@@ -428,7 +428,10 @@ def pass_context(request: Request) -> PassContext:
     native = [t for t in request.targets if t.name != "reference"]
 
     def claimed(node: Node) -> bool:
-        return any(isinstance(ask(t, node), Yes) for t in native)
+        answers = [ask(t, node) for t in native]
+        if any(isinstance(a, Yes) for a in answers):
+            return True
+        return any(isinstance(a, No) and a.later for a in answers) and hangs_on_values(node)
 
     return PassContext(
         options={"fold_limit": request.options.fold_limit},

@@ -178,6 +178,12 @@ def _wanted_operands(node: Node) -> list[Value]:
     return [v for v in map(node.input, places) if v is not None and v.data is None]
 
 
+def hangs_on_values(node: Node) -> bool:
+    """Whether a size of the node, or what it does, hangs on values that only a run has."""
+    shapes = [v.type.shape for v in node.outputs if v.name and isinstance(v.type, TensorType)]
+    return bool(_wanted_operands(node)) or any(s is None or None in s for s in shapes)
+
+
 def _of_unknown_size(node: Node) -> bool:
     """Whether an output is a tensor whose size is not known (or may be one)."""
     for v in node.outputs:  # noqa: SIM110  # asked for every node of every plan
