@@ -10,17 +10,20 @@ _SAMPLE = 8
 
 
 def sized(node: Node, counted: bool) -> Node | None:
-    """The node itself where all its sizes are known; a copy with sample sizes where they hang on those of the graph's
-    inputs alone, which each run tells before anything is compiled; None where only a run finds them out. ``counted``:
-    those of its outputs may be found out by its kernels."""
+    """The node itself where all its sizes are known; a copy with sample sizes where they may hang on those of the
+    graph's inputs alone, which each run tells before anything is compiled; None where only a run finds them out.
+    ``counted``: those of its outputs may be found out by its kernels."""
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    names = {name for v in (node.inputs if counted else values) if v is not None for name in _symbols(v)}
-    if not names:
+    asked = [v for v in node.inputs if v is not None] if counted else values
+    names = {name for v in asked for name in _symbols(v)}
+    if not names and not any(_is_open(v) for v in asked):
         return node
     graph = node.graph
     told = set() if graph is None else {name for v in graph.inputs for name in _symbols(v)}
     if not names <= told:
         return None
+    if not told:
+        return node  # every size that inputs tell is known: the lowering says what is missing
     binding = dict.fromkeys(names, _SAMPLE)
     made = {v: _bound(v, binding) for v in values}
     copy = Node(
@@ -37,6 +40,10 @@ def sized(node: Node, counted: bool) -> Node | None:
     return copy
 
 
+def _is_open(value: Value) -> bool:
+    return None in (value.tensor.shape or ())
+
+
 def _symbols(value: Value) -> set[str]:
     return {name for d in value.tensor.shape or () if isinstance(d, Sym) for name in d.names()}
 
@@ -44,5 +51,6 @@ def _symbols(value: Value) -> set[str]:
 def _bound(value: Value, binding: dict[str, int]) -> Value:
     t = value.type
     if isinstance(t, TensorType) and t.shape is not None:
-        t = TensorType(t.dtype, tuple(substitute(d, dict(binding)) for d in t.shape))
+        # A dim that nothing tells yet may come of several of the inputs', as that of a broadcast does.
+        t = TensorType(t.dtype, tuple(_SAMPLE if d is None else substitute(d, dict(binding)) for d in t.shape))
     return Value(value.name, t, data=value.data)
