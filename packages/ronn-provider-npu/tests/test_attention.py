@@ -9,7 +9,8 @@ import pytest
 from held import HELD, held
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from npu_runs import same
+from ml_dtypes import bfloat16
+from npu_runs import on_device, one_node, same
 
 from ronn.records import replace
 from ronn_codegen.clike.kernel import Target
@@ -99,6 +100,17 @@ def test_a_convolution_behind_a_state(steps: int) -> None:
     x, w, bias, past = _array((2, 3, steps), 1), _array((3, 1, 4), 2), _array((3,), 3), _array((2, 3, 3), 4)
     for operands in ([x, w, bias, past], [x, w]):
         same("CausalConvWithState", operands, within=CLOSE, outputs=2, opset=27, activation="silu")
+
+
+@pytest.mark.parametrize(("dtype", "ulp"), [(np.dtype(np.float16), 2.0**-10), (np.dtype(bfloat16), 2.0**-7)])
+def test_halves_are_computed_in_float32(dtype: np.dtype, ulp: float) -> None:
+    q, k, v = (_array((1, 2, 5, 8), i).astype(dtype) for i in range(3))
+    model, fed = one_node("Attention", [q, k, v], opset=23, is_causal=1, fixed=[1])
+    (got,) = on_device(model, fed)
+    model, fed = one_node("Attention", [x.astype(np.float32) for x in (q, k, v)], opset=23, is_causal=1)
+    (want,) = on_device(model, fed)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got.astype(np.float32), want, rtol=ulp, atol=1e-6)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

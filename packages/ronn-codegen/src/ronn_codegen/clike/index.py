@@ -5,7 +5,8 @@ Written by docs/generate.py: do not edit. An operator that is not here is looked
 
 LOWERINGS = {
     "attention": """
-        Attention CausalConvWithState ai.onnx.preview::FlexAttention com.microsoft::MultiHeadAttention
+        Attention CausalConvWithState LinearAttention RotaryEmbedding ai.onnx.preview::FlexAttention
+        com.microsoft::MultiHeadAttention com.microsoft::RotaryEmbedding
     """,
     "conv": """
         Conv ConvTranspose com.microsoft::FusedConv ronn::FusedConv

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ronn.records import dataclass
+from ronn_codegen.clike.lower._widened import widened
 from ronn_codegen.clike.table import lower
 from ronn_codegen.clike.templates.recurrent import ROWS, units_of
 from ronn_codegen.lower._recurrent import Layer, or_zero, output, sizes_of
@@ -83,6 +84,7 @@ def _layer(c: Lowering, gates: int, defaults: tuple[str, ...]) -> tuple[_Layer, 
 
 
 @lower("LSTM")
+@widened
 def lstm(c: Lowering) -> None:
     """LSTM."""
     layer, x = _layer(c, 4, ("sigmoid", "tanh", "tanh"))
@@ -94,6 +96,7 @@ def lstm(c: Lowering) -> None:
 
 
 @lower("GRU")
+@widened
 def gru(c: Lowering) -> None:
     """GRU."""
     layer, x = _layer(c, 3, ("sigmoid", "tanh"))
@@ -103,6 +106,7 @@ def gru(c: Lowering) -> None:
 
 
 @lower("RNN")
+@widened
 def rnn(c: Lowering) -> None:
     """RNN."""
     layer, x = _layer(c, 1, ("tanh",))
