@@ -77,9 +77,8 @@ def network(dtype):
     return n.model(n.q(n.op("MatMul", g, n.weights(1, 16, 5)), 0.01))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-def test_a_network_on_an_integer_device_means_what_it_meant(dtype):
-    model = network(dtype)
+def test_a_network_on_an_integer_device_means_what_it_meant():
+    model = network(np.int8)
     x = np.random.default_rng(1).normal(0, 1, (1, 3, 12, 12)).astype(F)
     with ronn.Session(model, providers=["reference"]) as oracle:
         expected = oracle.run(x)[0]
