@@ -68,6 +68,18 @@ def test_concat() -> None:
     same("QLinearConcat", given, domain=MS, fixed=[0, 1, 3, 4, 6, 7], axis=1)
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_scales_for_blocks(axis: int, dtype: type) -> None:
+    shape = [4, 6, 8]
+    rng = np.random.default_rng(axis)
+    x = (rng.standard_normal(shape) * 30).astype(np.float32)
+    shape[axis] //= 2
+    scale, zero = (rng.random(shape) + 0.1).astype(np.float32), rng.integers(0, 9, shape).astype(dtype)
+    (y,) = same("QuantizeLinear", [x, scale, zero], axis=axis, block_size=2)
+    same("DequantizeLinear", [y, scale, zero], axis=axis, block_size=2)
+
+
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(size=st.sampled_from([1, 7, 20000]), low=st.integers(-9, 9), spread=st.integers(0, 9), seed=st.integers(0, 9))
 def test_ranges_found_on_the_way(size: int, low: int, spread: int, seed: int) -> None:

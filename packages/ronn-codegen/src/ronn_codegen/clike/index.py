@@ -8,6 +8,9 @@ LOWERINGS = {
         Attention CausalConvWithState LinearAttention RotaryEmbedding ai.onnx.preview::FlexAttention
         com.microsoft::MultiHeadAttention com.microsoft::RotaryEmbedding
     """,
+    "blocked": """
+        DequantizeLinear QuantizeLinear
+    """,
     "conv": """
         Conv ConvTranspose com.microsoft::FusedConv ronn::FusedConv
     """,
