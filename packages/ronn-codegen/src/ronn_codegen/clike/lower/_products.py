@@ -28,6 +28,10 @@ from ronn_codegen.lowering import Lowering, Operand, Temporary
 
 DIRECT_ROWS = 24
 """Rows of A up to which a contiguous B is read where it lies: for more it is packed first."""
+TURNED_ROWS = 8
+"""Rows of A up to which a product with a B whose columns are contiguous is computed as that of the transposes."""
+WIDENED_COLUMNS = 32
+"""Columns of B from which on float16 and bfloat16 elements of A become float32 before."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +276,8 @@ class _Plan:
 
     def _strips(self, bytes_: bool) -> None:
         c, sums = self.c, self.added
-        a, b = self.a, self.b
+        self._turn()
+        a, b = self._widened(), self.b
         strip = strips.strip_of(c.machine, sums, a.rows)
         alike = strips.same(b.stored, sums)
         zero = self.b_zero
@@ -280,8 +285,9 @@ class _Plan:
         fixed = zero is None or isinstance(zero.operand, np.ndarray)
         if b.operand.data is not None and fixed:
             of_b, held = self._packed(strip, bytes_)
-        elif zero is None and alike and b.column == 1 and a.rows <= DIRECT_ROWS:
+        elif zero is None and alike and b.column == 1 and (a.rows <= DIRECT_ROWS or b.columns == 1):
             of_b, held = replace(b, kind=sums), b.place
+            strip = strips.wide(strip)
         else:
             of_b, held = self._pack(strip, "i16" if bytes_ else sums)
         step, panel = (b.row, strip.columns) if of_b.row else (strip.columns, b.rows * strip.columns)
@@ -289,6 +295,29 @@ class _Plan:
         form = Form(Side(a.stored, a.stored, self.a_zero is not None), side, sums, self.y.stored, self.finish)
         kernel = strips.StripProduct(form, strip, of_b.row == 0)
         self._call(kernel, a, of_b, self._zero("a", self.a_zero, "row"), {"b_step": step, "b_panel": panel}, held)
+
+    def _turn(self) -> None:
+        """Few rows of A by a B whose columns are contiguous are taken the other way round: the elements of B are then
+        read one after the other, and nothing of it is packed."""
+        a, b = self.a, self.b
+        if a.rows > TURNED_ROWS or b.row != 1 or b.column == 1 or b.operand.data is not None:
+            return
+        if self.a_zero is not None or self.b_zero is not None:
+            return
+        self.a, self.b, self.y = b.transposed, a.transposed, self.y.transposed
+        if a.rows == 1:
+            self.b = replace(self.b, column=1)
+        turned = {n: replace(x, row=x.column, column=x.row) for n, x in self.terms.sources.items()}
+        self.terms.sources |= turned
+
+    def _widened(self) -> Matrix:
+        """A, float16 and bfloat16 as float32 where each element is read often."""
+        a = self.a
+        if a.stored not in HALVES or not isinstance(a.operand, Operand) or self.b.columns < WIDENED_COLUMNS:
+            return a
+        held = self.c.temp(4 * a.operand.size)
+        call(self.c, strips.widen(a.stored), x=a.operand, y=held, n=a.operand.size, bytes=6 * a.operand.size)
+        return replace(a, operand=held, kind="f32")
 
     def _pack(self, strip: strips.Strip, kind: str) -> tuple[Matrix, Temporary]:
         """B packed at each run."""

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from ronn.cached import cached_property
-from ronn.records import dataclass
+from ronn.records import dataclass, replace
 from ronn_codegen.clike.kernel import Grid, Param, Sizes, Target, Template, head
 from ronn_codegen.clike.render.functions import functions_in
 from ronn_codegen.clike.render.values import Term, c_type, cast
@@ -43,6 +43,11 @@ def strip_of(target: Target, kind: str, rows: int = 6) -> Strip:
     lanes = REGISTER // size(kind) if vectors and kind in ("f32", "f64", "i32", "u32") else 1
     height = next(r for r in (6, 4, 2, 1) if r <= max(rows, 1))
     return Strip(min(height, 4), 4, 1) if lanes <= 1 else Strip(height, 2, lanes)
+
+
+def wide(strip: Strip) -> Strip:
+    """The strip for a B that is read where it lies: of few rows a wider one, so that more of a line is read at once."""
+    return replace(strip, vectors={1: 8, 2: 4}.get(strip.rows, strip.vectors)) if strip.lanes > 1 else strip
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,13 @@ def pack(operand: Operand, columns: int) -> Template:
         body=body,
         over=f"count * ((n + {columns - 1}) / {columns}) * ((k + {MOST_STEPS - 1}) / {MOST_STEPS})",
     )
+
+
+@cache
+def widen(stored: str) -> Template:
+    """The kernel that makes float32 of float16 or bfloat16."""
+    body = f"        y[item] = {cast(Term('x[item]', stored), 'f32')};"
+    return Template(f"gemm_widen(x: {stored}*, y: f32*, n)", body, over="n", functions=functions_in(body))
 
 
 def packed(b: np.ndarray, columns: int) -> np.ndarray:
