@@ -1,6 +1,6 @@
 """Plans of matrix products for C-like devices: which kernel, and what is packed when.
 
-    product(c, matrix(a), matrix(b), y, Finish)
+    product(c, matrix(a), matrix(b), y)
 
 Operands are matrices with strides of their own, so that transposed, batched and broadcast ones need no copies.
 """
@@ -13,10 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ronn.ir.types import DType
 from ronn.ops.fused import ACTIVATION_ARITY
 from ronn.records import dataclass, replace
 from ronn_codegen.clike.kernel import Kernel
+from ronn_codegen.clike.lower._matrices import (
+    Matrix,
+    Source,
+    below,
+    kind_of_array,
+    matrix,
+    offsets_of,
+    source,
+    steps_of,
+    strided,
+)
 from ronn_codegen.clike.render.epilogue import ACTIVATIONS
 from ronn_codegen.clike.templates import gemm_strips as strips
 from ronn_codegen.clike.templates._finish import Finish, Loads, finish
@@ -32,109 +42,9 @@ TURNED_ROWS = 8
 """Rows of A up to which a product with a B whose columns are contiguous is computed as that of the transposes."""
 WIDENED_COLUMNS = 32
 """Columns of B from which on float16 and bfloat16 elements of A become float32 before."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Matrices ``rows x columns`` in an operand, one for each index of ``batch``. ``row``, ``column``, ``steps`` (along
-    each axis of the batch) and ``start`` are strides and an offset in elements. ``kind``: the type of its elements as
-    the loop language calls it; that of the operand by default."""
-
-    operand: Operand | Temporary
-    rows: int
-    columns: int
-    row: int
-    column: int
-    batch: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-    start: int = 0
-    kind: str = ""
-
-    @property
-    def stored(self) -> str:
-        """What memory holds."""
-        return self.kind if self.kind else kind_of(self.operand)
-
-    @property
-    def transposed(self) -> Matrix:
-        return replace(self, rows=self.columns, columns=self.rows, row=self.column, column=self.row)
-
-    def offsets(self, batch: tuple[int, ...]) -> np.ndarray:
-        """int64[batch]: where the matrix of each index of a broadcast batch begins, behind ``start``."""
-        return _offsets(self.batch, self.steps, batch)
-
-    @property
-    def place(self) -> Any:
-        """Where the first begins."""
-        return self.operand.at(self.start * size(self.stored)) if self.start else self.operand
-
-
-def kind_of(operand: Operand | Temporary) -> str:
-    """The loop language's name of an operand's elements."""
-    if isinstance(operand, Temporary):
-        raise TypeError("scratch memory has no type of its own")
-    dtype = operand.value.dtype
-    assert isinstance(dtype, DType)
-    return dtype.short
-
-
-def matrix(x: Operand, *, transposed: bool = False) -> Matrix:
-    """The last two dims of an operand as matrices; of vectors the one dim is a row."""
-    *batch, rows, columns = x.shape if x.rank > 1 else (1, *x.shape)
-    made = Matrix(x, rows, columns, columns, 1, tuple(batch), _steps(batch, rows * columns))
-    return made.transposed if transposed else made
-
-
-def _steps(batch: Any, last: int) -> tuple[int, ...]:
-    return tuple([math.prod(batch[i + 1 :]) * last for i in range(len(batch))])
-
-
-def _offsets(own: tuple[int, ...], steps: tuple[int, ...], batch: tuple[int, ...]) -> np.ndarray:
-    made = np.zeros(own, np.int64)
-    for axis, (dim, step) in enumerate(zip(own, steps, strict=True)):
-        made += (np.arange(dim, dtype=np.int64) * step).reshape((-1,) + (1,) * (len(own) - axis - 1))
-    return np.ascontiguousarray(np.broadcast_to(made, batch)).reshape(-1)
-
-
-@dataclass(frozen=True)
-class Source:
-    """An array whose element (i, j) belongs to element (i, j) of a product: ``i * row + j * column``, in elements;
-    ``batch`` and ``steps`` as of a matrix."""
-
-    operand: Operand | Temporary | np.ndarray
-    row: int
-    column: int
-    batch: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-    kind: str = ""
-
-    @property
-    def stored(self) -> str:
-        if self.kind:
-            return self.kind
-        return _of_array(self.operand) if isinstance(self.operand, np.ndarray) else kind_of(self.operand)
-
-
 _NUMPY = {"f32": np.float32, "f64": np.float64, "u32": np.uint32, "u64": np.uint64}
 
-
-def strided(data: np.ndarray, m: Matrix) -> np.ndarray:
-    """The matrices that an operand's array holds: [batch, rows, columns]."""
-    size, flat = data.itemsize, np.ascontiguousarray(data).reshape(-1)[m.start :]
-    shape = (*m.batch, m.rows, m.columns)
-    strides = [s * size for s in (*m.steps, m.row, m.column)]
-    return np.lib.stride_tricks.as_strided(flat, shape, strides, writeable=False).reshape(-1, m.rows, m.columns)
-
-
-def _of_array(array: np.ndarray) -> str:
-    return DType.of(array.dtype).short
-
-
-def source(x: Operand) -> Source:
-    """An operand that broadcasts to the rows and columns of a product, and dims in front of them to its batch."""
-    *batch, high, wide = (1, 1, *x.shape)[-max(x.rank, 2) :]
-    steps = tuple(0 if d == 1 else s for d, s in zip(batch, _steps(batch, high * wide), strict=True))
-    return Source(x, wide if high > 1 else 0, 1 if wide > 1 else 0, tuple(batch), steps)
+__all__ = ["Epilogue", "Matrix", "Source", "Terms", "call", "epilogue", "matrix", "plain", "product", "source"]
 
 
 class Terms:
@@ -208,7 +118,7 @@ def product(
     form = sums if sums else _sums(a.stored, b.stored)
     batch = np.broadcast_shapes(a.batch, b.batch)
     if not isinstance(y, Matrix):
-        y = Matrix(y, a.rows, b.columns, b.columns, 1, batch, _steps(batch, a.rows * b.columns))
+        y = Matrix(y, a.rows, b.columns, b.columns, 1, batch, steps_of(batch, a.rows * b.columns))
     terms: list[Terms] = []
 
     def make(total: Element, loads: Loads) -> Element:
@@ -224,18 +134,6 @@ def _sums(a: str, b: str) -> str:
     if a in HALVES or b in HALVES:
         return "f32"
     return "i32" if a in ("i8", "u8") else a
-
-
-def _below(own: tuple[int, ...], steps: tuple[int, ...], row: int, rows: int, batch: tuple[int, ...]) -> bool:
-    """Whether the matrices of a batch stand below each other, ``row`` elements from one row to the next."""
-    if math.prod(own) == 1:
-        return row == 0 or math.prod(batch) == 1
-    step = rows * row
-    for dim, given in zip(reversed(own), reversed(steps), strict=True):
-        if dim != 1 and given != step:
-            return False
-        step *= dim
-    return own == batch or (1,) * (len(batch) - len(own)) + own == batch
 
 
 @dataclass
@@ -364,13 +262,13 @@ class _Plan:
             return strips.packed(values, strip.columns)
 
         held = self.c.packed(b.operand, key, arrange)
-        return replace(self._panels(strip, _of_array(held)), start=0), held
+        return replace(self._panels(strip, kind_of_array(held)), start=0), held
 
     def _panels(self, strip: strips.Strip, kind: str) -> Matrix:
         """B as panels, each matrix ``start`` elements behind the one before."""
         b = self.b
         each = -(-b.columns // strip.columns) * b.rows * strip.columns
-        return Matrix(Temporary(0, 0), b.rows, b.columns, 0, 0, b.batch, _steps(b.batch, each), each, kind)
+        return Matrix(Temporary(0, 0), b.rows, b.columns, 0, 0, b.batch, steps_of(b.batch, each), each, kind)
 
     def _merge(self) -> None:
         """Matrices of A that stand below each other, by the same B, become one."""
@@ -380,7 +278,7 @@ class _Plan:
         if not batch or math.prod(self.b.batch) != 1 or not zero:
             return
         parts: list[Matrix | Source] = [self.a, self.y, *sources.values()]
-        if not all(_below(x.batch, x.steps, x.row, rows, batch) for x in parts):
+        if not all(below(x.batch, x.steps, x.row, rows, batch) for x in parts):
             return
         whole = rows * math.prod(batch)
         self.a, self.y = (replace(x, rows=whole, batch=(), steps=()) for x in (self.a, self.y))
@@ -400,7 +298,7 @@ class _Plan:
         count = math.prod(self.batch)
         sources = {n: s for n, s in self.terms.sources.items() if n in self.used}
         columns = [x.offsets(self.batch) for x in (a, b, self.y)]
-        columns += [_offsets(s.batch, s.steps, self.batch) for s in sources.values()]
+        columns += [offsets_of(s.batch, s.steps, self.batch) for s in sources.values()]
         given: dict[str, Any] = {"offsets": np.ascontiguousarray(np.stack(columns, 1)) if count > 1 else 0}
         for name, s in sources.items():
             given |= {name: s.operand, f"{name}_row": s.row, f"{name}_column": s.column}
