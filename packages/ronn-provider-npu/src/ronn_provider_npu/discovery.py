@@ -7,7 +7,8 @@ long as the installed platforms do.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install pyopencl"
 POCL = "pip install ronn-provider-npu[pocl] brings one that runs on the processor"
 FORKED = "OpenCL was in use before this process was forked, and does not work in children of such processes"
+_HOME = "PYOPENCL_HOME"
 _LEAST = (1, 2)
 """The oldest OpenCL C that kernels are written in."""
 
@@ -42,10 +44,12 @@ class Found:
 @lru_cache(maxsize=1)
 def found() -> tuple[Found, ...]:
     """All devices, and platforms without any. Unavailable where there is no OpenCL at all."""
-    cl = _pyopencl()
+    with _environment():
+        cl = _pyopencl()
+        platforms = _platforms(cl)
     devices: list[Found] = []
     usable = 0
-    for platform in _platforms(cl):
+    for platform in platforms:
         name = _told(platform, "name", "a platform without a name")
         try:
             listed = platform.get_devices()
@@ -132,6 +136,19 @@ def _pyopencl() -> Any:
     except ImportError as e:
         raise Unavailable(f"pyopencl cannot be imported: {e} ({INSTALL})") from e
     return pyopencl
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Leaves the environment as it was: pyopencl says there, for its loader of platforms, where it lies, which is
+    nothing for child processes that may have another one."""
+    before = os.environ.get(_HOME)
+    try:
+        yield
+    finally:
+        os.environ.pop(_HOME, None)
+        if before is not None:
+            os.environ[_HOME] = before
 
 
 def _platforms(cl: Any) -> Sequence[Any]:
