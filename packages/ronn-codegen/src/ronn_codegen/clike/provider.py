@@ -15,6 +15,7 @@ from ronn_codegen.clike.loops import needs_doubles
 from ronn_codegen.clike.program import Program
 from ronn_codegen.clike.sizes import sized
 from ronn_codegen.clike.table import CLIKE
+from ronn_codegen.clike.taken import Taken
 from ronn_codegen.lowering import Context, Lowering, Refused, lower_node
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class ClikeProvider(Provider):
     """Takes every node that has a lowering for C-like devices, and compiles parts to programs of its launcher."""
 
     wants_sizes: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._taken: dict[Device, Taken] = {}
 
     def launcher(self, device: Device, options: Mapping[str, Any]) -> Launcher:
         """What runs kernels on a device: one for equal arguments."""
@@ -51,13 +55,21 @@ class ClikeProvider(Provider):
         if found is None:
             return "its sizes are found out while it runs"
         target = self.target(device, self.options)
+        context = self.context(target, self.options)
+        taken = self._taken.setdefault(device, Taken())
+        key = taken.key(context, found)
+        if key is not None and taken.has(key):
+            return ""
         try:
-            c = lower_node(found, self.context(target, self.options))
+            c = lower_node(found, context)
         except Refused as e:
             return str(e)
         if not target.doubles and any(needs_doubles(p.generated) for p in c.pending):
             return "the device has no float64"
-        return self.unfit(c, device)
+        reason = self.unfit(c, device)
+        if key is not None and not reason:
+            taken.add(key)
+        return reason
 
     def unfit(self, c: Lowering, device: Device) -> str:
         """Why what a node is lowered to does not fit a device; empty when it does."""
