@@ -217,16 +217,17 @@ def _shares_memory(device: cl.Device) -> bool:
     return bool(device.type & cl.device_type.CPU) or bool(device.host_unified_memory)
 
 
-_WHERE = re.compile(r":(\d+):(?:(\d+):)?\s*(?:fatal )?error")
+_WHERE = re.compile(r":(\d+):\d+:")
 
 
 def told(text: str, log: str) -> str:
     """The lines of a text that a compiler's log calls wrong, and the first of what it says."""
     source = text.splitlines()
-    numbers = dict.fromkeys(int(m[1]) for m in _WHERE.finditer(log))
+    wrong = [line for line in log.splitlines() if "error" in line]
+    numbers = dict.fromkeys(int(m[1]) for line in wrong for m in _WHERE.finditer(line))
     shown = [f"  {n:5} | {source[n - 1]}" for n in list(numbers)[:_LINES] if 0 < n <= len(source)]
-    said = [f"  {line}" for line in log.splitlines() if "error" in line][:_LINES]
-    return "\n".join([*shown, *(said if said else [f"  {line}" for line in log.splitlines()[:_LINES]])])
+    said = wrong if wrong else log.splitlines()
+    return "\n".join([*shown, *(f"  {line}" for line in said[:_LINES])])
 
 
 def target_of(device: cl.Device) -> Target:
