@@ -1,8 +1,8 @@
 """Nodes that a device has said yes to: those like them are not lowered again to be claimed.
 
 A node is asked for several times while a model is planned, and layers repeat. What is the same of nodes that are alike
-is their form (``ronn_codegen.alike``); lowerings that are not marked ``alike`` may read any constant, so that these must
-be the same arrays.
+is their form (``ronn_codegen.alike``); lowerings that are not marked ``alike`` may read any constant: these must be the
+same arrays.
 """
 
 from __future__ import annotations
