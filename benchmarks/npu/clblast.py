@@ -49,15 +49,20 @@ def override(library: ctypes.CDLL, device: Any, kernel: str, parameters: Mapping
     return bool(status == _OK)
 
 
+SUMS = 512  # of one work-item at most: beyond, compilers take minutes
+
+
 def parameters() -> Iterator[dict[str, int]]:
-    """Parameters of clBLAST's large GEMM kernel, ``Xgemm``, that are worth a try on a processor: vectors of 4 and 8,
-    tiles with and without copies in local memory, and its kernel that needs none (``GEMMK`` 1)."""
-    for vector, down, tall, local in product((4, 8), (1, 4, 8), (2, 4), (0, 1)):
-        whole = vector * down * tall // (2 if vector == 8 and tall == 4 else 1)
-        yield {
-            "GEMMK": 0, "KREG": 1, "KWG": 32, "KWI": 2, "MDIMA": down, "MDIMC": down, "MWG": whole, "NDIMB": down,
-            "NDIMC": down, "NWG": whole, "SA": local, "SB": local, "STRM": 0, "STRN": 0, "VWM": vector, "VWN": vector,
-        }  # fmt: skip
+    """Parameters of clBLAST's large GEMM kernel, ``Xgemm``, that are worth a try on a processor: groups of one and of
+    several work-items, tiles of several heights and widths, with and without copies in local memory; and its kernel for
+    vectors alone (``GEMMK`` 1)."""
+    for vector, down, tall, wide, local in product((4, 8), (1, 4, 8), (1, 2, 4), (1, 2, 4), (0, 1)):
+        if vector * tall * vector * wide <= SUMS and not (local and down == 1):
+            yield {
+                "GEMMK": 0, "KREG": 1, "KWG": 32, "KWI": 2, "MDIMA": down, "MDIMC": down, "MWG": vector * down * tall,
+                "NDIMB": down, "NDIMC": down, "NWG": vector * down * wide, "SA": local, "SB": local, "STRM": 0,
+                "STRN": 0, "VWM": vector, "VWN": vector,
+            }  # fmt: skip
     for vector, down, tall in product((4, 8), (1, 4, 8), (1, 2)):
         whole = vector * down * tall
         yield {

@@ -5,7 +5,8 @@
 Both take float32 matrices that lie on the device, as they are in memory. They are timed in bursts taken in turn. Of
 clBLAST the best of its own parameters and of a set for processors is taken, by a trial at 1024 cubed; of RONN what a
 MatMul node is lowered to, once with a right operand that is computed (it is packed within the time) and once with a
-constant one (it was packed before). The peak is measured too: multiplications and additions of registers alone.
+constant one (it was packed before). clBLAST's other kernel, for small products, is as it comes. The peak is measured
+too: multiplications and additions of registers alone.
 """
 
 from __future__ import annotations
