@@ -38,7 +38,13 @@ def binary(nbytes: int) -> str:
 
 
 def rates(given: Rates, unit: str) -> str:
-    return ", ".join(f"{'any other' if n == '*' else n} {large(v, unit)}" for n, v in given.pairs)
+    return ", ".join(f"{_name(n, given)} {large(v, unit)}" for n, v in given.pairs)
+
+
+def _name(dtype: str, given: Rates) -> str:
+    if dtype != "*":
+        return dtype
+    return "any other" if len(given) > 1 else "any dtype"
 
 
 def explained(p: DeviceProfile) -> str:
@@ -80,5 +86,5 @@ def _operators(p: DeviceProfile) -> str:
 
 
 def _energy(p: DeviceProfile) -> str:
-    each = ", ".join(f"{'any other' if n == '*' else n} {small(v, 'J')}" for n, v in p.power.operation_j.pairs)
+    each = ", ".join(f"{_name(n, p.power.operation_j)} {small(v, 'J')}" for n, v in p.power.operation_j.pairs)
     return f"an operation of {each}; {small(p.power.byte_j, 'J')} a byte of memory"
