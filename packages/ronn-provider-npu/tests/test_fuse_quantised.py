@@ -135,3 +135,12 @@ def test_a_difference_of_tensors_is_left_and_of_a_constant_is_a_sum():
     graph = clone(Model.load(n.model(y)).graph)
     infer_types(graph)
     assert not fuse_quantised(graph, PassContext(opset_imports={"": 20}))
+
+
+def test_a_provider_listed_behind_takes_none_of_it():
+    """The passes of the CPU, which has convolutions of bytes in another layout, leave alone what a device takes."""
+    model = network(np.uint8)
+    with ronn.Session(model, providers=["npu", "cpu", "reference"]) as session:
+        rows = [(r.op, r.provider) for r in session.placement()]
+    assert ("QLinearConv", "npu") in rows
+    assert {provider for _, provider in rows} == {"npu"}

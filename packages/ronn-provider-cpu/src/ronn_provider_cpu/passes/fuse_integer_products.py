@@ -37,9 +37,13 @@ def _fuse(graph: Graph, node: Node, context: PassContext) -> bool:
             continue
         product = _only(inner.inputs[0], "MatMulInteger", graph)
         if product is not None:
+            if not context.owns(product):
+                return False
             return _matmul(graph, node, product, scales, context)
         found = _convolution(inner.inputs[0], scales, graph)
         if found is not None:
+            if not context.owns(found[0]):
+                return False
             return _conv(graph, node, *found, scales, context)
     return False
 

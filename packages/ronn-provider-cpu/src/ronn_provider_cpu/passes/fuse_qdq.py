@@ -68,7 +68,7 @@ class _Fusion:
         for record in self.reading.records:
             if not self.context.may_rewrite():
                 break
-            if record in self.done:
+            if record in self.done or not self.context.owns(record.op):
                 continue
             self.context.at = record.op
             self._convert(record)
