@@ -7,7 +7,7 @@ a kilobyte of the result.
 from __future__ import annotations
 
 from ronn_codegen.clike.kernel import Template
-from ronn_codegen.clike.templates._move import COORDINATES, INDEX, ONE, ROW_START, RUN
+from ronn_codegen.clike.templates._move import COORDINATES, INDEX, ONE, ROW_START, RUN, by_size
 
 _STRIP = 256  # elements of a row of indices that a work-item does
 _PER = "(1024 / inner + 1)"  # rows that a work-item does
@@ -49,6 +49,16 @@ gather = Template(
 )  # fmt: skip
 """y[outer, count, inner] = x[outer, axis, inner] at indices[count]; inner and block in bytes."""
 
+_ELEMENT = (
+    "for (i64 j = first; j < end; j++) {{ const i64 found = ENTRY_index(indices, row * n + j, wide, axis); "
+    "if (found < 0) *status = 1; else {} }}"
+)
+_ELEMENTS = by_size(
+    "(((u64)from | (u64)y | (u64)step | (u64)stride) & (u64)(size - 1) & 7) == 0",
+    _ELEMENT.format("((GLOBAL WORD *)y)[row * n + j] = *(const GLOBAL WORD *)(from + j * step + found * stride);"),
+    _ELEMENT.format("ENTRY_run(from + j * step + found * stride, y + (row * n + j) * size, size);"),
+)
+
 gather_elements = Template(
     "gather_elements(x: u8*, indices: u8*, y: u8*, status: i64*, wide, size, axis, stride, table: i64*, rank, rows, n,"
     " step)",
@@ -56,13 +66,9 @@ gather_elements = Template(
         const i64 strips = (n + {_STRIP - 1}) / {_STRIP}, row = item / strips, first = item % strips * {_STRIP};
         const i64 end = first + {_STRIP} < n ? first + {_STRIP} : n;
         const GLOBAL u8 *from = x + ENTRY_start(row, table, rank);
-        for (i64 j = first; j < end; j++) {{
-            const i64 found = ENTRY_index(indices, row * n + j, wide, axis);
-            if (found < 0) *status = 1;
-            else ENTRY_one(size, from + j * step + found * stride, y + (row * n + j) * size);
-        }}""",
+{_ELEMENTS}""",
     f"rows * ((n + {_STRIP - 1}) / {_STRIP})",
-    RUN + ONE + INDEX + ROW_START,
+    RUN + INDEX + ROW_START,
 )
 """y[i] = x[... indices[i] ...] for rows of n elements; row r starts in x where the table says."""
 

@@ -81,10 +81,13 @@ def _chains() -> str:
         for product, op in enumerate("+*"):
             first = "1" if product else "exclusive ? 0 : -0.0f" if kind[0] == "f" else "0"
             lines.append(
-                f"        case {2 * i + product}: for (i64 c = begin; c < end; c++) {{ {unsigned} sum = {first}; "
-                f"for (i64 t = 0; t < n; t++) {{ const i64 at = start + t * step + c; "
-                f"const {unsigned} next = sum {op} ((const GLOBAL {unsigned} *)x)[at]; "
-                f"((GLOBAL {unsigned} *)y)[at] = exclusive ? sum : next; sum = next; }} }} break;{mark}\n"
+                f"        case {2 * i + product}: {{ {unsigned} sums[{_COLUMNS}]; "
+                f"for (i64 c = 0; c < width; c++) sums[c] = {first}; "
+                f"for (i64 t = 0; t < n; t++) {{ "
+                f"const GLOBAL {unsigned} *a = (const GLOBAL {unsigned} *)x + start + t * step; "
+                f"GLOBAL {unsigned} *b = (GLOBAL {unsigned} *)y + start + t * step; "
+                f"for (i64 c = 0; c < width; c++) {{ const {unsigned} next = sums[c] {op} a[c]; "
+                f"b[c] = exclusive ? sums[c] : next; sums[c] = next; }} }} break; }}{mark}\n"
             )
     return "".join(lines)
 
@@ -108,8 +111,8 @@ cumulative = Typed(
     const i64 blocks = (inner + {_COLUMNS - 1}) / {_COLUMNS}, step = reverse ? -inner : inner;
     for (i64 unit = GLOBAL_ID(0); unit < outer * blocks; unit += GLOBAL_SIZE(0)) {{
         const i64 begin = unit % blocks * {_COLUMNS};
-        const i64 end = begin + {_COLUMNS} < inner ? begin + {_COLUMNS} : inner;
-        const i64 start = (unit / blocks * n + (reverse ? n - 1 : 0)) * inner;
+        const i64 width = begin + {_COLUMNS} < inner ? {_COLUMNS} : inner - begin;
+        const i64 start = (unit / blocks * n + (reverse ? n - 1 : 0)) * inner + begin;
         switch (what) {{
 {_chains()}        default: *status = 1;
         }}
