@@ -180,13 +180,14 @@ def quickstart(session: nox.Session) -> None:
 
 @nox.session(python=CURRENT)
 def conformance(session: nox.Session) -> None:
-    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md, docs/support.md
-    and benchmarks/results/."""
-    session.install(*closure(["ronn", "ronn-testkit"]), *group("test"))
+    """ONNX's own backend tests on RONN and ONNX Runtime; writes docs/conformance.md, docs/native.md, docs/support.md,
+    docs/native-npu.md with the list that the provider's tests hold, and benchmarks/results/."""
+    session.install(*closure(["ronn", "ronn-testkit", "ronn-provider-npu[pocl]"]), *group("test"))
     results = ["--all", "--json", "benchmarks/results/conformance.json", "--markdown", "docs/conformance.md"]
     session.run("python", "-m", "ronn_testkit.onnx_backend", *(session.posargs or results))
     if not session.posargs:
         session.run("python", "docs/native.py")
+        session.run("python", "docs/native_npu.py")
         session.run("python", "docs/support.py")
 
 

@@ -76,21 +76,18 @@ def tests() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
         except PlacementError:
             yield case.name, "", [(next(n.op for n in graph), "no kernel of this provider: runs on `reference`")]
             continue
-        session.run([_array(v) for v in case.data_sets[0][0]])
+        session.run([array_of(v) for v in case.data_sets[0][0]])
         yield case.name, "", sorted(set(not_native(session)))
 
 
-def _array(value: Any) -> Any:
+def array_of(value: Any) -> Any:
+    """A value of a test's data as an array where it is a tensor."""
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
 def page(results: Iterable[tuple[str, str, list[tuple[str, str]]]]) -> str:
     found = list(results)
     whole = [r for r in found if not r[1]]
-    left: dict[tuple[str, str], list[str]] = {}
-    for name, _, parts in whole:
-        for part in parts:
-            left.setdefault(part, []).append(name)
     native = sum(not parts for _, _, parts in whole)
     kinds = [other for _, other, _ in found if other]
     beside = ", ".join(f"{kinds.count(kind)} of {kind}" for kind in sorted(set(kinds)))
@@ -103,13 +100,22 @@ def page(results: Iterable[tuple[str, str, list[tuple[str, str]]]]) -> str:
         f"The CPU provider alone, with passes as they are by default, runs {native} of these, {native / len(whole):.1%},",
         "on native kernels, every node of them. In the others some nodes run on NumPy kernels:",
         "",
-        "| operator | why | tests |",
-        "| --- | --- | --- |",
+        *table(whole),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def table(results: Iterable[tuple[str, str, list[tuple[str, str]]]]) -> list[str]:
+    """What is not native by operator and reason, with the first tests that want it."""
+    left: dict[tuple[str, str], list[str]] = {}
+    for name, _, parts in results:
+        for part in parts:
+            left.setdefault(part, []).append(name)
+    lines = ["| operator | why | tests |", "| --- | --- | --- |"]
     for (op, why), names in sorted(left.items()):
         shown = ", ".join(f"`{n}`" for n in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         lines.append(f"| {op} | {why.replace('|', chr(92) + '|')} | {shown} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def main() -> int:
