@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ronn.errors import (
         BatchError,
         CancelledError,
+        DeviceLostError,
         ExecutionError,
         InputError,
         InternalError,
@@ -66,9 +67,9 @@ _HOME = {
     "set_threads": "threads",
     **dict.fromkeys(
         (
-            "BatchError", "CancelledError", "ExecutionError", "InputError", "InternalError", "MemoryLimitError",
-            "ModelError", "OptionError", "PlacementError", "ProviderError", "QueueFullError", "RonnError",
-            "RunTimeoutError", "UnsupportedError",
+            "BatchError", "CancelledError", "DeviceLostError", "ExecutionError", "InputError", "InternalError",
+            "MemoryLimitError", "ModelError", "OptionError", "PlacementError", "ProviderError", "QueueFullError",
+            "RonnError", "RunTimeoutError", "UnsupportedError",
         ),
         "errors",
     ),
@@ -78,6 +79,7 @@ __all__ = [
     "BatchError",
     "Batcher",
     "CancelledError",
+    "DeviceLostError",
     "ExecutionError",
     "InputError",
     "InternalError",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ronn.ir.graph import Value
     from ronn_codegen.clike.program import Program
 
-_AHEAD = 4
+_AHEAD = 8
 """Kernels that a run which may be stopped gives to the device before it waits for the first of them."""
 
 
