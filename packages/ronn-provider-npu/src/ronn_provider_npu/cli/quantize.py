@@ -57,6 +57,10 @@ def quantize(
             metavar="minmax|percentile|mse|entropy", help="Ranges of activations.", show_default="the best by measure"
         ),
     ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(metavar="nearest|gptq", help="How weights are rounded.", show_default="the better by measure"),
+    ] = None,
     per_channel: Annotated[
         bool, typer.Option("--per-channel/--per-layer", help="A scale for each output channel of weights.")
     ] = True,
@@ -111,7 +115,7 @@ def quantize(
     _check_target(model, output, overwrite)
     target = None if profile is None else DeviceProfile.of(profile)
     scheme = Scheme(scheme_of(target).activations if activations is None else activations, per_channel)
-    settings = Settings(scheme, method, form=form, skip=skip if skip is not None else ())
+    settings = Settings(scheme, method, rounding=rounding, form=form, skip=skip if skip is not None else ())
     with progress("int8", not json) as tell:
         found = run(
             model, calibration, target, test=test, labels=labels, scores=scores, settings=settings,

@@ -30,8 +30,9 @@ from ronn_provider_npu.quantize.observe import Seen, Tell, observe
 from ronn_provider_npu.quantize.pointwise import Function
 from ronn_provider_npu.quantize.ranges import METHODS, range_of
 from ronn_provider_npu.quantize.report import Report, Tried
+from ronn_provider_npu.quantize.rounding import moments
 from ronn_provider_npu.quantize.scheme import Params, Scheme
-from ronn_provider_npu.quantize.settings import Settings
+from ronn_provider_npu.quantize.settings import ROUNDINGS, Settings
 from ronn_provider_npu.quantize.steps import Analysis, Kept, Step, analyse
 from ronn_provider_npu.quantize.write import Recipe, Written, write
 from ronn_provider_npu.quantize.write_qdq import write_qdq
@@ -39,6 +40,7 @@ from ronn_provider_npu.quantize.write_qdq import write_qdq
 if TYPE_CHECKING:
     from ronn.session import Session
 
+Array = np.ndarray
 OPSET = 13
 """The least that a quantised model has: from it on all operators that move bytes take int8."""
 ROWS = 8
@@ -145,6 +147,7 @@ class _Way(NamedTuple):
     method: str
     bias_correction: bool
     equalise: bool
+    rounding: str
 
 
 class _Base(NamedTuple):
@@ -167,6 +170,7 @@ class _Work:
             named = "; ".join(f"{k.name}: {k.reason}" for k in self.plain.analysis.kept[:5])
             raise OptionError(f"{model.source}: nothing can be quantised ({named if named else 'no node has floats'})")
         self.equal: _Base | None = None
+        self.known_moments: dict[bool, Mapping[str, Array]] = {}
         self.ranges: dict[tuple[str, bool], Mapping[str, Params]] = {}
         self.session = Model(model).create_session(providers=providers)
 
@@ -213,6 +217,7 @@ class _Work:
             "method": METHODS if s.method is None else (s.method,),
             "bias_correction": (True, False) if s.bias_correction is None else (s.bias_correction,),
             "equalise": (False, *((True,) if can else ())) if s.equalise is None else (s.equalise and can,),
+            "rounding": ROUNDINGS if s.rounding is None else (s.rounding,),
         }
         best = _Way(*(o[0] for o in options.values()))
         measured: dict[_Way, float] = {}
@@ -230,8 +235,19 @@ class _Work:
     def written(self, way: _Way, form: str) -> Written:
         base = self.base(way.equalise)
         means = {n: s.means for n, s in base.seen.items() if s.sums is not None} if way.bias_correction else None
-        recipe = Recipe(self.settings.scheme, self.params(way), means)
+        recipe = Recipe(self.settings.scheme, self.params(way), means, self.moments(way))
         return (write if form == "qoperator" else write_qdq)(base.model, base.analysis, recipe)
+
+    def moments(self, way: _Way) -> Mapping[str, Array] | None:
+        """Of what goes into layers, where weights are rounded by them."""
+        if way.rounding == ROUNDINGS[0]:
+            return None
+        if way.equalise not in self.known_moments:
+            base = self.base(way.equalise)
+            self.known_moments[way.equalise] = moments(
+                base.model, base.analysis, self.fitted.feeds, self.tell, self.providers
+            )
+        return self.known_moments[way.equalise]
 
     def params(self, way: _Way) -> Mapping[str, Params]:
         key = (way.method, way.equalise)

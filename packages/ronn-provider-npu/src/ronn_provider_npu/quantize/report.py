@@ -91,6 +91,7 @@ class Report:
         scheme, task = self.settings.scheme, self.task
         weights = "by channel" if scheme.per_channel else "one scale a layer"
         done = [str(self.way["method"])]
+        done += [f"weights rounded by {self.way['rounding']}"]
         done += [text for key, text in _DONE if self.way[key]]
         found = [
             ("operators on bytes", f"{len(self.rows)}, {len(self.kept)} float"),

@@ -11,6 +11,7 @@ from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.passes.edit import const, remove_dead
 from ronn.records import dataclass, replace
 from ronn_provider_npu.quantize.pointwise import Function
+from ronn_provider_npu.quantize.rounding import rounded
 from ronn_provider_npu.quantize.scheme import Params, Scheme, Weights, bias_of, params_of, weights_of
 from ronn_provider_npu.quantize.steps import BYTES_TOO, Analysis, Step, mean_axes
 
@@ -31,11 +32,13 @@ class Written:
 @dataclass(frozen=True)
 class Recipe:
     """What numbers a model is quantised with. params: of each quantised value, by name. means: of what goes into
-    layers, by channel, where the shift that rounding weights makes is to be taken back."""
+    layers, by channel, where the shift that rounding weights makes is to be taken back. moments: by the names of what
+    layers make, where weights are rounded by what they multiply."""
 
     scheme: Scheme
     params: Mapping[str, Params]
     means: Mapping[str, Array] | None = None
+    moments: Mapping[str, Array] | None = None
 
 
 def layer_of(step: Step, recipe: Recipe) -> tuple[Weights, Array | None]:
@@ -48,6 +51,9 @@ def layer_of(step: Step, recipe: Recipe) -> tuple[Weights, Array | None]:
     x = recipe.params[step.inputs[0].name]
     bias = step.bias
     found = weights_of(step.weights, recipe.scheme, bias, x.scale)
+    moment = None if recipe.moments is None else recipe.moments.get(step.outputs[0].name)
+    if moment is not None:
+        found = replace(found, codes=rounded(step.weights, found.scale, moment))
     if step.kind == "gemm" and step.inputs[0].tensor.rank != 2:
         return found, None  # QLinearMatMul has no bias
     if recipe.means is not None and step.inputs[0].name in recipe.means:
