@@ -1,6 +1,7 @@
 """Constants in the memory of a device: written once for all programs of a launcher, held as long as one of them lives.
 
-The host may let go of them meanwhile: a program has what it needs on the device.
+The host may let go of those whose identity is known (``ronn.identity``), for they are found again. Others, such as what
+lowerings packed, stay with the host as well, so that the next plan neither packs nor uploads them again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ronn_codegen.clike.launcher import Launcher, Place
 class Constant:
     """A constant on a device. Its memory goes back when nobody holds this any more. ``key`` tells equal ones."""
 
-    __slots__ = ("__weakref__", "key", "place")
+    __slots__ = ("__weakref__", "key", "place", "source")
 
     def __init__(self, launcher: Launcher, array: np.ndarray) -> None:
         whole = np.ascontiguousarray(array)
@@ -28,6 +29,7 @@ class Constant:
         weakref.finalize(self, launcher.free, memory).atexit = False
         self.place = Place(memory, 0, whole.nbytes)
         self.key: Hashable = id(self)
+        self.source = array if identity(array) is None else None
         if whole.nbytes:
             launcher.write(self.place, whole)
             launcher.finish()
