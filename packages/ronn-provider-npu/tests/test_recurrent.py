@@ -42,7 +42,7 @@ def _inputs(
     return found
 
 
-@settings(max_examples=16, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     how=st.sampled_from(["alone", "vectors"]), op=st.sampled_from(sorted(GATES)),
     direction=st.sampled_from(sorted(DIRECTIONS)),
