@@ -27,7 +27,8 @@ def _array(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
-    how=st.sampled_from(["alone", "vectors"]), batch=st.integers(1, 2), kv_heads=st.integers(1, 2), share=st.integers(1, 3),
+    how=st.sampled_from(["alone", "vectors"]), batch=st.integers(1, 2), kv_heads=st.integers(1, 2),
+    share=st.integers(1, 3),
     queries=st.integers(1, 40), keys=st.integers(2, 80), size=st.integers(1, 40), v_size=st.integers(1, 70),
     causal=st.booleans(), cap=st.sampled_from([0.0, 1.5]), mask=st.sampled_from(["none", "bool", "float"]),
     lead=st.sampled_from([(), (1, 1), (1, 0), (0, 1), (0, 0)]), seed=st.integers(0, 9),
