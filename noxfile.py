@@ -281,6 +281,15 @@ def bench_hrm(session: nox.Session) -> None:
 
 
 @nox.session(python=CURRENT)
+def bench_npu(session: nox.Session) -> None:
+    """The goals of ronn-provider-npu (products beside clBLAST, ONNX's node tests, the zoo, int8 on photographs, lines
+    of a new device), half an hour; ``-- --only gemm`` measures a part, ``-- --stored`` prints the figures kept last."""
+    session.install(*closure(["ronn", "ronn-testkit", "ronn-provider-npu[pocl]"]), *group("test"))
+    session.install("-r", "benchmarks/requirements.txt", "pip")
+    session.run("python", "-m", "benchmarks.npu", *session.posargs, success_codes=[0, 1])
+
+
+@nox.session(python=CURRENT)
 def accuracy_bitnet(session: nox.Session) -> None:
     """What quantising trained models costs; ``-- photos --write`` measures a part and keeps its figures. Parts mnist
     and text take networks that ``training -- examples`` trains."""

@@ -26,6 +26,7 @@ from ronn_testkit.passes import PassList, onnx_series
 
 PAGE = Path(__file__).parent / "native-npu.md"
 PASSES = Path(__file__).parent.parent / "packages" / "ronn-provider-npu" / "tests" / "passes.txt"
+PROCESSES = max(1, len(os.sched_getaffinity(0)))
 SPAWN = "spawn"  # a forked process has none of its parent's devices
 
 Outcome = tuple[str, str, list[tuple[str, str]]]
@@ -97,15 +98,26 @@ def page(found: Sequence[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=max(1, len(os.sched_getaffinity(0))), help="processes")
-    jobs = parser.parse_args().jobs
+def everything(jobs: int) -> list[Outcome]:
+    """What came of every test, in so many processes."""
     import multiprocessing
 
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context(SPAWN)) as pool:
         parts = pool.map(outcomes, range(4 * jobs), [4 * jobs] * (4 * jobs))
-        found = sorted(outcome for part in parts for outcome in part)
+        return sorted(outcome for part in parts for outcome in part)
+
+
+def figures(jobs: int | None = None) -> dict[str, int]:
+    """How many tests there are, how many concern tensors, and how many of these run on the device alone."""
+    found = everything(PROCESSES if jobs is None else jobs)
+    tensors = [r for r in found if not r[1]]
+    return {"tests": len(found), "tensors": len(tensors), "native": sum(not parts for _, _, parts in tensors)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=PROCESSES, help="processes")
+    found = everything(parser.parse_args().jobs)
     text = page(found)
     PAGE.write_text(text, encoding="utf-8")
     native = {name for name, other, parts in found if not other and not parts}
