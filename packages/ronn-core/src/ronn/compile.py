@@ -57,7 +57,7 @@ from ronn.plan.plan import Plan
 from ronn.plan.standby import Standby
 from ronn.plan.tail import PATIENCE, Tail
 from ronn.plugins import registry
-from ronn.provider import Call, CompiledPart, DeviceMemory, No, Part, Yes
+from ronn.provider import Call, DeviceMemory, No, Part, Yes
 from ronn.records import dataclass, field
 from ronn.split import Split, hangs_on_values, split
 from ronn.usage import Copies
@@ -558,9 +558,13 @@ def _sub_plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
 def _compiled(target: Target, part: Part, making: _Making) -> Sequence[Call]:
     """The calls of a part, by its provider; by one listed behind it that takes all nodes, where that one fails."""
     try:
-        compiled = _compile(target, part)
+        compiled = target.provider.compile(part, target.device, target.options)
     except (ExecutionError, MemoryLimitError, ProviderError) as e:
         return _compiled(_taken_over(target, part, making.request, e), part, making)
+    except RonnError:
+        raise
+    except Exception as e:
+        raise _cannot_compile(target, part, e) from e
     for call in compiled.calls:
         call.on_host = target.device.memory == "host"
     making.compiles += compiled.compiles
@@ -603,16 +607,11 @@ def _plan_behind(target: Target, part: Part, making: _Making, error: RonnError) 
     return plan
 
 
-def _compile(target: Target, part: Part) -> CompiledPart:
-    try:
-        return target.provider.compile(part, target.device, target.options)
-    except RonnError:
-        raise
-    except Exception as e:
-        text = f"provider {target.name!r} claimed this and cannot compile it: {type(e).__name__}: {e}"
-        emit("ProviderFailed", provider=target.name, reason=f"cannot compile {part.nodes[0].label!r}: {e}")
-        hint = "do the shapes of its inputs fit the operator? if they do, this is a fault of the provider"
-        raise ProviderError(text, node=part.nodes[0], hint=hint) from e
+def _cannot_compile(target: Target, part: Part, error: Exception) -> ProviderError:
+    text = f"provider {target.name!r} claimed this and cannot compile it: {type(error).__name__}: {error}"
+    emit("ProviderFailed", provider=target.name, reason=f"cannot compile {part.nodes[0].label!r}: {error}")
+    hint = "do the shapes of its inputs fit the operator? if they do, this is a fault of the provider"
+    return ProviderError(text, node=part.nodes[0], hint=hint)
 
 
 def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:
