@@ -137,11 +137,12 @@ def tiles(target: Target, few: bool = False) -> dict[str, int]:
     down = 1
     while not few and down < 8 and 2 * down * across <= target.group:
         down *= 2
-    queries, wide, depth = FEW if few else max(4 * down, 16), 64, 32
+    queries, wide, depth = FEW if few else 4 * down, 8 * across, 32  # at most 4 by 8 numbers a work-item in registers
 
     def taken() -> int:
         return 4 * (queries * (depth + wide + across) + depth * wide)
 
+    depth = min(depth, wide)
     while taken() > target.local_bytes and depth > 8:
         depth //= 2
     while taken() > target.local_bytes and wide > 8:
