@@ -17,6 +17,8 @@ HELD: dict[str, dict[str, Any]] = {
     "little memory": {"width": 1, "group": 16, "local_bytes": 3 << 10, "cached": False},
     "alone": {"width": 1, "group": 1, "local_bytes": 3 << 10, "cached": False},
 }
+UNIT: dict[str, dict[str, Any]] = {"unit": {"unit": (24, 16, 3), "cached": False}}
+"""With a matrix unit, whose sides are no powers of two."""
 
 
 _launcher = NpuProvider.launcher
@@ -26,12 +28,12 @@ _launcher = NpuProvider.launcher
 def launcher(how: str) -> OpenCLLauncher:
     provider = NpuProvider()
     plain = _launcher(provider, provider.devices()[0], {})
-    return OpenCLLauncher(plain.device, replace(plain.target, **HELD[how]))
+    return OpenCLLauncher(plain.device, replace(plain.target, **(HELD | UNIT)[how]))
 
 
 @contextmanager
 def held(how: str) -> Iterator[None]:
-    """Sessions made meanwhile run on a device of the table above."""
+    """Sessions made meanwhile run on a device of the tables above."""
     NpuProvider.launcher = lambda *_: launcher(how)  # type: ignore[method-assign]
     try:
         yield

@@ -3,6 +3,8 @@
 Kernels tell nothing of themselves here: ``Entry.local_bytes`` is CL_KERNEL_LOCAL_MEM_SIZE of the compiled kernel.
 """
 
+import re
+
 import numpy as np
 import onnx
 import pyopencl as cl
@@ -15,7 +17,7 @@ from ronn_codegen.clike.kernel import Grid, Template
 from ronn_codegen.clike.program import Program
 from ronn_codegen.clike.templates.gemm import tile_of
 from ronn_provider_npu.device import held_to
-from ronn_provider_npu.launcher import target_of
+from ronn_provider_npu.launcher import OpenCLLauncher, target_of
 from ronn_provider_npu.profiles import DeviceProfile, shipped_names
 
 HEAD = '<ir_version: 9, opset_import: ["" : 23, "com.microsoft": 1]>'
@@ -46,7 +48,7 @@ PICTURES = """g (float[1,8,20,20] x, float[16,8,3,3] w, float[8,1,3,3] d, float[
     g = GlobalAveragePool(x)
     u = ConvTranspose <strides = [2,2]> (x, e) }"""
 
-INT8_PICTURES = """g (uint8[1,8,20,20] x, int8[16,8,3,3] w) => (uint8[1,16,18,18] y, int32[1,16,18,18] z)
+INT8_PICTURES = """g (uint8[1,7,19,13] x, int8[21,7,3,3] w) => (uint8[1,21,17,11] y, int32[1,21,17,11] z)
     <float s = {0.02}, float v = {0.5}, uint8 p = {128}, int8 o = {0}> {
     y = QLinearConv(x, s, p, w, s, o, v, p)
     z = ConvInteger(x, w, p) }"""
@@ -184,6 +186,37 @@ def test_a_kernel_that_takes_too_much_is_an_error_before_it_runs(built, small, m
     text = "g (float[4] x) => (float[4] y) { y = Exp(x) }"
     with pytest.raises(ProviderError, match="kernel greedy takes 8192 bytes of on-chip memory, and may use 4096"):
         built(text, small(4096), behind=())
+
+
+@pytest.mark.parametrize("name", ["tpu-128x128-int8", "edge-npu-8tops"])
+def test_convolutions_are_built_with_tiles_of_the_matrix_unit(built, monkeypatch, name):
+    """Of 21 channels and 187 pixels: less than a tile of them, and no whole number of tiles."""
+    texts = []
+    build = OpenCLLauncher.build
+    monkeypatch.setattr(
+        OpenCLLauncher, "build", lambda self, given, *more: (texts.extend(given.values()), build(self, given, *more))[1]
+    )
+    entries = built(INT8_PICTURES, name)
+    rows, columns, depth = DeviceProfile.shipped(name).unit
+    tiles = [
+        tuple(int(re.search(rf"\b{size} = (\d+)", text)[1]) for size in ("ROWS", "PIXELS", "DEPTH", "ITEMS"))
+        for text in texts
+        if "PIXELS" in text
+    ]
+    assert len(tiles) == 2
+    for down, across, steps, items in tiles:
+        assert (down % rows, across % columns, steps % depth) == (0, 0, 0)
+        assert 1 < items <= entries[0][1].group
+
+
+def test_a_convolution_whose_tile_does_not_fit_is_refused_in_words(built, small):
+    unit = "\n[matrix]\nrows = 1\ncolumns = 64\npeak = { float32 = 1e12 }"
+    text = "g (float[1,3,5,5] x, float[4,3,2,2] w) => (float[1,4,4,4] y) { y = Conv(x, w) }"
+    model = onnx.parser.parse_model(HEAD + text)
+    reason = "a tile of 1 channels x 64 pixels x 1 steps takes 3140 bytes of local memory, and there are 2048"
+    with pytest.raises(ronn.PlacementError, match=reason):
+        ronn.Session(model, providers=[("npu", {"profile": str(small(2048, unit))})])
+    assert built(text, small(4096, unit))
 
 
 @pytest.mark.parametrize("name", shipped_names())

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from held import HELD, held, launcher
+from held import HELD, UNIT, held, launcher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import same
 
-from ronn_codegen.clike.templates.conv import Conv, conv_kernel, shape_of
+from ronn_codegen.clike.templates.conv import Conv, conv_kernel
+from ronn_codegen.clike.templates.conv_shape import BYTES, Shape, fixed_bytes, shape_of, unit_bytes
 
 FEW = settings(max_examples=2, deadline=None)
 ROWS = (1, 3, 17)
@@ -43,7 +44,7 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], dic
     return (images, group * channels, *sizes), (group * rows, channels, *kernel), {**how, "group": group}
 
 
-@pytest.mark.parametrize("how", HELD)
+@pytest.mark.parametrize("how", [*HELD, *UNIT])
 @FEW
 @given(found=convolutions(), constant=st.booleans(), biased=st.booleans())
 def test_conv(how: str, found: tuple[Any, ...], constant: bool, biased: bool) -> None:
@@ -63,7 +64,7 @@ def test_types(how: str, dtype: Any) -> None:
         same("Conv", inputs, within=4e-3 if dtype == np.float16 else 1e-12, pads=[1, 1, 1, 1])
 
 
-@pytest.mark.parametrize("how", HELD)
+@pytest.mark.parametrize("how", [*HELD, *UNIT])
 def test_a_depth_of_many_blocks(how: str) -> None:
     with held(how):
         same("Conv", [normal(1, 140, 5, 5), normal(6, 140, 3, 3)], fixed=[1], within=1e-3, pads=[1, 1, 1, 1])
@@ -111,7 +112,7 @@ def _bytes(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.random.default_rng(sum(shape)).integers(info.min, info.max + 1, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("how", ["vectors", "groups"])
+@pytest.mark.parametrize("how", ["vectors", "groups", "unit"])
 @FEW
 @given(
     found=convolutions(), x_type=st.sampled_from([np.int8, np.uint8]), w_type=st.sampled_from([np.int8, np.uint8]),
@@ -133,10 +134,12 @@ def test_bytes(how: str, found: tuple[Any, ...], x_type: Any, w_type: Any, each:
 
 
 def test_local_memory_is_within_the_budget() -> None:
-    for how in HELD:
+    for how in HELD | UNIT:
         made = launcher(how)
         for kind in ("f32", "u8"):
             shape, staged, sums = shape_of(made.target, 64, kind)
+            rows, pixels, steps = made.target.unit
+            assert (shape.rows % rows, shape.pixels % pixels, shape.depth % steps) == (0, 0, 0)
             form = Conv(shape, 3, kind, kind, staged, sums, "requantise" if kind == "u8" else "Relu")
             kernel = conv_kernel(form)
             (entry,) = made.build({"conv": kernel.source("conv", made.target)}, {"conv": kernel.params}).values()
@@ -149,3 +152,28 @@ def test_too_little_memory_is_a_reason() -> None:
 
     with pytest.raises(Refused, match="100 bytes of local memory"):
         shape_of(replace(launcher("groups").target, local_bytes=100), 64, "f32")
+
+
+UNITS = st.tuples(*[st.integers(1, 160)] * 2, st.integers(1, 64)).filter(lambda unit: unit != (1, 1, 1))
+
+
+@settings(deadline=None)
+@given(
+    unit=UNITS, rows=st.integers(1, 200), group=st.integers(1, 128), budget=st.integers(1, 64 << 10),
+    kind=st.sampled_from(["f32", "u8"]),
+)  # fmt: skip
+def test_shapes_are_whole_tiles_of_the_matrix_unit_or_a_reason(
+    unit: tuple[int, int, int], rows: int, group: int, budget: int, kind: str
+) -> None:
+    from ronn.records import replace
+    from ronn_codegen.lowering import Refused
+
+    target = replace(launcher("unit").target, unit=unit, group=group, local_bytes=budget)
+    try:
+        shape, staged, _ = shape_of(target, rows, kind)
+    except Refused as reason:
+        assert f"and there are {budget}" in str(reason)
+        assert fixed_bytes(Shape(1, 1, unit[0], unit[1], 1, unit[2], False), 2) + 2 * sum(unit[:2]) * unit[2] > budget
+        return
+    assert (shape.rows % unit[0], shape.pixels % unit[1], shape.depth % unit[2]) == (0, 0, 0)
+    assert unit_bytes(shape, BYTES[staged]) <= budget and shape.items <= group

@@ -14,13 +14,14 @@ from ronn.ops.fused import ACTIVATION_ARITY
 from ronn.records import dataclass
 from ronn_codegen.clike.kernel import Kernel
 from ronn_codegen.clike.table import lower
-from ronn_codegen.clike.templates.conv import Conv, Shape, conv_kernel, pack_kernel, shape_of, takes_panels
+from ronn_codegen.clike.templates.conv import Conv, conv_kernel, pack_kernel
+from ronn_codegen.clike.templates.conv_shape import BYTES, Shape, shape_of, takes_panels
 from ronn_codegen.clike.templates.depthwise import depthwise_kernel
 from ronn_codegen.lowering import F16, F32, F64, I8, I32, U8, Lowering, Operand
 from ronn_codegen.windows import ints, resolve_pads, transposed_geometry
 
 KINDS = {F32: "f32", F64: "f64", F16: "f16", I8: "i8", U8: "u8"}
-_SUMMED: dict[str, np.dtype] = {"f32": F32, "f64": F64, "i32": I32}
+_SUMMED: dict[str, np.dtype] = {"f32": F32, "f64": F64, "i32": I32, "i16": np.dtype(np.int16)}
 Places = tuple[tuple[int, ...], ...]
 
 
@@ -128,9 +129,7 @@ def windows(c: Lowering, x: Operand, w: Operand, y: Operand) -> Windows:
     c.require(rank >= 1, "no spatial axes")
     strides, dilations = ints(c.attr("strides"), rank, 1), ints(c.attr("dilations"), rank, 1)
     pads = resolve_pads(c.attr("auto_pad"), c.attr("pads"), x.shape[2:], w.shape[2:], strides, dilations)
-    taps = tuple(
-        tuple(k * d - p for k in range(n)) for n, d, (p, _) in zip(w.shape[2:], dilations, pads, strict=True)
-    )
+    taps = tuple(tuple(k * d - p for k in range(n)) for n, d, (p, _) in zip(w.shape[2:], dilations, pads, strict=True))
     found = Windows(
         x.shape[0], group, x.shape[1] // group, w.shape[0] // group, x.shape[2:], y.shape[2:], tuple(strides),
         _c_steps(y.shape[2:]), taps, math.prod(y.shape[2:]),
@@ -273,7 +272,7 @@ def _weights(
     step, group_step = (outer, part.channels * rows * outer) if transposed else (part.channels * outer,) * 2
     if not transposed:
         group_step = rows * part.channels * outer
-    packed = c.temp((8 if staged == "f64" else 4) * groups * -(-rows // height) * height * part.depth)
+    packed = c.temp(BYTES[staged] * groups * -(-rows // height) * height * part.depth)
     launch(
         c, pack_kernel(KINDS[w.dtype], staged), w=w, packed=packed, places=places, groups=groups, rows=rows,
         depth=part.depth, height=height, step=step, group_step=group_step, zeros=0 if zeros is None else zeros,

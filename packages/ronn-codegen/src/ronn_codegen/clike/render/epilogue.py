@@ -60,6 +60,14 @@ def activation(
     return lines, terms[result].text
 
 
+def activate(name: str, dtype: str) -> list[str]:
+    """Statements that change the variable ``v`` to its activation, whose parameters are ``p0`` and ``p1``."""
+    if not name:
+        return []
+    lines, result = activation(name, [f"p{i}" for i in range(ACTIVATIONS[name][0])], x="v", dtype=dtype)
+    return ["{", *(f"    {line}" for line in lines), f"    v = {result};", "}"]
+
+
 def straight(write: Callable[[Writer], Value]) -> tuple[tuple[Instr, ...], int]:
     """The instructions that ``write`` emits, those that its result needs, and the number of the result."""
     w = Writer(0, 1)

@@ -5,7 +5,8 @@ over input channels and taps. Where a tap finds its element says a table, so tha
 transposed convolution are all the same to the kernel. Weights are packed: [group, panel, depth, rows of a panel].
 
 On a device with vector units a group is one work-item: it gathers a block of the depth for as many pixels as its sums
-are wide, and goes over all panels with that. Elsewhere a group is many work-items, and makes one panel.
+are wide, and goes over all panels with that. Elsewhere, and where there is a matrix unit, a group is many
+work-items, and makes one panel: a tile that is a multiple of the unit's (``clike.templates.conv_shape``).
 """
 
 from __future__ import annotations
@@ -14,38 +15,9 @@ from functools import cache
 
 from ronn.records import dataclass
 from ronn_codegen.clike.kernel import Grid, Sizes, Target, Template
+from ronn_codegen.clike.render.epilogue import activate
 from ronn_codegen.clike.render.functions import functions_in
-from ronn_codegen.clike.templates._activation import activate
-from ronn_codegen.lowering import Refused
-
-EXACT = 256
-"""Products of two bytes with their zero points taken off, that float32 sums exactly."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How a group shares its work: work-items down and across, sums of each (vectors of ``lanes`` across), steps of the
-    depth in local memory at once, and whether it goes over many panels."""
-
-    down: int
-    across: int
-    tall: int
-    wide: int
-    lanes: int
-    depth: int
-    many: bool
-
-    @property
-    def rows(self) -> int:
-        return self.down * self.tall
-
-    @property
-    def pixels(self) -> int:
-        return self.across * self.wide * self.lanes
-
-    @property
-    def items(self) -> int:
-        return self.down * self.across
+from ronn_codegen.clike.templates.conv_shape import Shape
 
 
 @dataclass(frozen=True)
@@ -65,40 +37,6 @@ class Conv:
     @property
     def quantised(self) -> bool:
         return self.x in ("i8", "u8")
-
-
-def takes_panels(target: Target) -> bool:
-    """Whether one work-item at a time does most on a target: it has vector units, or no groups."""
-    return (target.dialect.vectors and target.width > 1) or target.group == 1
-
-
-def shape_of(target: Target, rows: int, x: str) -> tuple[Shape, str, str]:
-    """The shape for a target and ``rows`` channels of a group, and the types that elements of type ``x`` are multiplied
-    and summed in. Refused where the least does not fit into local memory."""
-    quantised, vectors = x in ("i8", "u8"), target.dialect.vectors and target.width > 1
-    many = takes_panels(target)
-    sums = "i32" if quantised else "f64" if x == "f64" else "f32"
-    staged = "f32" if quantised and many else sums
-    tall = 4 if rows > 2 else rows
-    if many:
-        lanes = (4 if staged == "f64" else 8) if vectors else 1
-        shape, most = Shape(1, 1, tall, 2, lanes, 1, True), EXACT if quantised else 512
-    else:
-        across = 1 << (max(target.group, 1).bit_length() - 1) // 2
-        down = min(target.group // across, 1 << (-(-rows // 4) - 1).bit_length())
-        shape, most = Shape(down, across, tall, 4, 1, 1, False), 16
-    size = 8 if staged == "f64" else 4
-    each = size * (shape.pixels + (0 if many else shape.rows))
-    depth = min((target.local_bytes - _fixed_bytes(shape, size)) // each, most)
-    if depth < 1:
-        raise Refused(f"tiles do not fit into {target.local_bytes} bytes of local memory")
-    depth = depth // 8 * 8 if depth >= 8 else depth
-    return Shape(shape.down, shape.across, tall, shape.wide, shape.lanes, depth, many), staged, sums
-
-
-def _fixed_bytes(shape: Shape, size: int) -> int:
-    """Local memory beside what is staged, for up to eight spatial dims."""
-    return shape.pixels * (8 + 4 + 4 * 8) + (size * shape.rows * shape.pixels if shape.many else 0) + 64
 
 
 FORM = (
@@ -150,9 +88,7 @@ def _start(conv: Conv) -> str:
         for d in dims
     )
     coordinates = "".join(f"    LOCAL i32 c{d}[{s.pixels}];\n" for d in dims)
-    split = "".join(
-        f"            const i64 q{d} = rest % o{d};\n            rest /= o{d};\n" for d in reversed(dims)
-    )
+    split = "".join(f"            const i64 q{d} = rest % o{d};\n            rest /= o{d};\n" for d in reversed(dims))
     planes = "1"
     strides = []
     for d in reversed(dims):
@@ -202,7 +138,7 @@ def _finish(conv: Conv, total: str, place: str, indent: str) -> str:
             more = f"addend[{place}]"
             lines.append(f"v += {f'f32_of_f16({more})' if conv.y == 'f16' else more};")
         if conv.activation:
-            lines.append(activate(conv.activation, conv.sums))
+            lines += activate(conv.activation, conv.sums)
         lines.append(f"y[{place}] = {'f16_of_f32(v)' if conv.y == 'f16' else 'v'};")
     return "".join(f"{indent}{line}\n" for line in lines)
 
@@ -233,9 +169,7 @@ def _panel(conv: Conv) -> str:
 
     each = [(r, c) for r in range(s.tall) for c in range(s.wide)]
     sums = "".join(f"            {vector} v{r}_{c} = {splat('0')};\n" for r, c in each)
-    right = "".join(
-        f"                const {vector} b{c} = {load(f'b + {c * s.lanes}')};\n" for c in range(s.wide)
-    )
+    right = "".join(f"                const {vector} b{c} = {load(f'b + {c * s.lanes}')};\n" for c in range(s.wide))
     products = "".join(
         f"                {{ const {vector} a{r} = {splat(f'a[{r}]')}; "
         + " ".join(f"v{r}_{c} = v{r}_{c} + a{r} * b{c};" for c in range(s.wide))
@@ -316,13 +250,15 @@ def _panel(conv: Conv) -> str:
 def _block(conv: Conv) -> str:
     """Many work-items: one panel, and the depth in steps."""
     s, t = conv.shape, conv.staged
-    finish = _finish(conv, f"acc[r * {s.wide} + q]", "place[j] + channel * y_plane", " " * 12)
+    finish = _finish(conv, f"acc[q * {s.tall} + r]", "place[j] + channel * y_plane", " " * 12)
     return f"""\
     enum {{ ACROSS = {s.across}, TALL = {s.tall}, WIDE = {s.wide} }};
 {_start(conv)}    LOCAL {t} stage[DEPTH * PIXELS];
     LOCAL {t} left[DEPTH * ROWS];
     const i64 panel = GROUP_ID(1);
     const i32 item = (i32)LOCAL_ID(0), across = item % ACROSS, down = item / ACROSS;
+    const i32 within = some > across ? (some - across + ACROSS - 1) / ACROSS : 0;
+    const i32 columns = panel * ROWS + down * TALL < rows ? within : 0;
     {conv.sums} acc[TALL * WIDE];
     for (i32 i = 0; i < TALL * WIDE; i++) acc[i] = 0;
     w += (group * panels + panel) * depth * ROWS;
@@ -338,12 +274,12 @@ def _block(conv: Conv) -> str:
         }}
         for (i32 i = item; i < DEPTH * ROWS; i += ITEMS) left[i] = k0 + i / ROWS < depth ? w[k0 * ROWS + i] : 0;
         BARRIER();
-        for (i32 k = 0; k < DEPTH; k++) {{
-            {t} a[TALL];
+        for (i32 k = 0; k < DEPTH && columns > 0; k++) {{
+            {conv.sums} a[TALL];
             for (i32 r = 0; r < TALL; r++) a[r] = left[k * ROWS + down * TALL + r];
-            for (i32 q = 0; q < WIDE; q++) {{
-                const {t} b = stage[k * PIXELS + q * ACROSS + across];
-                for (i32 r = 0; r < TALL; r++) acc[r * WIDE + q] = acc[r * WIDE + q] + ({conv.sums})(a[r] * b);
+            for (i32 q = 0; q < columns; q++) {{
+                const {conv.sums} b = stage[k * PIXELS + q * ACROSS + across];
+                for (i32 r = 0; r < TALL; r++) acc[q * TALL + r] = acc[q * TALL + r] + a[r] * b;
             }}
         }}
         BARRIER();

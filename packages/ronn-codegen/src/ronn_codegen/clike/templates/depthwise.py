@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from ronn_codegen.clike.kernel import Grid, Sizes, Target, Template
+from ronn_codegen.clike.render.epilogue import activate
 from ronn_codegen.clike.render.functions import functions_in
-from ronn_codegen.clike.templates._activation import activate
 
 _FORM = (
     "depthwise(x: {x}*, w: {x}*, bias: {x}*, y: {x}*, channels, times, planes, high, wide, down, across, tall, broad, "
@@ -50,7 +50,7 @@ def depthwise_kernel(kind: str, activation: str, vectors: bool) -> Template:
         }}
         for (i64 j = 0; j < some; j++) {{
             {t} v = sums[j];
-            {activate(activation, t)}
+            {" ".join(activate(activation, t))}
             y[(plane * down + row) * across + from + j] = {"f16_of_f32(v)" if kind == "f16" else "v"};
         }}
     }}
