@@ -51,11 +51,13 @@ def small_model() -> dict[str, Any]:
 
 
 def command_line() -> None:
-    """What the examples of the command line name: resnet.onnx takes photo.jpg, model.onnx takes ids.npy and a mask, or
+    """What the examples of the command line name: resnet.onnx takes photo.jpg and those in pictures/, model.onnx takes ids.npy and a mask, or
     both from inputs.npz, and quantised.onnx has bytes for the weights of its layer."""
     classifier()
     Path("model.onnx").rename("resnet.onnx")
     photo()
+    Path("pictures").mkdir()
+    Path("pictures/photo.jpg").write_bytes(Path("photo.jpg").read_bytes())
     sample = encoder()
     np.savez("inputs.npz", **sample)
     Path("photos").mkdir()
@@ -67,13 +69,15 @@ def command_line() -> None:
 
 
 def routed() -> None:
-    """fast.onnx, a linear model that comes near to full.onnx: both `x` (batch, 16) -> `scores` (batch, 4); and
-    requests.npz, 600 rows of x."""
+    """fast.onnx, a linear model that comes near to full.onnx: both `x` (batch, 16) -> `scores` (batch, 4); requests.npz,
+    600 rows of x; and test.npz, 400 others, with the best of full.onnx's scores in labels.npy."""
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(16, 64)) / 4, rng.normal(size=(64, 4)) / 8
     x = rng.normal(size=(2000, 16))
     linear = np.linalg.lstsq(x, np.tanh(x @ first) @ second, rcond=None)[0]
     np.savez("requests.npz", x=x[:600].astype(np.float32))
+    np.savez("test.npz", x=x[600:1000].astype(np.float32))
+    np.save("labels.npy", (np.tanh(x[600:1000] @ first) @ second).argmax(axis=1))
     for name, weights in (("fast.onnx", [linear]), ("full.onnx", [first, second])):
         nodes, current = [], "x"
         for i in range(len(weights)):

@@ -101,11 +101,11 @@ def quantize(
 
     Examples:
 
-        ronn npu quantize model.onnx --calibration pictures/ -o int8.onnx
+        ronn npu quantize resnet.onnx --calibration pictures/ -o int8.onnx
 
-        ronn npu quantize model.onnx --calibration inputs.npz --profile edge-npu-8tops --form qdq -o int8.onnx
+        ronn npu quantize resnet.onnx --calibration pictures/ --profile edge-npu-8tops --form qdq -o qdq.onnx
 
-        ronn npu quantize model.onnx --calibration train.npz --test test.npz --labels labels.npy --json
+        ronn npu quantize full.onnx --calibration requests.npz --test test.npz --labels labels.npy --json
     """
     from ronn_provider_npu.profiles import DeviceProfile
     from ronn_provider_npu.quantize import QualityError, Scheme, Settings
