@@ -133,6 +133,31 @@ def test_bytes(how: str, found: tuple[Any, ...], x_type: Any, w_type: Any, each:
         same("ConvInteger", [x, w, x_zero, w_zero], fixed=[1, 3] if constant else [], **attributes)
 
 
+@pytest.mark.parametrize("how", ["vectors", "groups"])
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_bytes_of_one_channel_each(how: str, data: st.DataObject) -> None:
+    """The depthwise kernel: rows longer than a block, strides, dilations, padding, several rows of a group."""
+    group, times = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 2))
+    x_type, w_type = (data.draw(st.sampled_from([np.int8, np.uint8])) for _ in range(2))
+    sizes = data.draw(st.sampled_from([(9, 7), (5, 70), (1, 131), (67,)]))
+    kernel = [min(n, data.draw(st.integers(1, 3))) for n in sizes]
+    attributes = {
+        "group": group, "strides": [data.draw(st.integers(1, 2)) for _ in sizes],
+        "dilations": [data.draw(st.integers(1, 2)) if n > 3 else 1 for n in sizes],
+        "pads": [data.draw(st.integers(0, 2)) for _ in 2 * sizes],
+    }  # fmt: skip
+    filters = group * times
+    x, w = _bytes((2, group, *sizes), x_type), _bytes((filters, 1, *kernel), w_type)
+    x_zero = np.array(data.draw(st.integers(0, 127)), x_type)
+    w_zero = np.arange(filters).astype(w_type) if data.draw(st.booleans()) else np.array(2, w_type)
+    scale, bias = np.linspace(0.01, 0.02, filters).astype(np.float32), np.arange(filters, dtype=np.int32) - 5
+    inputs = [x, np.array(0.05, np.float32), x_zero, w, scale, w_zero, np.array(0.2, np.float32), x_zero, bias]
+    with held(how):
+        same("QLinearConv", inputs, fixed=[3, 5] if data.draw(st.booleans()) else [], **attributes)
+        same("ConvInteger", [x, w, x_zero, w_zero], **attributes)
+
+
 def test_local_memory_is_within_the_budget() -> None:
     for how in HELD | UNIT:
         made = launcher(how)

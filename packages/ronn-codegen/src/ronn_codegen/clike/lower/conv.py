@@ -16,7 +16,7 @@ from ronn_codegen.clike.kernel import Kernel
 from ronn_codegen.clike.table import lower
 from ronn_codegen.clike.templates.conv import Conv, conv_kernel, pack_kernel
 from ronn_codegen.clike.templates.conv_shape import BYTES, Shape, shape_of, takes_panels
-from ronn_codegen.clike.templates.depthwise import depthwise_kernel
+from ronn_codegen.clike.templates.depthwise import Depthwise, depthwise_kernel
 from ronn_codegen.lowering import F16, F32, F64, I8, I32, U8, Lowering, Operand
 from ronn_codegen.windows import ints, resolve_pads, transposed_geometry
 
@@ -117,8 +117,9 @@ def conv(c: Lowering) -> None:
     params = () if params is None else params
     c.require(len(params) >= ACTIVATION_ARITY[activation], f"{activation} without its parameters")
     found = windows(c, x, w, y)
-    if found.channels == 1 and len(found.sizes) <= 2 and addend is None:
-        _depthwise(c, found, x, w, bias, y, activation, params)
+    if takes_depthwise(found) and addend is None:
+        p0, p1 = (*map(float, params), 0.0, 0.0)[:2]
+        depthwise(c, found, x, w, bias, y, activation, {"p0": p0, "p1": p1})
     else:
         convolve(c, found, x, w, bias, y, activation=activation, params=params, addend=addend)
 
@@ -138,11 +139,16 @@ def windows(c: Lowering, x: Operand, w: Operand, y: Operand) -> Windows:
     return found
 
 
-def _depthwise(
+def takes_depthwise(given: Windows) -> bool:
+    """Whether groups have one input channel, and at most two dims."""
+    return given.channels == 1 and len(given.sizes) <= 2
+
+
+def depthwise(
     c: Lowering, given: Windows, x: Operand, w: Operand, bias: Operand | None, y: Operand, activation: str,
-    params: Sequence[float],
+    more: dict[str, Any],
 ) -> None:  # fmt: skip
-    """A convolution whose groups have one input channel."""
+    """A convolution whose groups have one input channel. ``more``: the arguments that floats or bytes have alone."""
 
     def two(values: Sequence[int], missing: int) -> tuple[int, int]:
         return (missing, values[0]) if len(values) == 1 else (values[0], values[1])
@@ -151,14 +157,15 @@ def _depthwise(
     stride_y, stride_x = two(given.strides, 1)
     taps = given.taps if len(given.taps) == 2 else ((0,), given.taps[0])
     step_y, step_x = (t[1] - t[0] if len(t) > 1 else 1 for t in taps)
-    p0, p1 = (*map(float, params), 0.0, 0.0)[:2]
+    form = Depthwise(
+        KINDS[x.dtype], KINDS[w.dtype], "i32" if y.dtype == I32 else KINDS[y.dtype], activation, takes_panels(c.machine)
+    )
     launch(
-        c, depthwise_kernel(KINDS[x.dtype], activation, takes_panels(c.machine)), x=x,
-        w=w, bias=0 if bias is None else bias, y=y,
+        c, depthwise_kernel(form), x=x, w=w, bias=0 if bias is None else bias, y=y,
         channels=y.shape[1], times=given.rows, planes=y.shape[0] * y.shape[1], high=high, wide=wide, down=down,
         across=across, tall=len(taps[0]), broad=len(taps[1]), stride_y=stride_y, stride_x=stride_x, step_y=step_y,
-        step_x=step_x, above=-taps[0][0], left=-taps[1][0], p0=p0, p1=p1, flops=given.flops,
-        bytes=x.nbytes + w.nbytes + y.nbytes,
+        step_x=step_x, above=-taps[0][0], left=-taps[1][0], flops=given.flops,
+        bytes=x.nbytes + w.nbytes + y.nbytes, **more,
     )  # fmt: skip
 
 

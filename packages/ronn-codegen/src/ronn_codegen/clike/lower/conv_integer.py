@@ -1,8 +1,11 @@
-"""QLinearConv and ConvInteger: convolutions of bytes, summed in int32 (``clike.templates.conv``)."""
+"""QLinearConv and ConvInteger: convolutions of bytes, summed in int32 (``clike.templates.conv``, or
+``depthwise``)."""
 
 from __future__ import annotations
 
-from ronn_codegen.clike.lower.conv import convolve, windows
+from typing import Any
+
+from ronn_codegen.clike.lower.conv import convolve, depthwise, takes_depthwise, windows
 from ronn_codegen.clike.table import lower
 from ronn_codegen.lowering import F32, I8, U8, Lowering, Operand
 
@@ -31,7 +34,7 @@ def qlinear_conv(c: Lowering) -> None:
     scales = {
         "x_scale": x_scale, "w_scale": w_scale, "w_step": int(w_scale.size > 1), "y_scale": y_scale, "y_zero": y_zero,
     }  # fmt: skip
-    convolve(c, windows(c, x, w, y), x, w, bias, y, activation="requantise", scales=scales, zeros=zeros)
+    _convolve(c, x, w, bias, y, zeros, scales)
 
 
 @lower("ConvInteger")
@@ -42,4 +45,20 @@ def conv_integer(c: Lowering) -> None:
     assert x is not None and w is not None and y is not None
     c.require(x.dtype in _BYTES and w.dtype in _BYTES, "no bytes")
     zeros = _zero(c, 2, 1, "the input"), _zero(c, 3, w.shape[0], "the weights")
-    convolve(c, windows(c, x, w, y), x, w, None, y, zeros=zeros)
+    _convolve(c, x, w, None, y, zeros, {})
+
+
+def _convolve(
+    c: Lowering, x: Operand, w: Operand, bias: Operand | None, y: Operand, zeros: tuple[Operand | None, Operand | None],
+    scales: dict[str, Any],
+) -> None:  # fmt: skip
+    """The convolution; its sums become bytes where there are ``scales``."""
+    found, finish = windows(c, x, w, y), "requantise" if scales else ""
+    if not takes_depthwise(found):
+        convolve(c, found, x, w, bias, y, activation=finish, scales=scales, zeros=zeros)
+        return
+    x_zero, w_zero = (0 if z is None else z for z in zeros)
+    none = {"x_scale": 0, "w_scale": 0, "w_step": 0, "y_scale": 0, "y_zero": 0}
+    step = int(zeros[1] is not None and zeros[1].size > 1)
+    more = {"x_zero": x_zero, "w_zero": w_zero, "w_zero_step": step, **none, **scales}
+    depthwise(c, found, x, w, bias, y, finish, more)

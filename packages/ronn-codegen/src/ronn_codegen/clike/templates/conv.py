@@ -17,6 +17,7 @@ from ronn.records import dataclass
 from ronn_codegen.clike.kernel import Grid, Sizes, Target, Template
 from ronn_codegen.clike.render.epilogue import activate
 from ronn_codegen.clike.render.functions import functions_in
+from ronn_codegen.clike.templates._requantise import requantised, rescale
 from ronn_codegen.clike.templates.conv_shape import Shape
 
 
@@ -127,11 +128,7 @@ def _inside(conv: Conv, j: str) -> str:
 def _finish(conv: Conv, total: str, place: str, indent: str) -> str:
     """Statements that finish a sum and store it at a place of y."""
     if conv.activation == "requantise":
-        lines = [
-            f"f32 v = rint((f32)({total} + b) * scale);",
-            "v = v < low ? low : v > high ? high : v;",
-            f"y[{place}] = ({conv.y})(i32)(v + shift);",
-        ]
+        lines = requantised(f"{total} + b", f"y[{place}]", conv.y)
     else:
         lines = [f"{conv.sums} v = {total} + b;"]
         if conv.addend:
@@ -147,12 +144,7 @@ def _row(conv: Conv, indent: str) -> str:
     """Statements at the beginning of a row of results: what holds for all of its channel."""
     lines = [f"const {conv.sums} b = bias ? bias[channel] : 0;"]
     if conv.activation == "requantise":
-        least, most = (-128, 127) if conv.y == "i8" else (0, 255)
-        lines += [
-            "const f32 scale = x_scale[0] * w_scale[channel * w_step] / y_scale[0];",
-            "const f32 shift = y_zero ? (f32)y_zero[0] : 0.0f;",
-            f"const f32 low = {least}.0f - shift, high = {most}.0f - shift;",
-        ]
+        lines += rescale(conv.y)
     return "".join(f"{indent}{line}\n" for line in lines)
 
 
