@@ -18,19 +18,15 @@ from ronn import knobs
 from ronn.cached import cached_property
 from ronn.debug import say
 from ronn.errors import (
-    ExecutionError,
     InternalError,
-    MemoryLimitError,
     ModelError,
     PlacementError,
     ProviderError,
-    RonnError,
 )
 from ronn.ir.dims import Dim, Sym, substitute
 from ronn.ir.graph import Graph, IRModel, Node, Value, clone
 from ronn.ir.types import TensorType, Type
-from ronn.listeners import emit
-from ronn.observe import tell_fallbacks, tell_plan, tell_refusal, tell_takeover
+from ronn.observe import tell_fallbacks, tell_plan, tell_refusal
 from ronn.ops import custom
 from ronn.ops.infer import Inferred, forget_declared_shapes, infer_types
 from ronn.options import SessionOptions
@@ -47,6 +43,7 @@ from ronn.partition import (
     preferred,
     settler,
 )
+from ronn.parts import Making, calls_of, copy_call
 from ronn.passes.manager import PassContext, PassManager, PassReport, PassRow, Rewrite
 from ronn.passes.pipelines import again, all_passes, pipeline
 from ronn.placement import Placement
@@ -54,10 +51,9 @@ from ronn.plan.budget import Budget
 from ronn.plan.control import control_call
 from ronn.plan.memory import check_sizes
 from ronn.plan.plan import Plan
-from ronn.plan.standby import Standby
 from ronn.plan.tail import PATIENCE, Tail
 from ronn.plugins import registry
-from ronn.provider import Call, DeviceMemory, No, Part, Yes
+from ronn.provider import Call, No, Part, Yes
 from ronn.records import dataclass, field
 from ronn.split import Split, hangs_on_values, split
 from ronn.usage import Copies
@@ -267,7 +263,7 @@ def to_plan(
     ``whole``: the graph is that of the model, whose inputs a caller gives. ``settle`` is told of tails when they are
     assigned; None: the nodes of ``assigned`` that wait for it learn who took them.
     """
-    making = _Making({t.name: t for t in request.targets}, request)
+    making = Making({t.name: t for t in request.targets}, request)
     waiting = next((n for n in assigned if n.provider == LATER), None)
     at_once = request.in_one or not _waits_for_sizes(request)
     halves = split(assigned, whole, waiting is not None) if waiting is not None or not at_once else None
@@ -477,18 +473,6 @@ def _once(calls: Sequence[Call], inputs: tuple[Value, ...], outputs: list[Value]
     return [np.asarray(r) if isinstance(r, np.generic) else r for r in results]
 
 
-@dataclass
-class _Making:
-    """What a plan and the plans of its subgraphs share while they are made."""
-
-    targets: Mapping[str, Target]
-    request: Request
-    closers: list[Callable[[], None]] = field(default_factory=list)
-    inner: list[Plan] = field(default_factory=list)
-    devices: list[DeviceMemory] = field(default_factory=list)
-    compiles: int = 0
-
-
 def _waits_for_sizes(request: Request) -> bool:
     return any(t.provider.wants_sizes for t in request.targets) and all(
         t.device.memory == "host" for t in request.targets
@@ -498,7 +482,7 @@ def _waits_for_sizes(request: Request) -> bool:
 def _plan_in_two(
     halves: Split,
     request: Request,
-    making: _Making,
+    making: Making,
     experiences: Experiences | None,
     settle: Callable[[Graph], None],
 ) -> Plan:
@@ -525,13 +509,13 @@ def _plan_in_two(
     return Plan(calls, halves.head.inputs, outputs, check=check, guard=guard, budget=making.request.budget)
 
 
-def _plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
+def _plan(graph: Graph, inputs: Sequence[Value], making: Making) -> Plan:
     calls = _calls(graph, making)
     check, guard = knobs.VERIFY.get(), knobs.GUARD.get()
     return Plan(calls, inputs, graph.outputs, check=check, guard=guard, budget=making.request.budget)
 
 
-def _calls(graph: Graph, making: _Making) -> list[Call]:
+def _calls(graph: Graph, making: Making) -> list[Call]:
     calls: list[Call] = []
     targets = making.targets
     budget, refused = making.request.budget, partial(tell_refusal, making.request)
@@ -540,84 +524,16 @@ def _calls(graph: Graph, making: _Making) -> list[Call]:
     for part in partition(graph):
         first = part.nodes[0]
         if first.provider != CONTROL:
-            calls += _compiled(targets[first.provider or ""], part, making)
+            calls += calls_of(targets[first.provider or ""], part, making)
         elif is_copy(first):
-            calls.append(_copy_call(first, targets))
+            calls.append(copy_call(first, targets))
         else:
             assert is_control_flow(first)
             calls.append(control_call(first, lambda sub, captured: _sub_plan(sub, [*sub.inputs, *captured], making)))
     return calls
 
 
-def _sub_plan(graph: Graph, inputs: Sequence[Value], making: _Making) -> Plan:
+def _sub_plan(graph: Graph, inputs: Sequence[Value], making: Making) -> Plan:
     plan = _plan(graph, inputs, making)
     making.inner.append(plan)
     return plan
-
-
-def _compiled(target: Target, part: Part, making: _Making) -> Sequence[Call]:
-    """The calls of a part, by its provider; by one listed behind it that takes all nodes, where that one fails."""
-    try:
-        compiled = target.provider.compile(part, target.device, target.options)
-    except (ExecutionError, MemoryLimitError, ProviderError) as e:
-        return _compiled(_taken_over(target, part, making.request, e), part, making)
-    except RonnError:
-        raise
-    except Exception as e:
-        raise _cannot_compile(target, part, e) from e
-    for call in compiled.calls:
-        call.on_host = target.device.memory == "host"
-    making.compiles += compiled.compiles
-    if compiled.close is not None:
-        making.closers.append(compiled.close)
-    if compiled.memory is not None:
-        compiled.memory.budget = making.request.budget
-        making.devices.append(compiled.memory)
-        if len(compiled.calls) == 1 and _behind(target, making.request):
-            call = compiled.calls[0]
-            call.fn = Standby(call.fn, part, partial(_plan_behind, target, part, making))
-    return compiled.calls
-
-
-def _behind(target: Target, request: Request) -> Sequence[Target]:
-    """The targets that a session lists behind one, and that work on the same arrays."""
-    targets = request.targets
-    after = targets[targets.index(target) + 1 :] if target in targets else ()
-    return [t for t in after if t.device.memory == target.device.memory]
-
-
-def _taken_over(target: Target, part: Part, request: Request, error: RonnError) -> Target:
-    """The first target behind one that takes all nodes of a part, now theirs. Raises ``error`` where there is none."""
-    for other in _behind(target, request):
-        if all(isinstance(ask(other, node), Yes) for node in part.nodes):
-            tell_takeover(request, target.name, other.name, part, error)
-            for node in part.nodes:
-                node.provider, node.reason = other.name, f"{target.name} failed: {error.message}"
-            return other
-    raise error
-
-
-def _plan_behind(target: Target, part: Part, making: _Making, error: RonnError) -> Plan:
-    """A plan of a part that its device failed to run."""
-    other = _taken_over(target, part, making.request, error)
-    own = _Making(making.targets, making.request)
-    plan = Plan(_compiled(other, part, own), part.inputs, part.outputs, budget=making.request.budget)
-    plan.closers, plan.devices = own.closers, own.devices
-    making.inner.append(plan)
-    return plan
-
-
-def _cannot_compile(target: Target, part: Part, error: Exception) -> ProviderError:
-    text = f"provider {target.name!r} claimed this and cannot compile it: {type(error).__name__}: {error}"
-    emit("ProviderFailed", provider=target.name, reason=f"cannot compile {part.nodes[0].label!r}: {error}")
-    hint = "do the shapes of its inputs fit the operator? if they do, this is a fault of the provider"
-    return ProviderError(text, node=part.nodes[0], hint=hint)
-
-
-def _copy_call(node: Node, targets: Mapping[str, Target]) -> Call:
-    allocator = targets[node.attributes["via"]].device.allocator
-    if allocator is None:
-        raise ProviderError(f"device of {node.attributes['via']!r} has its own memory but no allocator", node=node)
-    home = node.attributes["to"] == "host"
-    move = allocator.to_host if home else allocator.to_device
-    return Call(move, node.inputs, node.outputs, (node,), on_host=home)

@@ -49,7 +49,9 @@ def facts() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Installed versions of RONN's packages and of those that matter to it."""
-    own = {d.name: d.version for d in metadata.distributions() if d.name == "ronn" or d.name.startswith("ronn-")}
+    # The name of a distribution whose files are damaged is None.
+    found = {d.name: d.version for d in metadata.distributions() if d.name is not None}
+    own = {name: version for name, version in found.items() if name == "ronn" or name.startswith("ronn-")}
     others = {}
     for name in PACKAGES:
         try:
