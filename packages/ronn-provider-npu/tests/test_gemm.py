@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from held import HELD, held, launcher
+from held import HELD, UNIT, held, launcher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npu_runs import on_device, one_node
@@ -23,7 +23,7 @@ from ronn_codegen.clike.templates.gemm_strips import StripProduct, pack, packed,
 MS = "com.microsoft"
 SOME = settings(max_examples=10, deadline=None, derandomize=True)
 FEW = settings(max_examples=3, deadline=None, derandomize=True)
-hows = st.sampled_from(sorted(HELD))
+hows = st.sampled_from(sorted(HELD | UNIT))
 both = st.sampled_from(["vectors", "groups"])
 counts = st.one_of(st.just(1), st.integers(6, 20), st.integers(30, 70))
 NUMBERS = (np.float32, np.float64, np.float16, np.int32, np.int64, np.uint32, np.uint64)
@@ -234,14 +234,14 @@ def test_ranges_of_what_is_quantised_dynamically(size: int) -> None:
 
 
 @pytest.mark.parametrize("budget", [64, 500, 2048, 32 << 10, 1 << 20])
-@pytest.mark.parametrize("unit", [(1, 1, 1), (16, 16, 32), (128, 128, 128)])
+@pytest.mark.parametrize("unit", [(1, 1, 1), (16, 16, 32), (24, 20, 3), (128, 128, 128)])
 @pytest.mark.parametrize("group", [1, 48, 64])
 def test_tiles_fit_into_local_memory(budget: int, unit: tuple[int, int, int], group: int) -> None:
     tile = tile_of(Target(OpenCL(), group=group, local_bytes=budget, unit=unit), 2, 2)
     assert tile is not None
     assert tile.local_bytes(2, 2) <= budget and tile.items <= group
     whole = 2 * unit[2] * (unit[0] + unit[1])
-    if group > 1 and unit != (1, 1, 1) and whole <= budget:
+    if unit != (1, 1, 1) and whole <= budget:
         assert tile.rows % unit[0] == tile.columns % unit[1] == tile.depth % unit[2] == 0
 
 

@@ -11,6 +11,7 @@ point taken off for bytes), sums are float32, float64 or integers that wrap.
 from __future__ import annotations
 
 from functools import cache
+from math import lcm
 
 from ronn.cached import cached_property
 from ronn.records import dataclass
@@ -127,14 +128,15 @@ def tile_of(target: Target, a_size: int, b_size: int) -> Tile | None:
     items = 1 << (max(target.group, 1).bit_length() - 1)
     while items:
         down = 1 << (items.bit_length() - 1) // 2
-        for tall in (1, 2, 4, 8, 16, 32):
-            for wide in (1, 2, 4, 8, 16, 32):
-                for depth in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        sides, across = (1, 2, 4, 8, 16, 32), items // down
+        for tall in sorted({*sides, lcm(rows, down) // down}):
+            for wide in sorted({*sides, lcm(columns, across) // across}):
+                for depth in sorted({1, 2, 4, 8, 16, 32, 64, 128, 256, steps}):
                     for buffers in (1, 2):
-                        tile = Tile(down, items // down, tall, wide, depth, buffers)
+                        tile = Tile(down, across, tall, wide, depth, buffers)
                         whole = [tile.rows % rows, tile.columns % columns, depth % steps].count(0)
                         asked = whole == 3 and target.unit != (1, 1, 1)
-                        most = max(SUMS, rows * columns // items) if asked else SUMS
+                        most = max(SUMS, lcm(rows, down) * lcm(columns, across) // items) if asked else SUMS
                         if tile.local_bytes(a_size, b_size) > target.local_bytes or tall * wide > most:
                             continue
                         if depth > max(steps, 32):
