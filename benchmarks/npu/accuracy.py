@@ -28,7 +28,7 @@ from benchmarks.zoo.fetch import model_path
 from ronn_provider_npu.quantize import Limits, quantize
 
 PROFILES = ("edge-npu-8tops", "tpu-128x128-int8")
-CALIBRATION, TEST = 8, 24
+CALIBRATION, TEST = 24, 24
 """Crops of each photograph."""
 BATCH = 8
 ANY = Limits(-1, 0, 1)  # figures of bad models are wanted too

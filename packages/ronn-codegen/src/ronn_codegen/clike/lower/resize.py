@@ -12,12 +12,13 @@ from ronn_codegen.lowering import F16, F32, F64, Argument, Lowering, Operand
 from ronn_codegen.resizing import Settings
 
 
-@lower("Resize")
+@lower("Resize", empty=True)
 @lower("Upsample")
 def resize(c: Lowering) -> None:
-    """Resize and Upsample."""
+    """Resize and Upsample. Of the operands of Resize that are not used, some are given without elements."""
     x = c.inputs[0]
     assert x is not None
+    c.require(x.size, "an input has no elements")
     if Settings(c).mode == "nearest":
         c.require(item(x) in (1, 2, 4, 8), f"elements of {item(x)} bytes")
         shared.resize(c, item(x), lambda *step: _moved(c, item(x), *step))
