@@ -13,6 +13,7 @@ from rich.console import Console
 from ronn.cli import EXIT_DIFFERS
 from ronn.cli.bisect import DataOpt, NormalizeOpt, SeedOpt, ShapeOpt
 from ronn.cli.common import DimOpt, JsonOpt, ModelArg, add, console, parse_dims, size_text, table, write_json
+from ronn.cli.written import check_unwritten
 from ronn.errors import OptionError
 from ronn.numerics.task import LEAST_AGREEMENT, LEAST_COSINE, MOST_LOST, Limits
 
@@ -121,7 +122,7 @@ def quantize(
     from ronn_provider_bitnet.quantize import QualityError, Settings
     from ronn_provider_bitnet.quantize import quantize as run
 
-    _check_target(model, output, overwrite)
+    check_unwritten(model, output, overwrite)
     settings = Settings(
         bits=bits, edge_bits=edge_bits, group=parse_group(group), method=method, planes=planes, skip=skip or (),
         smallest=smallest, max_error=max_error, max_bytes=None if max_bytes is None else parse_size(max_bytes),
@@ -177,17 +178,6 @@ def parse_size(text: str) -> int:
                 return size
             break
     raise OptionError(f"--max-bytes {text!r} is no size", hint="for instance 20MB")
-
-
-def _check_target(model: Path, output: Path | None, overwrite: bool) -> None:
-    if output is None:
-        return
-    if output.exists() and output.resolve() == model.resolve():
-        raise OptionError(f"{output} is the model that is read", hint="write to another file: -o FILE")
-    if output.exists() and not overwrite:
-        raise OptionError(f"{output} is there already", hint="--overwrite, or another name")
-    if not output.parent.is_dir():
-        raise OptionError(f"there is no folder {str(output.parent)!r}")
 
 
 def show(report: Report) -> None:

@@ -104,3 +104,16 @@ def rows_as_data(rows: list[Row]) -> list[dict[str, Any]]:
 
 def tell(text: str) -> None:
     console().print(text, markup=False, soft_wrap=True)
+
+
+def check_unwritten(model: Path, output: Path | None, overwrite: bool) -> None:
+    """OptionError where ``output`` (None: nothing is written) is the model itself, is there already and not to be
+    overwritten, or has no folder to lie in."""
+    if output is None:
+        return
+    if output.exists() and output.resolve() == model.resolve():
+        raise OptionError(f"{output} is the model that is read", hint="write to another file: -o FILE")
+    if output.exists() and not overwrite:
+        raise OptionError(f"{output} is there already", hint="--overwrite, or another name")
+    if not output.parent.is_dir():
+        raise OptionError(f"there is no folder {str(output.parent)!r}")

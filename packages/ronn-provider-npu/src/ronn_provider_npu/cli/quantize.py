@@ -21,7 +21,7 @@ from ronn.cli.common import (
     table,
     write_json,
 )
-from ronn.errors import OptionError
+from ronn.cli.written import check_unwritten
 from ronn.numerics.task import LEAST_AGREEMENT, LEAST_COSINE, MOST_LOST, Limits
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def quantize(
     from ronn_provider_npu.quantize import quantize as run
     from ronn_provider_npu.quantize.quantizer import scheme_of
 
-    _check_target(model, output, overwrite)
+    check_unwritten(model, output, overwrite)
     target = None if profile is None else DeviceProfile.of(profile)
     scheme = Scheme(scheme_of(target).activations if activations is None else activations, per_channel)
     settings = Settings(scheme, method, rounding=rounding, form=form, skip=skip if skip is not None else ())
@@ -136,17 +136,6 @@ def quantize(
             _say(f"wrote {output}: {size_text(model.stat().st_size)} -> {size_text(output.stat().st_size)}")
     elif found.report.faults:
         raise typer.Exit(EXIT_DIFFERS)
-
-
-def _check_target(model: Path, output: Path | None, overwrite: bool) -> None:
-    if output is None:
-        return
-    if output.exists() and output.resolve() == model.resolve():
-        raise OptionError(f"{output} is the model that is read", hint="write to another file: -o FILE")
-    if output.exists() and not overwrite:
-        raise OptionError(f"{output} is there already", hint="--overwrite, or another name")
-    if not output.parent.is_dir():
-        raise OptionError(f"there is no folder {str(output.parent)!r}")
 
 
 def show(report: Report) -> None:
