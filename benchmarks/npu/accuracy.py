@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--profile", action="append", choices=PROFILES, help="may be repeated; both by default")
     parser.add_argument("--crops", type=int, default=TEST, help="of each of the ten photographs to test on")
-    parser.add_argument("--write", action="store_true", help=f"write {results.PATH.name}")
+    parser.add_argument("--write", action="store_true", help=f"keep the figures in {results.PATH.name}")
     given = parser.parse_args()
     unknown = set(given.models) - set(MODELS)
     if unknown:
@@ -116,7 +116,9 @@ def main() -> None:
                 f"{row['on_device']} of {row['nodes']} nodes on the device {row['on_host']}", flush=True,
             )  # fmt: skip
     if given.write:
-        results.update("accuracy", {"machine": describe(), "rows": rows})
+        known = results.read("accuracy")
+        made = {(row["model"], row["profile"]): row for row in (*(known["rows"] if known else ()), *rows)}
+        results.update("accuracy", {"machine": describe(), "rows": list(made.values())})
 
 
 if __name__ == "__main__":
